@@ -1,0 +1,249 @@
+#include "base/file.h"
+
+#include "base/error.h"
+
+#include <xxhash.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+struct qs_file {
+    int fd;
+    char *path;
+};
+
+static qs_io_hook io_hook;
+static void *io_user;
+
+void qs_io_set_hook(qs_io_hook hook, void *user)
+{
+    io_hook = hook;
+    io_user = user;
+}
+
+static int hook(qs_io_kind kind, const char *path, const char *path2, int64_t offset,
+                const void *data, size_t n)
+{
+    return io_hook ? io_hook(io_user, kind, path, path2, offset, data, n) : 0;
+}
+
+qs_file *qs_file_open(const char *path, qs_file_mode mode, GError **error)
+{
+    int flags = O_CLOEXEC;
+    if (mode == QS_FILE_READ)
+        flags |= O_RDONLY;
+    else
+        flags |= O_RDWR | O_CREAT | (mode == QS_FILE_CREATE ? O_TRUNC : 0);
+    int err = mode == QS_FILE_READ ? 0 : hook(QS_IO_OPEN, path, NULL, mode == QS_FILE_CREATE, NULL, 0);
+    int fd = err ? -1 : open(path, flags, 0666);
+    if (fd < 0) {
+        qs_set_error_errno(error, err ? err : errno, "%s: cannot be opened%s", path,
+                           mode == QS_FILE_READ ? "" : " for writing");
+        return NULL;
+    }
+    qs_file *file = g_new0(qs_file, 1);
+    file->fd = fd;
+    file->path = g_strdup(path);
+    return file;
+}
+
+bool qs_file_lock(qs_file *file, GError **error)
+{
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    if (fcntl(file->fd, F_OFD_SETLK, &lock) == 0)
+        return true;
+    if (errno == EAGAIN || errno == EACCES)
+        g_set_error(error, QS_ERROR, QS_ERROR_BUSY,
+                    "%s: another process is writing it; wait for it or stop it", file->path);
+    else
+        qs_set_error_errno(error, errno, "%s: cannot be locked", file->path);
+    return false;
+}
+
+int64_t qs_file_size(qs_file *file, GError **error)
+{
+    struct stat st;
+    if (fstat(file->fd, &st) == 0)
+        return st.st_size;
+    qs_set_error_errno(error, errno, "%s: size cannot be read", file->path);
+    return -1;
+}
+
+bool qs_file_write_at(qs_file *file, int64_t offset, const void *data, size_t n, GError **error)
+{
+    const char *p = data;
+    int err = hook(QS_IO_WRITE, file->path, NULL, offset, data, n);
+    while (!err && n > 0) {
+        ssize_t k = pwrite(file->fd, p, n, offset);
+        if (k < 0 && errno == EINTR)
+            continue;
+        if (k < 0) {
+            err = errno;
+            break;
+        }
+        p += k;
+        n -= (size_t)k;
+        offset += k;
+    }
+    if (err)
+        qs_set_error_errno(error, err, "%s: cannot write at byte %" G_GINT64_FORMAT, file->path, offset);
+    return err == 0;
+}
+
+bool qs_file_read_at(qs_file *file, int64_t offset, void *data, size_t n, GError **error)
+{
+    char *p = data;
+    while (n > 0) {
+        ssize_t k = pread(file->fd, p, n, offset);
+        if (k < 0 && errno == EINTR)
+            continue;
+        if (k < 0) {
+            qs_set_error_errno(error, errno, "%s: cannot read at byte %" G_GINT64_FORMAT, file->path,
+                               offset);
+            return false;
+        }
+        if (k == 0) {
+            g_set_error(error, QS_ERROR, QS_ERROR_FORMAT,
+                        "%s: ends at byte %" G_GINT64_FORMAT ", %zu bytes missing", file->path, offset, n);
+            return false;
+        }
+        p += k;
+        n -= (size_t)k;
+        offset += k;
+    }
+    return true;
+}
+
+bool qs_file_truncate(qs_file *file, int64_t size, GError **error)
+{
+    int err = hook(QS_IO_TRUNCATE, file->path, NULL, size, NULL, 0);
+    if (!err && ftruncate(file->fd, size) != 0)
+        err = errno;
+    if (err)
+        qs_set_error_errno(error, err, "%s: cannot be cut to %" G_GINT64_FORMAT " bytes", file->path,
+                           size);
+    return err == 0;
+}
+
+bool qs_file_sync(qs_file *file, GError **error)
+{
+    int err = hook(QS_IO_SYNC, file->path, NULL, 0, NULL, 0);
+    if (!err && fdatasync(file->fd) != 0)
+        err = errno;
+    if (err)
+        qs_set_error_errno(error, err, "%s: cannot be synced to disk", file->path);
+    return err == 0;
+}
+
+bool qs_file_close(qs_file *file, GError **error)
+{
+    if (!file)
+        return true;
+    bool ok = close(file->fd) == 0;
+    if (!ok)
+        qs_set_error_errno(error, errno, "%s: error at close", file->path);
+    g_free(file->path);
+    g_free(file);
+    return ok;
+}
+
+bool qs_dir_sync(const char *dir, GError **error)
+{
+    int err = hook(QS_IO_DIRSYNC, dir, NULL, 0, NULL, 0);
+    int fd = err ? -1 : open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) {
+        qs_set_error_errno(error, err ? err : errno, "%s: folder cannot be opened", dir);
+        return false;
+    }
+    /* Some file systems refuse fsync on a folder with EINVAL; there is nothing more to do there. */
+    bool ok = fsync(fd) == 0 || errno == EINVAL;
+    if (!ok)
+        qs_set_error_errno(error, errno, "%s: folder cannot be synced", dir);
+    close(fd);
+    return ok;
+}
+
+bool qs_file_rename(const char *from, const char *to, GError **error)
+{
+    int err = hook(QS_IO_RENAME, from, to, 0, NULL, 0);
+    if (!err && rename(from, to) != 0)
+        err = errno;
+    if (err) {
+        qs_set_error_errno(error, err, "%s: cannot be renamed to %s", from, to);
+        return false;
+    }
+    g_autofree char *dir = g_path_get_dirname(to);
+    return qs_dir_sync(dir, error);
+}
+
+bool qs_file_replace(const char *path, const void *data, size_t n, GError **error)
+{
+    g_autofree char *temp = g_strdup_printf("%s.part", path);
+    qs_file *file = qs_file_open(temp, QS_FILE_CREATE, error);
+    if (!file)
+        return false;
+    bool ok = qs_file_write_at(file, 0, data, n, error) && qs_file_sync(file, error);
+    ok = qs_file_close(file, ok ? error : NULL) && ok;
+    ok = ok && qs_file_rename(temp, path, error);
+    if (!ok)
+        unlink(temp);
+    return ok;
+}
+
+bool qs_dir_create(const char *dir, GError **error)
+{
+    if (g_mkdir_with_parents(dir, 0777) == 0)
+        return true;
+    qs_set_error_errno(error, errno, "%s: folder cannot be made", dir);
+    return false;
+}
+
+char *qs_file_hash(const char *path, GError **error)
+{
+    qs_file *file = qs_file_open(path, QS_FILE_READ, error);
+    if (!file)
+        return NULL;
+    size_t n_chunk = (size_t)1 << 20;
+    char *chunk = g_malloc(n_chunk), *hex = NULL;
+    XXH3_state_t *state = XXH3_createState();
+    XXH3_128bits_reset(state);
+    for (;;) {
+        ssize_t k = read(file->fd, chunk, n_chunk);
+        if (k < 0 && errno == EINTR)
+            continue;
+        if (k < 0) {
+            qs_set_error_errno(error, errno, "%s: cannot be read", path);
+            goto out;
+        }
+        if (k == 0)
+            break;
+        XXH3_128bits_update(state, chunk, (size_t)k);
+    }
+    XXH128_hash_t hash = XXH3_128bits_digest(state);
+    hex = g_strdup_printf("%016" G_GINT64_MODIFIER "x%016" G_GINT64_MODIFIER "x", (guint64)hash.high64,
+                          (guint64)hash.low64);
+out:
+    XXH3_freeState(state);
+    g_free(chunk);
+    qs_file_close(file, NULL);
+    return hex;
+}
+
+int64_t qs_disk_free(const char *path)
+{
+    g_autofree char *at = g_strdup(path);
+    struct statvfs vfs;
+    while (statvfs(at, &vfs) != 0) {
+        if (errno != ENOENT || !strcmp(at, "/") || !strcmp(at, "."))
+            return -1;
+        char *up = g_path_get_dirname(at);
+        g_free(at);
+        at = up;
+    }
+    return (int64_t)vfs.f_bavail * (int64_t)vfs.f_frsize;
+}

@@ -1,0 +1,168 @@
+/* The patch store: one directory with `index.db` (SQLite, WAL) and one pack file per slide.
+ *
+ * Invariants
+ *  1. Bytes are appended to a pack and synced before the transaction that makes them visible.
+ *  2. The database is the only truth; a pack's bytes past the last committed offset are cut off
+ *     by the writer that holds the pack's lock, and by no one else.
+ *  3. Every grid cell of a slide that was looked at has a row (kept or not), in cell order, so
+ *     `max(cell) + 1` is where tiling resumes.
+ *  4. Patch size, stride and resolution are one per store.
+ *  5. Every blob has a checksum (XXH3-64 of the encoded bytes).
+ *
+ * A db_store may be used from several threads (it serialises on its connection); a db_writer
+ * belongs to one thread; db_patch_read is thread-safe. Strings in rows returned are owned by the
+ * row and freed by its clear function. */
+#ifndef QS_DB_STORE_H
+#define QS_DB_STORE_H
+
+#include "base/classes.h"
+#include "base/report.h"
+
+typedef struct db_store db_store;
+typedef struct db_writer db_writer;
+
+typedef enum { DB_CODEC_ZSTD, DB_CODEC_JPEG, DB_CODEC_COPY } db_codec;
+typedef enum { DB_SPLIT_TRAIN, DB_SPLIT_VAL, DB_SPLIT_TEST } db_split;
+typedef enum { DB_SLIDE_PENDING, DB_SLIDE_TILING, DB_SLIDE_DONE, DB_SLIDE_FAILED } db_slide_state;
+
+const char *db_split_name(db_split split); /* "train" "val" "test" */
+bool db_split_parse(const char *name, db_split *split);
+
+/* What is one per store. `grid_rules` is the canonical text of every tiling option that changes
+ * which cells exist or are kept (tissue thresholds …): a store refuses to go on with another. */
+typedef struct {
+    int patch_px;
+    int stride_px;
+    bool level0;       /* patches at level 0 as it is; mpp is then 0 */
+    double mpp;        /* wanted µm per pixel */
+    db_codec codec;
+    int jpeg_quality;  /* for DB_CODEC_JPEG */
+    qs_classes classes;
+    char *grid_rules;  /* owned */
+} db_store_config;
+
+void db_store_config_clear(db_store_config *config);
+
+/* Opens `dir`; creates it when absent and `config` is given. With `config` given and the store
+ * present, every member must agree: QS_ERROR_MISMATCH names the first that does not. */
+db_store *db_store_create(const char *dir, const db_store_config *config, GError **error);
+/* read_only: no file of the store is written, not even WAL's; works on read-only file systems. */
+db_store *db_store_open(const char *dir, bool read_only, GError **error);
+void db_store_close(db_store *store); /* NULL accepted */
+const db_store_config *db_store_get_config(const db_store *store);
+const char *db_store_get_dir(const db_store *store);
+
+/* ---- slides ---------------------------------------------------------------------------- */
+typedef struct {
+    int64_t id;
+    char *name; /* base name without extension, made unique in the store with ~2, ~3 … */
+    char *path, *mask_path, *truth_path; /* as opened; mask and truth NULL when there is none */
+    char *case_id, *content_hash, *driver, *lane, *mpp_origin, *error;
+    db_split split;
+    bool labelled;
+    db_slide_state state;
+    int64_t w_l0, h_l0;
+    double mpp;          /* of level 0; 0 unknown */
+    int level;           /* level read */
+    double downsample;   /* level-0 pixels per stored pixel */
+    int64_t n_cells;     /* of the grid; -1 until known */
+    int64_t n_damaged;   /* damaged regions met */
+    int mask_factor;     /* slide size / mask size; 0 without mask */
+    double tissue_share; /* of the slide's area, found at low resolution */
+} db_slide;
+
+void db_slide_clear(db_slide *slide);
+/* Adds, or finds by path and updates what may change (split, labelled, case, mask_path). Sets
+ * slide->id, and slide->state from the store. QS_ERROR_MISMATCH when the file's content hash
+ * differs from the stored one (replaced under the same name) and the slide has patches. */
+bool db_slide_put(db_store *store, db_slide *slide, GError **error);
+bool db_slide_update(db_store *store, const db_slide *slide, GError **error); /* all columns, by id */
+GArray *db_slide_list(db_store *store, GError **error); /* of db_slide, by id; clear func set */
+
+/* ---- patches ----------------------------------------------------------------------------- */
+typedef struct {
+    int64_t id, slide_id;
+    int64_t cell;             /* index in the slide's grid, row-major */
+    int64_t x_l0, y_l0;       /* level-0 pixels, top left */
+    int64_t w_l0, h_l0;       /* extent at level 0, valid part */
+    int32_t valid_w, valid_h; /* pixels of the patch that lie on the slide; the rest is padding */
+    int32_t level;
+    double mpp;               /* of the stored pixels; 0 unknown */
+    bool kept;                /* has pixels */
+    char reason[16];          /* why not kept: "tissue", "blank", "damaged" … ; "" when kept */
+    float tissue, white, dark, saturation, blur, pen; /* quality numbers */
+    int64_t class_px[QS_CLASSES_MAX]; /* valid pixels per class; all 0 without mask */
+    int64_t ignore_px;
+    bool has_label;
+    int64_t offset, n_bytes;             /* image blob in the pack */
+    int64_t label_offset, label_n_bytes; /* label blob (zstd); 0 without */
+    uint64_t checksum, label_checksum;
+} db_patch;
+
+/* An encoded blob, made by any thread. */
+typedef struct {
+    uint8_t *data; /* owned */
+    size_t n, capacity;
+} db_blob;
+
+void db_blob_clear(db_blob *blob);
+/* rgb (size,size,3) u8. Reuses blob's memory. Thread-safe on different blobs. */
+bool db_encode_image(const db_store_config *config, const uint8_t *rgb, int size_px, db_blob *blob,
+                     GError **error);
+/* label (size,size) u8, lossless. */
+bool db_encode_label(const uint8_t *label, int size_px, db_blob *blob, GError **error);
+
+/* Opens the slide's pack for writing: takes its lock (QS_ERROR_BUSY), cuts it to the committed
+ * size, and sets *next_cell to where tiling resumes. */
+db_writer *db_writer_open(db_store *store, int64_t slide_id, int64_t *next_cell, GError **error);
+/* Adds the next cell (cell numbers must rise). For kept patches `image` is given, and `label`
+ * when has_label. Batches; commits by itself every `DB_WRITER_BATCH` cells or 64 MiB. */
+bool db_writer_add(db_writer *writer, db_patch *patch, const db_blob *image, const db_blob *label,
+                   GError **error);
+bool db_writer_commit(db_writer *writer, GError **error);
+/* Commits, sets the slide DONE (with its final counts from *slide) in the same transaction. */
+bool db_writer_finish(db_writer *writer, const db_slide *slide, GError **error);
+void db_writer_close(db_writer *writer); /* without finish: uncommitted cells are lost. NULL ok */
+
+/* Patches of a slide (0: all), in (slide, cell) order; kept_only drops rows without pixels. */
+GArray *db_patch_list(db_store *store, int64_t slide_id, bool kept_only, GError **error);
+/* Reads and decodes, verifying the checksum. rgb (size,size,3) u8 and label (size,size) u8 may
+ * each be NULL. A patch without label fills `label` with QS_CLASS_IGNORE. Padding is 255 in label.
+ * Thread-safe; allocates nothing after a thread's first call. */
+bool db_patch_read(db_store *store, const db_patch *patch, uint8_t *rgb, uint8_t *label, GError **error);
+
+/* ---- damage ledger ------------------------------------------------------------------------ */
+bool db_damage_add(db_store *store, int64_t slide_id, int64_t x_l0, int64_t y_l0, int64_t w_l0,
+                   int64_t h_l0, const char *reason, GError **error);
+
+/* ---- check -------------------------------------------------------------------------------- */
+typedef struct {
+    int64_t n_slides, n_patches, n_blobs, n_bytes;
+    GPtrArray *problems; /* of char *: one line each; empty when the store is sound */
+} db_check_report;
+void db_check_report_clear(db_check_report *report);
+/* SQLite integrity, foreign keys, every blob's range and checksum, cell order, overlaps. */
+bool db_store_check(db_store *store, const qs_progress *progress, db_check_report *report, GError **error);
+
+/* ---- runs and metrics ----------------------------------------------------------------------- */
+typedef struct {
+    int64_t id;
+    char *kind;    /* "train", "predict", "eval", "tile" */
+    char *name;    /* run directory or label */
+    char *config;  /* JSON, every option */
+    char *version; /* of the program and of the libraries that matter */
+    char *device;  /* "cpu: AMD EPYC …, 2 threads" */
+    int64_t seed;
+    char *state;   /* "running", "done", "stopped", "failed" */
+} db_run;
+void db_run_clear(db_run *run);
+bool db_run_begin(db_store *store, db_run *run, GError **error); /* sets id */
+bool db_run_end(db_store *store, int64_t run_id, const char *state, GError **error);
+/* slide_id 0: of the whole run. Several programs may log at once (busy timeout). */
+bool db_metric_add(db_store *store, int64_t run_id, int64_t step, const char *name, double value,
+                   const char *unit, int64_t slide_id, GError **error);
+/* Many at one step in one transaction. */
+bool db_metric_add_many(db_store *store, int64_t run_id, int64_t step, const char *const *names,
+                        const double *values, const char *const *units, size_t n, GError **error);
+
+#endif

@@ -1,0 +1,34 @@
+/* Metrics and statistics. Empty-mask rule (ssl-methods E): both empty → 1; one empty → 0. */
+#ifndef QS_INFER_METRIC_H
+#define QS_INFER_METRIC_H
+
+#include "base/classes.h"
+
+#include <stddef.h>
+
+typedef struct {
+    int n_classes;
+    int64_t tp[QS_CLASSES_MAX], fp[QS_CLASSES_MAX], fn[QS_CLASSES_MAX]; /* per class */
+    int64_t n_px, n_ignored;
+} inf_counts;
+
+void inf_counts_init(inf_counts *counts, int n_classes);
+/* truth 255 is ignored. */
+void inf_counts_add(inf_counts *counts, const uint8_t *pred, const uint8_t *truth, size_t n);
+void inf_counts_merge(inf_counts *counts, const inf_counts *other);
+double inf_dsc(const inf_counts *counts, int cls);     /* 2TP / (2TP+FP+FN) */
+double inf_jaccard(const inf_counts *counts, int cls); /* TP / (TP+FP+FN) */
+/* Mean over classes 1..n-1. */
+double inf_dsc_foreground(const inf_counts *counts);
+double inf_jaccard_foreground(const inf_counts *counts);
+
+double inf_mean(const double *x, size_t n);
+double inf_std(const double *x, size_t n); /* sample, n-1; NaN for n < 2 */
+typedef struct {
+    size_t n;
+    double mean_diff, std_diff, t, p; /* two-sided; NaN where undefined */
+    int dof;
+} inf_ttest;
+void inf_ttest_paired(const double *a, const double *b, size_t n, inf_ttest *result);
+
+#endif

@@ -1,0 +1,40 @@
+/* A trained network as a thing: what it is, its weights, how to use it. One safetensors file whose
+ * tensors load with strict=True into the authors' PyTorch U-Net, and whose __metadata__ carries
+ * the specification. */
+#ifndef QS_MODEL_MODEL_H
+#define QS_MODEL_MODEL_H
+
+#include "base/classes.h"
+#include "kernels/engine.h"
+
+typedef struct {
+    kn_unet_spec net;
+    qs_classes classes;
+    double mean[3], std[3]; /* of RGB/255, over the training patches; input = (x/255 - mean)/std */
+    bool level0;            /* trained on level 0 as it is */
+    double mpp;             /* of the training patches; 0 unknown */
+    int patch_px;
+    char method[16], loss[16];
+    int64_t iteration;
+} model_spec;
+
+typedef struct {
+    model_spec spec;
+    kn_net *net;          /* owned */
+    kn_weights *weights;  /* owned */
+} model;
+
+/* Reads only the header. */
+bool model_read_spec(const char *path, model_spec *spec, GError **error);
+/* A file without quadslide's metadata (written by PyTorch) is accepted when its names and shapes fit the
+ * U-Net: width, classes and channels are read from the shapes, the rest keeps defaults. */
+bool model_load(model *m, const char *path, kn_engine *engine, bool trainable, GError **error);
+/* Loads tensors into existing weights of the same shapes (--init). */
+bool model_load_weights(const char *path, kn_weights *weights, GError **error);
+bool model_save(const char *path, const model_spec *spec, const kn_weights *weights, GError **error); /* atomic */
+void model_clear(model *m);
+
+/* u8 RGB (n,h,w,3) to normalised engine input. Thread-safe. */
+void model_normalise(const model_spec *spec, const uint8_t *rgb, int64_t n_pixels, float *out);
+
+#endif

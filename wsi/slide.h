@@ -1,0 +1,72 @@
+/* Slides in, pixels out. One driver per kind of file (OpenSlide, plain image through libvips),
+ * a const struct in the registry wsi/drivers.c. Regions are opaque 8-bit RGB: transparent pixels
+ * are composited on the slide's background colour.
+ *
+ * Location is in level-0 pixels, size in pixels of the level (OpenSlide's convention). A
+ * wsi_slide is thread-safe for reading. After a read error the driver reopens its handle, so one
+ * damaged tile does not spoil the slide. */
+#ifndef QS_WSI_SLIDE_H
+#define QS_WSI_SLIDE_H
+
+#include "base/report.h"
+
+enum { WSI_LEVELS_MAX = 32 };
+
+typedef struct wsi_slide wsi_slide;
+
+typedef enum { WSI_MPP_UNKNOWN, WSI_MPP_METADATA, WSI_MPP_TIFF_TAGS, WSI_MPP_OVERRIDE } wsi_mpp_origin;
+const char *wsi_mpp_origin_name(wsi_mpp_origin origin);
+
+typedef struct {
+    int64_t w, h;
+    double downsample; /* level-0 pixels per pixel, need not be an integer */
+} wsi_level;
+
+typedef struct {
+    char *path;
+    const char *driver; /* "openslide", "image" */
+    char *vendor;       /* OpenSlide's vendor or the image's format */
+    wsi_level levels[WSI_LEVELS_MAX];
+    int n_levels;
+    double mpp;         /* level 0; 0 unknown */
+    wsi_mpp_origin mpp_origin;
+    double objective;   /* 0 unknown */
+    uint8_t background[3];
+    int64_t bounds_x, bounds_y, bounds_w, bounds_h; /* openslide.bounds-*; whole canvas when none */
+} wsi_slide_info;
+
+/* mpp_override <= 0: none. One that contradicts the metadata is used and reported (qs_warn).
+ * Errors name the file and say what it is instead: empty, a directory, text, unsupported
+ * compression, 16-bit, truncated (TIFF offsets past the end of the file are found here). */
+wsi_slide *wsi_slide_open(const char *path, double mpp_override, GError **error);
+void wsi_slide_close(wsi_slide *slide);
+const wsi_slide_info *wsi_slide_get_info(const wsi_slide *slide);
+/* rgb: h_lv rows of row_bytes bytes. Parts outside the slide are background. On error the output is
+ * undefined and the message names level and place. */
+bool wsi_slide_read(wsi_slide *slide, int level, int64_t x_l0, int64_t y_l0, int w_lv, int h_lv,
+                    uint8_t *rgb, size_t row_bytes, GError **error);
+
+/* ---- a slide at one resolution --------------------------------------------------------------
+ * The tiler, the thumbnail and the predictor all see a slide through a view: a plane of w × h
+ * pixels of size downsample (level-0 pixels, any double >= 1). Reads the nearest finer level and
+ * resamples by area averaging when its downsample differs by more than 2 %. */
+typedef struct {
+    wsi_slide *slide; /* borrowed */
+    int64_t w, h;     /* view pixels: floor(level-0 size / downsample), at least 1 */
+    double downsample;
+    int level;
+    double level_scale; /* pixels of `level` per view pixel; exactly 1 when read as it is */
+    double mpp;         /* of view pixels; 0 unknown */
+} wsi_view;
+
+/* level0: as it is. Else mpp_wanted > 0: QS_ERROR_ARG when the slide's mpp is unknown (the message
+ * says: pass --mpp-override or the cohort column, or --level0) or when mpp_wanted is finer than
+ * level 0 by more than 2 % (upsampling refused). */
+bool wsi_view_init(wsi_view *view, wsi_slide *slide, bool level0, double mpp_wanted, GError **error);
+/* A view that fits in max_px × max_px, for thumbnails and tissue. */
+bool wsi_view_init_fit(wsi_view *view, wsi_slide *slide, int max_px, GError **error);
+/* Thread-safe. Parts outside the view are background. */
+bool wsi_view_read(const wsi_view *view, int64_t x, int64_t y, int w, int h, uint8_t *rgb,
+                   size_t row_bytes, GError **error);
+
+#endif
