@@ -9,7 +9,12 @@ pkg_check_modules(SQLITE REQUIRED IMPORTED_TARGET sqlite3>=3.35)
 pkg_check_modules(ZSTD REQUIRED IMPORTED_TARGET libzstd)
 pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
 pkg_check_modules(TURBOJPEG REQUIRED IMPORTED_TARGET libturbojpeg)
-find_package(dnnl REQUIRED CONFIG)
+# Not find_package(dnnl CONFIG): Debian's package file asks for OpenCL, which a CPU build has no use for.
+find_path(DNNL_INCLUDE_DIR oneapi/dnnl/dnnl.h REQUIRED)
+find_library(DNNL_LIBRARY dnnl REQUIRED)
+add_library(qs_dnnl INTERFACE)
+target_include_directories(qs_dnnl SYSTEM INTERFACE ${DNNL_INCLUDE_DIR})
+target_link_libraries(qs_dnnl INTERFACE ${DNNL_LIBRARY})
 
 if(QS_WITH_SLIDES)
   pkg_check_modules(OPENSLIDE REQUIRED IMPORTED_TARGET openslide)
