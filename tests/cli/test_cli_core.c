@@ -1,6 +1,7 @@
 /* The command-line core: key files become options, and the command line wins over them. */
 #include "cli/cli_priv.h"
 
+#include <glib/gstdio.h>
 #include <string.h>
 
 static char *write_config(const char *text)
@@ -8,7 +9,7 @@ static char *write_config(const char *text)
     char *path = NULL;
     int fd = g_file_open_tmp("quadslide-XXXXXX.ini", &path, NULL);
     g_assert_cmpint(fd, >=, 0);
-    g_close(fd, NULL);
+    g_assert_true(g_close(fd, NULL));
     g_assert_true(g_file_set_contents(path, text, -1, NULL));
     return path;
 }
