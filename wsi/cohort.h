@@ -31,7 +31,11 @@ wsi_cohort *wsi_cohort_new(void);
 void wsi_cohort_add(wsi_cohort *cohort, const wsi_cohort_row *row); /* copies strings */
 /* Writes atomically; paths made relative to the file's folder where they lie below it. */
 bool wsi_cohort_write(const wsi_cohort *cohort, const char *path, GError **error);
-void wsi_cohort_destroy(wsi_cohort *cohort);
+void wsi_cohort_destroy(wsi_cohort *cohort); /* NULL accepted */
+const wsi_cohort_row *wsi_cohort_get(const wsi_cohort *cohort, guint i); /* i < rows->len */
+/* The leak guard, which read and write also pass: QS_ERROR_MISMATCH naming both places when a slide
+ * is listed twice or a case is in two splits. */
+bool wsi_cohort_validate(const wsi_cohort *cohort, GError **error);
 
 /* DigestPath's layout: [<case>_]<stamp>-lv1-<x>-<y>-<w>-<h>.jpg beside <stem>_mask.jpg, in any
  * subfolder. Case = the prefix before the date where there is one, else the date stamp. Splits by

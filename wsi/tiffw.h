@@ -1,9 +1,10 @@
 /* A streaming writer of tiled pyramidal TIFF that every reader of our field opens.
  *
- * Rows come in from the top, any number at a time; tiles of each level are written as soon as they
- * are complete, reduced levels are held in a few temporary rows, so memory does not grow with the
- * height (reduced levels are spooled to an unlinked temporary file beside the output, since
- * their directories must come after level 0's). The file appears under its name only when it is whole (temporary name, sync, rename).
+ * Rows come in from the top, any number at a time; tiles of each level are compressed as soon as
+ * they are complete, into unlinked temporary files beside the output, and copied behind each other
+ * at the end. So memory is about two rows of tiles, whatever the height, and the disk holds the
+ * compressed pixels twice for a moment. The file appears under its name only when it is whole
+ * (temporary name path.part, sync, rename).
  * Profile WSI_TIFFW_MASK is profile `tiff` of the masks: LZW, 8-bit grey, MINISBLACK, chain of
  * top-level directories, each level floor(previous/2), nearest reduction, SMin/SMaxSampleValue.
  * Profile WSI_TIFFW_GREY: the same with averaging (probabilities). Profile WSI_TIFFW_RGB_JPEG:
@@ -26,6 +27,7 @@ typedef struct {
     int min_level_px;        /* levels until the longest side is <= this: 1024; at least two levels */
     int jpeg_quality;        /* RGB_JPEG */
     int max_label;           /* MASK: SMaxSampleValue */
+    int64_t classic_bytes_max; /* BigTIFF above this many compressed bytes; 0: 3.5 GB */
     const char *description; /* ImageDescription; without "xml" or "DICOM"; NULL none */
 } wsi_tiffw_options;
 
