@@ -1,0 +1,169 @@
+/* The engine: a backend, its team, its shared scratch and its account of bytes. */
+#include "kernels/engine_priv.h"
+
+#include "base/error.h"
+
+#include <math.h>
+#include <omp.h>
+#include <string.h>
+
+static const kn_backend *const BACKENDS[] = {&kn_backend_ref, NULL};
+
+bool kn_disabled(const char *what)
+{
+    const char *list = g_getenv("QS_DISABLE");
+    if (!list)
+        return false;
+    g_auto(GStrv) names = g_strsplit_set(list, ", ", -1);
+    return g_strv_contains((const char *const *)names, what);
+}
+
+static const kn_backend *find_backend(const char *name, GError **error)
+{
+    g_autoptr(GString) known = g_string_new(NULL);
+    for (int i = 0; BACKENDS[i]; i++) {
+        if (g_str_equal(BACKENDS[i]->name, name) && !kn_disabled(name))
+            return BACKENDS[i];
+        g_string_append_printf(known, " %s", BACKENDS[i]->name);
+    }
+    g_set_error(error, QS_ERROR, QS_ERROR_ARG, "backend '%s' is %s; known:%s", name,
+                kn_disabled(name) ? "disabled by QS_DISABLE" : "not known", known->str);
+    return NULL;
+}
+
+/* "layer:direction:WxH=algorithm,…" into the table; a damaged entry is an error, not a guess. */
+static bool parse_choices(GHashTable *choices, const char *text, GError **error)
+{
+    g_auto(GStrv) entries = g_strsplit(text, ",", -1);
+    for (int i = 0; entries[i]; i++) {
+        if (entries[i][0] == '\0')
+            continue;
+        char *equal = strchr(entries[i], '=');
+        if (!equal || equal == entries[i] || equal[1] == '\0') {
+            g_set_error(error, QS_ERROR, QS_ERROR_ARG,
+                        "convolution choice '%s' is not layer:direction:WxH=algorithm", entries[i]);
+            return false;
+        }
+        g_hash_table_insert(choices, g_strndup(entries[i], (gsize)(equal - entries[i])),
+                            g_strdup(equal + 1));
+    }
+    return true;
+}
+
+kn_engine *kn_engine_create(const kn_engine_options *options, GError **error)
+{
+    const kn_backend *backend = find_backend(options->backend ? options->backend : "cpu", error);
+    if (!backend)
+        return NULL;
+    if (options->n_threads < 0 || options->n_threads > 1024) {
+        g_set_error(error, QS_ERROR, QS_ERROR_ARG, "%d threads: want 1 to 1024, or 0 for all cores",
+                    options->n_threads);
+        return NULL;
+    }
+    kn_engine *engine = g_new0(kn_engine, 1);
+    engine->backend = backend;
+    engine->conv_mode = options->conv;
+    engine->n_threads = options->n_threads > 0 ? options->n_threads : omp_get_num_procs();
+    engine->choices = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+    size_t partials_bytes = (size_t)engine->n_threads * 4 * KN_CHANNELS_MAX * sizeof(double);
+    engine->partials = g_aligned_alloc0(1, partials_bytes, KN_ALIGN);
+    engine->bytes = (int64_t)partials_bytes;
+    kn_engine_team(engine);
+    if ((options->conv_choices && !parse_choices(engine->choices, options->conv_choices, error)) ||
+        !backend->open(engine, error)) {
+        kn_engine_destroy(engine);
+        return NULL;
+    }
+    return engine;
+}
+
+void kn_engine_destroy(kn_engine *engine)
+{
+    if (!engine)
+        return;
+    engine->backend->close(engine);
+    kn_block_free(&engine->scratch);
+    g_hash_table_destroy(engine->choices);
+    g_aligned_free(engine->partials);
+    g_free(engine->description);
+    g_free(engine);
+}
+
+kn_dtype kn_engine_dtype(const kn_engine *engine)
+{
+    return engine->backend->ops->dtype;
+}
+
+const char *kn_engine_describe(const kn_engine *engine)
+{
+    return engine->description;
+}
+
+int kn_engine_threads(const kn_engine *engine)
+{
+    return engine->n_threads;
+}
+
+const kn_ops *kn_engine_ops(const kn_engine *engine)
+{
+    return engine->backend->ops;
+}
+
+int64_t kn_engine_bytes(const kn_engine *engine)
+{
+    return engine->bytes;
+}
+
+char *kn_engine_conv_choices(const kn_engine *engine)
+{
+    g_autoptr(GList) keys = g_list_sort(g_hash_table_get_keys(engine->choices), (GCompareFunc)strcmp);
+    GString *text = g_string_new(NULL);
+    for (GList *at = keys; at; at = at->next)
+        g_string_append_printf(text, "%s%s=%s", text->len ? "," : "", (const char *)at->data,
+                               (const char *)g_hash_table_lookup(engine->choices, at->data));
+    return g_string_free(text, FALSE);
+}
+
+void kn_engine_team(const kn_engine *engine)
+{
+    omp_set_num_threads(engine->n_threads);
+}
+
+bool kn_engine_alloc(kn_engine *engine, kn_block *block, size_t bytes, const char *what, GError **error)
+{
+    kn_engine_team(engine);
+    if (!kn_block_alloc(block, bytes, what, error))
+        return false;
+    engine->bytes += (int64_t)bytes;
+    return true;
+}
+
+void kn_engine_free(kn_engine *engine, kn_block *block)
+{
+    engine->bytes -= (int64_t)block->bytes;
+    kn_block_free(block);
+}
+
+bool kn_engine_reserve_scratch(kn_engine *engine, size_t bytes, GError **error)
+{
+    if (bytes <= engine->scratch.bytes)
+        return true;
+    size_t old = engine->scratch.bytes;
+    kn_engine_free(engine, &engine->scratch);
+    if (kn_engine_alloc(engine, &engine->scratch, bytes, "the engine's scratch", error))
+        return true;
+    /* Earlier passes go on as before; taking back what was just given is not expected to fail. */
+    if (old > 0)
+        kn_engine_alloc(engine, &engine->scratch, old, "the engine's scratch", NULL);
+    return false;
+}
+
+uint32_t kn_dropout_threshold(double p)
+{
+    return (uint32_t)CLAMP(lround(p * 65536.0), 0, 65535);
+}
+
+double kn_dropout_scale(double p)
+{
+    return 65536.0 / (65536.0 - kn_dropout_threshold(p));
+}

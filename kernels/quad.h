@@ -1,0 +1,28 @@
+/* The words of the quadripartition (MetaSSL, section III): regions and the choices of its loss.
+ * Valid as C17 and as CUDA; kernels/loss.h is the interface, kernels/quad_pixel.h the arithmetic. */
+#ifndef QS_KERNELS_QUAD_H
+#define QS_KERNELS_QUAD_H
+
+/* Unanimous/discrepant × confident/suspicious, eqs. (1)-(4). */
+enum {
+    KN_REGION_UC,
+    KN_REGION_US,
+    KN_REGION_DC,
+    KN_REGION_DS,
+    KN_N_REGIONS,
+    KN_REGION_EXCLUDED = 255
+};
+
+typedef enum { KN_CONF_MAX, KN_CONF_MAD, KN_CONF_VAR, KN_CONF_STD } kn_confidence;
+typedef enum { KN_PHI_LINEAR, KN_PHI_RECIPROCAL, KN_PHI_COSINE, KN_PHI_GAUSS } kn_phi;
+typedef enum {
+    KN_PARTITION_QUAD,
+    KN_PARTITION_CONF_BH, /* two weights, by confidence alone */
+    KN_PARTITION_CONS_BH, /* two weights, by consistency alone */
+    KN_PARTITION_UNIFORM, /* all weights φ(0) */
+} kn_partition;
+typedef enum { KN_Z_BATCH, KN_Z_IMAGE } kn_z_scope;
+typedef enum { KN_DICE_NONE, KN_DICE_LINEAR, KN_DICE_SQUARE } kn_dice;
+typedef enum { KN_ABSENT_KEEP, KN_ABSENT_RELEASED } kn_absent; /* γ of a class never predicted */
+
+#endif

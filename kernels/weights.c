@@ -1,0 +1,152 @@
+/* Flat master weights: one block, PyTorch's order and layout, single-pass SGD and EMA. */
+#include "kernels/weights_priv.h"
+
+#include "base/error.h"
+#include "base/rng.h"
+
+#include <math.h>
+
+void kn_weights_touch(kn_weights *weights, bool params, bool buffers)
+{
+    if (params)
+        weights->params_version = ++weights->engine->clock;
+    if (buffers)
+        weights->buffers_version = ++weights->engine->clock;
+}
+
+kn_weights *kn_weights_create(kn_engine *engine, const kn_net *net, bool trainable, GError **error)
+{
+    size_t size = kn_dtype_bytes(kn_engine_dtype(engine));
+    size_t params = kn_round_up((size_t)kn_net_n_trained(net) * size, KN_ALIGN);
+    size_t buffers = kn_round_up((size_t)kn_net_n_buffers(net) * size, KN_ALIGN);
+    kn_weights *weights = g_new0(kn_weights, 1);
+    weights->engine = engine;
+    weights->net = net;
+    if (!kn_engine_alloc(engine, &weights->block, (trainable ? 3 : 1) * params + buffers,
+                         "the network's weights", error)) {
+        g_free(weights);
+        return NULL;
+    }
+    char *at = weights->block.data;
+    weights->params = at;
+    weights->buffers = at + params;
+    if (trainable) {
+        weights->grads = at + params + buffers;
+        weights->momentum = at + 2 * params + buffers;
+    }
+    kn_weights_touch(weights, true, true);
+    return weights;
+}
+
+void kn_weights_destroy(kn_weights *weights)
+{
+    if (!weights)
+        return;
+    kn_engine_free(weights->engine, &weights->block);
+    g_free(weights);
+}
+
+const kn_net *kn_weights_net(const kn_weights *weights)
+{
+    return weights->net;
+}
+
+static void *array_of(const kn_weights *weights, kn_array array)
+{
+    switch (array) {
+    case KN_ARRAY_PARAMS:
+        return weights->params;
+    case KN_ARRAY_BUFFERS:
+        return weights->buffers;
+    case KN_ARRAY_GRADS:
+        return weights->grads;
+    case KN_ARRAY_MOMENTUM:
+        return weights->momentum;
+    }
+    return NULL;
+}
+
+static int64_t array_length(const kn_weights *weights, kn_array array)
+{
+    return array == KN_ARRAY_BUFFERS ? kn_net_n_buffers(weights->net) : kn_net_n_trained(weights->net);
+}
+
+void kn_weights_get(const kn_weights *weights, kn_array array, int64_t offset, int64_t n, float *dst)
+{
+    const void *src = array_of(weights, array);
+    g_return_if_fail(src && offset >= 0 && n >= 0 && offset + n <= array_length(weights, array));
+    bool f64 = kn_engine_dtype(weights->engine) == KN_F64;
+    for (int64_t i = 0; i < n; i++)
+        dst[i] = f64 ? (float)((const double *)src)[offset + i] : ((const float *)src)[offset + i];
+}
+
+void kn_weights_set(kn_weights *weights, kn_array array, int64_t offset, int64_t n, const float *src)
+{
+    void *dst = array_of(weights, array);
+    g_return_if_fail(dst && offset >= 0 && n >= 0 && offset + n <= array_length(weights, array));
+    bool f64 = kn_engine_dtype(weights->engine) == KN_F64;
+    for (int64_t i = 0; i < n; i++) {
+        if (f64)
+            ((double *)dst)[offset + i] = (double)src[i];
+        else
+            ((float *)dst)[offset + i] = src[i];
+    }
+    kn_weights_touch(weights, array == KN_ARRAY_PARAMS, array == KN_ARRAY_BUFFERS);
+}
+
+void kn_weights_init(kn_weights *weights, uint64_t seed)
+{
+    const kn_net *net = weights->net;
+    for (int i = 0; i < kn_net_n_params(net); i++) {
+        const kn_param *p = kn_net_param(net, i);
+        bool one = g_str_has_suffix(p->name, p->kind == KN_PARAM ? ".weight" : ".running_var");
+        double bound = p->fan_in > 0 ? 1.0 / sqrt((double)p->fan_in) : 0;
+        g_autofree float *x = g_new(float, p->n);
+        qs_rng rng;
+        qs_rng_init(&rng, seed, qs_rng_stream_id(0x696e6974, (uint64_t)i, 0));
+        for (int64_t j = 0; j < p->n; j++)
+            x[j] = p->fan_in > 0 ? (float)qs_rng_range(&rng, -bound, bound) : one ? 1.0f : 0.0f;
+        kn_weights_set(weights, p->kind == KN_PARAM ? KN_ARRAY_PARAMS : KN_ARRAY_BUFFERS, p->offset, p->n,
+                       x);
+    }
+    const kn_ops *ops = kn_engine_ops(weights->engine);
+    if (weights->grads) {
+        ops->zero(weights->engine, weights->grads, kn_net_n_trained(net));
+        ops->zero(weights->engine, weights->momentum, kn_net_n_trained(net));
+    }
+    weights->batches_tracked = 0;
+}
+
+int64_t kn_weights_batches_tracked(const kn_weights *weights)
+{
+    return weights->batches_tracked;
+}
+
+void kn_weights_set_batches_tracked(kn_weights *weights, int64_t n)
+{
+    weights->batches_tracked = n;
+}
+
+void kn_weights_zero_grads(kn_weights *weights)
+{
+    g_return_if_fail(weights->grads);
+    kn_engine_ops(weights->engine)->zero(weights->engine, weights->grads, kn_net_n_trained(weights->net));
+}
+
+void kn_sgd_step(kn_weights *weights, double lr, double momentum, double weight_decay)
+{
+    g_return_if_fail(weights->grads);
+    kn_engine_ops(weights->engine)
+        ->sgd(weights->engine, weights->params, weights->grads, weights->momentum,
+              kn_net_n_trained(weights->net), lr, momentum, weight_decay);
+    kn_weights_touch(weights, true, false);
+}
+
+void kn_ema_update(kn_weights *teacher, const kn_weights *student, double alpha, bool with_buffers)
+{
+    const kn_ops *ops = kn_engine_ops(teacher->engine);
+    ops->ema(teacher->engine, teacher->params, student->params, kn_net_n_trained(teacher->net), alpha);
+    if (with_buffers)
+        ops->ema(teacher->engine, teacher->buffers, student->buffers, kn_net_n_buffers(teacher->net), alpha);
+    kn_weights_touch(teacher, true, with_buffers);
+}
