@@ -1,4 +1,5 @@
-/* Metrics and statistics. Empty-mask rule (ssl-methods E): both empty → 1; one empty → 0. */
+/* Overlap metrics and the statistics over slides. Plain values, no state, thread-safe.
+ * The empty-mask rule: a class absent from both masks scores 1, absent from one of them 0. */
 #ifndef QS_INFER_METRIC_H
 #define QS_INFER_METRIC_H
 
@@ -6,14 +7,17 @@
 
 #include <stddef.h>
 
+#define INF_EMPTY_RULE "a class absent from both masks scores 1, absent from one of them 0"
+
 typedef struct {
     int n_classes;
     int64_t tp[QS_CLASSES_MAX], fp[QS_CLASSES_MAX], fn[QS_CLASSES_MAX]; /* per class */
-    int64_t n_px, n_ignored;
+    int64_t n_px, n_ignored; /* pixels seen; of these, without truth */
 } inf_counts;
 
 void inf_counts_init(inf_counts *counts, int n_classes);
-/* truth 255 is ignored. */
+/* n pixels. truth 255 (or any value that is no class) is ignored; a prediction that is no class is
+ * a miss of the true one. */
 void inf_counts_add(inf_counts *counts, const uint8_t *pred, const uint8_t *truth, size_t n);
 void inf_counts_merge(inf_counts *counts, const inf_counts *other);
 double inf_dsc(const inf_counts *counts, int cls);     /* 2TP / (2TP+FP+FN) */
@@ -22,13 +26,18 @@ double inf_jaccard(const inf_counts *counts, int cls); /* TP / (TP+FP+FN) */
 double inf_dsc_foreground(const inf_counts *counts);
 double inf_jaccard_foreground(const inf_counts *counts);
 
-double inf_mean(const double *x, size_t n);
-double inf_std(const double *x, size_t n); /* sample, n-1; NaN for n < 2 */
+double inf_mean(const double *x, size_t n); /* NaN for n = 0 */
+double inf_std(const double *x, size_t n);  /* sample, n-1; NaN for n < 2 */
+
 typedef struct {
     size_t n;
-    double mean_diff, std_diff, t, p; /* two-sided; NaN where undefined */
-    int dof;
+    double mean_diff, std_diff, t,
+        p;   /* two-sided; NaN where undefined (n < 2, all differences 0) */
+    int dof; /* n - 1 */
 } inf_ttest;
+/* Of a[i] - b[i]. Equal non-zero differences give t = ±infinity, p = 0. */
 void inf_ttest_paired(const double *a, const double *b, size_t n, inf_ttest *result);
+/* P(|T| >= |t|) of Student's distribution, to 1e-10; NaN for dof <= 0. */
+double inf_student_p(double t, double dof);
 
 #endif

@@ -1,0 +1,199 @@
+/* Metrics against hand-made cases and golden example E18; the t-test against closed forms of
+ * Student's distribution and values computed to 17 digits with mpmath 1.2.1 (betainc, 40 digits).
+ */
+#include "infer/metric.h"
+
+#include <json-glib/json-glib.h>
+
+#include <math.h>
+#include <string.h>
+
+/* NaN never passes. */
+static void check_near(double got, double want, double tol, const char *what)
+{
+    if (fabs(got - want) <= tol)
+        return;
+    g_test_message("%s: got %.17g, want %.17g, tolerance %g", what, got, want, tol);
+    g_test_fail();
+}
+
+static JsonObject *golden_case(JsonParser *parser, const char *name)
+{
+    GError *error = NULL;
+    const char *root = g_getenv("QS_SOURCE_DIR");
+    g_autofree char *path =
+        g_build_filename(root ? root : ".", "tests", "golden", "metassl_golden.json", NULL);
+    json_parser_load_from_file(parser, path, &error);
+    g_assert_no_error(error);
+    JsonObject *top = json_node_get_object(json_parser_get_root(parser));
+    JsonArray *cases = json_object_get_array_member(top, "cases");
+    for (guint i = 0; i < json_array_get_length(cases); i++) {
+        JsonObject *item = json_array_get_object_element(cases, i);
+        if (!strcmp(json_object_get_string_member(item, "name"), name))
+            return item;
+    }
+    g_error("%s: no case %s", path, name);
+}
+
+static size_t read_mask(JsonObject *input, const char *name, uint8_t *mask)
+{
+    size_t n = 0;
+    JsonArray *rows = json_object_get_array_member(input, name);
+    for (guint y = 0; y < json_array_get_length(rows); y++) {
+        JsonArray *row = json_array_get_array_element(rows, y);
+        for (guint x = 0; x < json_array_get_length(row); x++)
+            mask[n++] = (uint8_t)json_array_get_int_element(row, x);
+    }
+    return n;
+}
+
+static size_t read_doubles(JsonObject *object, const char *name, double *out)
+{
+    JsonArray *items = json_object_get_array_member(object, name);
+    for (guint i = 0; i < json_array_get_length(items); i++)
+        out[i] = json_array_get_double_element(items, i);
+    return json_array_get_length(items);
+}
+
+static void test_golden_e18(void)
+{
+    g_autoptr(JsonParser) parser = json_parser_new();
+    JsonObject *e18 = golden_case(parser, "E18_metrics");
+    JsonObject *input = json_object_get_object_member(e18, "input");
+    JsonObject *want = json_object_get_object_member(e18, "expected");
+    uint8_t seg[25], gt[25];
+    g_assert_cmpuint(read_mask(input, "seg", seg), ==, 25);
+    g_assert_cmpuint(read_mask(input, "gt", gt), ==, 25);
+    inf_counts counts;
+    inf_counts_init(&counts, 2);
+    inf_counts_add(&counts, seg, gt, 25);
+    JsonObject *pair = json_object_get_object_member(want, "seg_vs_gt");
+    check_near(inf_dsc_foreground(&counts), json_object_get_double_member(pair, "dsc"), 1e-12,
+               "dsc");
+    check_near(inf_jaccard_foreground(&counts), json_object_get_double_member(pair, "jaccard"),
+               1e-12, "jaccard");
+
+    JsonObject *t = json_object_get_object_member(want, "ttest_example");
+    double a[8], b[8];
+    size_t n = read_doubles(t, "a", a);
+    g_assert_cmpuint(read_doubles(t, "b", b), ==, n);
+    inf_ttest result;
+    inf_ttest_paired(a, b, n, &result);
+    check_near(result.mean_diff, json_object_get_double_member(t, "mean_diff"), 1e-12, "mean_diff");
+    check_near(result.std_diff, json_object_get_double_member(t, "sd_diff_ddof1"), 1e-12,
+               "sd_diff");
+    check_near(result.t, json_object_get_double_member(t, "t"), 1e-9, "t");
+    g_assert_cmpint(result.dof, ==, json_object_get_int_member(t, "dof"));
+}
+
+/* A 3-class case counted by hand; the ignored pixel belongs to no count, a prediction that is no
+ * class is a miss of the true class. */
+static void test_counts(void)
+{
+    const uint8_t truth[] = {0, 0, 1, 1, 1, 2, 2, 255, 2};
+    const uint8_t pred[] = {0, 1, 1, 1, 2, 2, 0, 1, 255};
+    inf_counts counts, half, all;
+    inf_counts_init(&counts, 3);
+    inf_counts_add(&counts, pred, truth, 9);
+    const int64_t tp[] = {1, 2, 1}, fp[] = {1, 1, 1}, fn[] = {1, 1, 2};
+    for (int c = 0; c < 3; c++) {
+        g_assert_cmpint(counts.tp[c], ==, tp[c]);
+        g_assert_cmpint(counts.fp[c], ==, fp[c]);
+        g_assert_cmpint(counts.fn[c], ==, fn[c]);
+    }
+    g_assert_cmpint(counts.n_px, ==, 9);
+    g_assert_cmpint(counts.n_ignored, ==, 1);
+    check_near(inf_dsc(&counts, 1), 4.0 / 6, 1e-15, "dsc 1");
+    check_near(inf_jaccard(&counts, 2), 1.0 / 4, 1e-15, "jaccard 2");
+    check_near(inf_dsc_foreground(&counts), (4.0 / 6 + 2.0 / 5) / 2, 1e-15, "dsc foreground");
+
+    inf_counts_init(&half, 3);
+    inf_counts_init(&all, 3);
+    inf_counts_add(&all, pred, truth, 4);
+    inf_counts_add(&half, pred + 4, truth + 4, 5);
+    inf_counts_merge(&all, &half);
+    g_assert_cmpmem(&all, sizeof all, &counts, sizeof counts);
+}
+
+static void test_empty_rule(void)
+{
+    const uint8_t zero[4] = {0}, some[4] = {0, 1, 0, 0};
+    inf_counts counts;
+    inf_counts_init(&counts, 2);
+    inf_counts_add(&counts, zero, zero, 4);
+    check_near(inf_dsc_foreground(&counts), 1, 0, "both empty");
+    check_near(inf_jaccard_foreground(&counts), 1, 0, "both empty");
+    inf_counts_init(&counts, 2);
+    inf_counts_add(&counts, zero, some, 4);
+    check_near(inf_dsc_foreground(&counts), 0, 0, "prediction empty");
+    inf_counts_init(&counts, 2);
+    inf_counts_add(&counts, some, zero, 4);
+    check_near(inf_dsc_foreground(&counts), 0, 0, "truth empty");
+    check_near(inf_jaccard_foreground(&counts), 0, 0, "truth empty");
+}
+
+static void test_student_values(void)
+{
+    const struct {
+        double t, dof, p;
+    } cases[] = {
+        {1.5, 3.0, 0.23058386524482305},      {2.331086, 4.0, 0.080156680325882708},
+        {-2.57, 5.0, 0.050035316862067172},   {0.01, 7.0, 0.99230031764362177},
+        {12.0, 9.0, 7.699886222985652e-7},    {2.093, 19.0, 0.05000237894282798},
+        {0.5, 19.0, 0.62281649128644172},     {4.5, 29.0, 0.00010153488806485563},
+        {1.98, 99.0, 0.050479475974652311},   {1.962, 1000.0, 0.05003952437245728},
+        {30.0, 84.0, 1.1785553702918117e-46}, {0.7, 1.5, 0.57643824088268662},
+    };
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autofree char *what = g_strdup_printf("p(t=%g, dof=%g)", cases[i].t, cases[i].dof);
+        double p = inf_student_p(cases[i].t, cases[i].dof);
+        check_near(p, cases[i].p, 1e-10 * cases[i].p, what);
+        check_near(inf_student_p(-cases[i].t, cases[i].dof), p, 0, "symmetry");
+    }
+}
+
+/* Closed forms for 1, 2 and 4 degrees of freedom, over eight decades of t. */
+static void test_student_closed(void)
+{
+    for (double t = 1e-4; t < 1e4; t *= 1.7) {
+        double u = t / sqrt(4 + t * t), s = t / sqrt(2 + t * t);
+        check_near(inf_student_p(t, 1), 2 / G_PI * atan(1 / t), 1e-11, "dof 1");
+        check_near(inf_student_p(t, 2), 1 - s, 1e-11, "dof 2");
+        check_near(inf_student_p(t, 4), 1 - 1.5 * (u - u * u * u / 3), 1e-11, "dof 4");
+    }
+    check_near(inf_student_p(0, 7), 1, 0, "t 0");
+    check_near(inf_student_p(INFINITY, 7), 0, 0, "t infinite");
+    g_assert_true(isnan(inf_student_p(NAN, 7)));
+    g_assert_true(isnan(inf_student_p(1, 0)));
+}
+
+static void test_undefined(void)
+{
+    const double x[] = {0.5, 0.75}, shifted[] = {0.25, 0.5};
+    g_assert_true(isnan(inf_mean(x, 0)));
+    g_assert_true(isnan(inf_std(x, 1)));
+    check_near(inf_std(x, 2), 0.25 / sqrt(2), 1e-15, "std");
+    inf_ttest r;
+    inf_ttest_paired(x, x, 0, &r);
+    g_assert_true(isnan(r.t) && isnan(r.p) && isnan(r.mean_diff));
+    inf_ttest_paired(x, shifted, 1, &r);
+    g_assert_true(isnan(r.t) && isnan(r.p));
+    check_near(r.mean_diff, 0.25, 0, "mean of one");
+    inf_ttest_paired(x, x, 2, &r);
+    g_assert_true(isnan(r.t) && isnan(r.p));
+    inf_ttest_paired(x, shifted, 2, &r);
+    g_assert_true(isinf(r.t) && r.t > 0);
+    check_near(r.p, 0, 0, "equal differences");
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/infer/metric/golden-e18", test_golden_e18);
+    g_test_add_func("/infer/metric/counts", test_counts);
+    g_test_add_func("/infer/metric/empty-rule", test_empty_rule);
+    g_test_add_func("/infer/stats/student-values", test_student_values);
+    g_test_add_func("/infer/stats/student-closed-forms", test_student_closed);
+    g_test_add_func("/infer/stats/undefined", test_undefined);
+    return g_test_run();
+}
