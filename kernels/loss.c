@@ -1,0 +1,314 @@
+/* Drives the three passes of the loss over the pixels and finishes their sums.
+ *
+ *   images   |      0      |      1      | …
+ *   units    | 0 | 1 | 2 | | 3 | 4 | 5 | | …    KN_LOSS_UNIT pixels, none crosses an image
+ *   rounds   |<---- KN_ROUND units ---->|<-     their sums live on the stack, then fold in order
+ *
+ * Threads share the units of a round in any way; the fold that follows adds their sums in the order
+ * of the pixels. So the bits depend on the shape alone. */
+#include "kernels/loss_priv.h"
+
+#include <string.h>
+
+enum { KN_ROUND = 64 };
+
+/* ---- units --------------------------------------------------------------------------------- */
+typedef struct {
+    int64_t image_px, per_image, n;
+} units;
+
+static units units_of(const kn_tensor *z)
+{
+    int64_t image_px = (int64_t)z->h * z->w;
+    int64_t per_image = (image_px + KN_LOSS_UNIT - 1) / KN_LOSS_UNIT;
+    return (units){image_px, per_image, per_image * z->n};
+}
+
+/* First pixel of a unit in the batch; *n of them. */
+static int64_t unit_first(const units *u, int64_t unit, int *n)
+{
+    int64_t in_image = unit % u->per_image * KN_LOSS_UNIT;
+    int64_t left = u->image_px - in_image;
+    *n = (int)(left < KN_LOSS_UNIT ? left : KN_LOSS_UNIT);
+    return unit / u->per_image * u->image_px + in_image;
+}
+
+static const kn_loss_ops *ops_of(const kn_engine *engine, const kn_tensor *z)
+{
+    g_assert(z->c >= 1 && z->c <= QS_CLASSES_MAX && z->ldc >= z->c);
+    g_assert(z->dtype == kn_engine_dtype(engine));
+    return z->dtype == KN_F64 ? &kn_ref_loss_ops : kn_cpu_loss_ops();
+}
+
+static void assert_same_shape(const kn_tensor *a, const kn_tensor *b)
+{
+    g_assert(a->dtype == b->dtype && a->n == b->n && a->h == b->h && a->w == b->w && a->c == b->c);
+}
+
+/* ---- pass 1 -------------------------------------------------------------------------------- */
+void kn_loss_reference(kn_engine *engine, const kn_tensor *z_ref, kn_confidence confidence,
+                       const uint8_t *exclude, kn_reference *ref)
+{
+    const kn_loss_ops *ops = ops_of(engine, z_ref);
+    const kn_ref_args args = {z_ref, confidence, exclude, ref->y, ref->conf};
+    const units u = units_of(z_ref);
+    kn_ref_sums parts[KN_ROUND];
+    memset(ref->sum_conf, 0, sizeof ref->sum_conf);
+    memset(ref->count, 0, sizeof ref->count);
+#pragma omp parallel num_threads(kn_engine_threads(engine))
+    for (int64_t round = 0; round < u.n; round += KN_ROUND) {
+        int here = (int)MIN(KN_ROUND, u.n - round);
+#pragma omp for schedule(static)
+        for (int i = 0; i < here; i++) {
+            int n;
+            int64_t first = unit_first(&u, round + i, &n);
+            memset(&parts[i], 0, sizeof parts[i]);
+            ops->reference(&args, first, n, &parts[i]);
+        }
+#pragma omp single
+        for (int i = 0; i < here; i++)
+            for (int c = 0; c < z_ref->c; c++) {
+                ref->sum_conf[c] += parts[i].conf[c];
+                ref->count[c] += parts[i].count[c];
+            }
+    }
+}
+
+/* ---- pass 2 -------------------------------------------------------------------------------- */
+/* Sums of the batch, and of the image that the fold is in. */
+typedef struct {
+    kn_quad_sums batch, image;
+    double ce_of_images; /* Σ over images of their own mean CE */
+} fold;
+
+static double weight_sum(const kn_quad_config *config, const kn_quad_sums *s)
+{
+    double z = 0;
+    for (int r = 0; r < KN_N_REGIONS; r++)
+        z += config->weights[r] * (double)s->px[r];
+    return z;
+}
+
+static double ce_sum(const kn_quad_config *config, const kn_quad_sums *s)
+{
+    double ce = 0;
+    for (int r = 0; r < KN_N_REGIONS; r++)
+        ce += s->px[r] ? config->weights[r] * s->ce[r] : 0;
+    return ce;
+}
+
+static void add_quad_sums(kn_quad_sums *to, const kn_quad_sums *s)
+{
+    for (int r = 0; r < KN_N_REGIONS; r++) {
+        to->px[r] += s->px[r];
+        to->right[r] += s->right[r];
+        to->truth[r] += s->truth[r];
+        to->ce[r] += s->ce[r];
+    }
+    for (int c = 0; c < QS_CLASSES_MAX; c++) {
+        to->inter[c] += s->inter[c];
+        to->target[c] += s->target[c];
+        to->pred[c] += s->pred[c];
+    }
+}
+
+static void fold_unit(fold *f, const kn_quad_sums *s, const units *u, int64_t unit,
+                      const kn_quad_config *config, double *z_image)
+{
+    add_quad_sums(&f->image, s);
+    if (unit % u->per_image != u->per_image - 1)
+        return;
+    double z = weight_sum(config, &f->image);
+    if (z_image)
+        z_image[unit / u->per_image] = z;
+    if (z > 0)
+        f->ce_of_images += ce_sum(config, &f->image) / z;
+    add_quad_sums(&f->batch, &f->image);
+    memset(&f->image, 0, sizeof f->image);
+}
+
+/* Eq. (8). Without weight the loss is 0, not the 1 - ε/ε of the formula or its 0/0. */
+static void finish_dice(const kn_quad_config *config, const kn_quad_sums *s, int n_classes,
+                        kn_quad_result *result)
+{
+    double ratios = 0;
+    for (int c = 0; c < n_classes; c++) {
+        double n = 2.0 * s->inter[c] + config->dice_eps;
+        double d = s->target[c] + s->pred[c] + config->dice_eps;
+        result->dice_n[c] = n;
+        result->dice_d[c] = d;
+        ratios += d == 0 ? 1.0 : n / d; /* d = 0 needs ε = 0: the limit of ε/ε */
+    }
+    if (result->z > 0)
+        result->dice = 1.0 - ratios / n_classes;
+}
+
+static void finish_quad(const kn_quad_config *config, const fold *f, const kn_tensor *z,
+                        kn_quad_result *result)
+{
+    const kn_quad_sums *s = &f->batch;
+    memset(result, 0, sizeof *result);
+    for (int r = 0; r < KN_N_REGIONS; r++) {
+        result->region_px[r] = s->px[r];
+        result->region_loss[r] = s->px[r] ? config->weights[r] * s->ce[r] : 0;
+        result->region_right[r] = s->right[r];
+        result->truth_px[r] = s->truth[r];
+    }
+    result->z = weight_sum(config, s);
+    if (config->z_scope == KN_Z_IMAGE)
+        result->ce = f->ce_of_images / z->n;
+    else if (result->z > 0)
+        result->ce = ce_sum(config, s) / result->z;
+    if (config->dice != KN_DICE_NONE)
+        finish_dice(config, s, z->c, result);
+    result->loss = config->ce_scale * result->ce + config->dice_scale * result->dice;
+}
+
+void kn_loss_partition(kn_engine *engine, const kn_tensor *z, const uint8_t *label,
+                       const uint8_t *exclude, const kn_reference *ref, const uint8_t *truth,
+                       const kn_quad_config *config, uint8_t *region, double *z_image,
+                       kn_quad_result *result)
+{
+    g_assert(config->labelled ? label != NULL : ref != NULL);
+    g_assert(z_image || config->z_scope == KN_Z_BATCH);
+    const kn_loss_ops *ops = ops_of(engine, z);
+    const kn_quad_args args = {.z = z,
+                               .label = config->labelled ? label : NULL,
+                               .exclude = exclude,
+                               .truth = ref ? truth : NULL,
+                               .ref_y = ref ? ref->y : NULL,
+                               .ref_conf = ref ? ref->conf : NULL,
+                               .config = config,
+                               .region = region};
+    const units u = units_of(z);
+    kn_quad_sums parts[KN_ROUND];
+    fold total = {0};
+#pragma omp parallel num_threads(kn_engine_threads(engine))
+    for (int64_t round = 0; round < u.n; round += KN_ROUND) {
+        int here = (int)MIN(KN_ROUND, u.n - round);
+#pragma omp for schedule(static)
+        for (int i = 0; i < here; i++) {
+            int n;
+            int64_t first = unit_first(&u, round + i, &n);
+            memset(&parts[i], 0, sizeof parts[i]);
+            ops->partition(&args, first, n, &parts[i]);
+        }
+#pragma omp single
+        for (int i = 0; i < here; i++)
+            fold_unit(&total, &parts[i], &u, round + i, config, z_image);
+    }
+    finish_quad(config, &total, z, result);
+}
+
+/* ---- pass 3 -------------------------------------------------------------------------------- */
+/* a and b of quad_pixel.h; all 0 (no gradient) for a class without weight. */
+static void dice_constants(const kn_quad_config *config, const kn_quad_result *result,
+                           int n_classes, kn_grad_args *args)
+{
+    for (int c = 0; c < n_classes; c++) {
+        double n = result->dice_n[c], d = result->dice_d[c];
+        if (config->dice == KN_DICE_NONE || !(result->z > 0) || d == 0)
+            continue;
+        args->dice_a[c] = -2.0 / (n_classes * d);
+        args->dice_b[c] = n / (n_classes * d * d);
+    }
+}
+
+void kn_loss_gradient(kn_engine *engine, const kn_tensor *z, const uint8_t *label,
+                      const kn_reference *ref, const uint8_t *region, const double *z_image,
+                      const kn_quad_config *config, const kn_quad_result *result, double scale,
+                      bool accumulate, const kn_tensor *dz)
+{
+    const kn_loss_ops *ops = ops_of(engine, z);
+    assert_same_shape(z, dz);
+    g_assert(config->labelled ? label != NULL : ref != NULL);
+    g_assert(z_image || config->z_scope == KN_Z_BATCH);
+    kn_grad_args args = {.z = z,
+                         .dz = dz,
+                         .target = config->labelled ? label : ref->y,
+                         .region = region,
+                         .dice = config->dice,
+                         .accumulate = accumulate,
+                         .dice_scale = scale * config->dice_scale};
+    memcpy(args.weights, config->weights, sizeof args.weights);
+    dice_constants(config, result, z->c, &args);
+    const units u = units_of(z);
+#pragma omp parallel for schedule(static) num_threads(kn_engine_threads(engine))
+    for (int64_t i = 0; i < u.n; i++) {
+        int n;
+        int64_t first = unit_first(&u, i, &n);
+        bool by_image = config->z_scope == KN_Z_IMAGE;
+        double sum_w = by_image ? z_image[i / u.per_image] * z->n : result->z;
+        ops->gradient(&args, first, n, sum_w > 0 ? scale * config->ce_scale / sum_w : 0.0);
+    }
+}
+
+/* ---- Mean Teacher, softmax, argmax --------------------------------------------------------- */
+/* Bytes, so integers: any order gives the same. */
+static int64_t count_kept(kn_engine *engine, const uint8_t *exclude, int64_t n)
+{
+    int64_t kept = 0;
+    if (!exclude)
+        return n;
+#pragma omp parallel for schedule(static) reduction(+ : kept) num_threads(kn_engine_threads(engine))
+    for (int64_t i = 0; i < n; i++)
+        kept += exclude[i] != QS_CLASS_IGNORE;
+    return kept;
+}
+
+double kn_loss_mse(kn_engine *engine, const kn_tensor *z, const kn_tensor *z_ref,
+                   const uint8_t *exclude, double scale, bool accumulate, const kn_tensor *dz)
+{
+    const kn_loss_ops *ops = ops_of(engine, z);
+    assert_same_shape(z, z_ref);
+    if (dz)
+        assert_same_shape(z, dz);
+    double n_terms = (double)count_kept(engine, exclude, kn_pixels(z)) * z->c;
+    const kn_mse_args args = {.z = z,
+                              .z_ref = z_ref,
+                              .dz = dz,
+                              .exclude = exclude,
+                              .grad_scale = n_terms > 0 ? scale * 2.0 / n_terms : 0.0,
+                              .accumulate = accumulate};
+    const units u = units_of(z);
+    double parts[KN_ROUND], sum = 0;
+#pragma omp parallel num_threads(kn_engine_threads(engine))
+    for (int64_t round = 0; round < u.n; round += KN_ROUND) {
+        int here = (int)MIN(KN_ROUND, u.n - round);
+#pragma omp for schedule(static)
+        for (int i = 0; i < here; i++) {
+            int n;
+            int64_t first = unit_first(&u, round + i, &n);
+            parts[i] = 0;
+            ops->mse(&args, first, n, &parts[i]);
+        }
+#pragma omp single
+        for (int i = 0; i < here; i++)
+            sum += parts[i];
+    }
+    return n_terms > 0 ? sum / n_terms : 0.0;
+}
+
+void kn_softmax(kn_engine *engine, const kn_tensor *z, float *prob)
+{
+    const kn_loss_ops *ops = ops_of(engine, z);
+    const units u = units_of(z);
+#pragma omp parallel for schedule(static) num_threads(kn_engine_threads(engine))
+    for (int64_t i = 0; i < u.n; i++) {
+        int n;
+        int64_t first = unit_first(&u, i, &n);
+        ops->softmax(z, first, n, prob + first * z->c);
+    }
+}
+
+void kn_argmax(kn_engine *engine, const kn_tensor *z, uint8_t *y)
+{
+    const kn_loss_ops *ops = ops_of(engine, z);
+    const units u = units_of(z);
+#pragma omp parallel for schedule(static) num_threads(kn_engine_threads(engine))
+    for (int64_t i = 0; i < u.n; i++) {
+        int n;
+        int64_t first = unit_first(&u, i, &n);
+        ops->argmax(z, first, n, y + first);
+    }
+}

@@ -1,0 +1,83 @@
+/* Between kernels/loss.c (which drives the passes over pixels and finishes their sums) and the
+ * backends (which do a run of pixels each).
+ *
+ * A backend is a table of functions that work on pixels [first, first+n) of the batch, a run that
+ * never crosses an image, and add to the sums they are given. loss.c cuts the batch into runs of
+ * KN_LOSS_UNIT pixels, the same whatever the number of threads, and adds up the runs' sums in
+ * order, so a backend needs to know nothing of threads. */
+#ifndef QS_KERNELS_LOSS_PRIV_H
+#define QS_KERNELS_LOSS_PRIV_H
+
+#include "kernels/loss.h"
+
+enum { KN_LOSS_UNIT = 8192 };
+
+typedef struct {
+    double conf[QS_CLASSES_MAX];
+    int64_t count[QS_CLASSES_MAX];
+} kn_ref_sums;
+
+typedef struct {
+    const kn_tensor *z;
+    kn_confidence confidence;
+    const uint8_t *exclude; /* or NULL */
+    uint8_t *y;
+    void *conf;
+} kn_ref_args;
+
+/* Weights are constant in a region, so Σw and Σw·ce need only counts and plain sums of each. */
+typedef struct {
+    int64_t px[KN_N_REGIONS], right[KN_N_REGIONS], truth[KN_N_REGIONS];
+    double ce[KN_N_REGIONS];
+    double inter[QS_CLASSES_MAX];  /* Σ w·t·p */
+    double target[QS_CLASSES_MAX]; /* Σ w·t */
+    double pred[QS_CLASSES_MAX];   /* Σ w·p, or Σ w·p² for the squared form */
+} kn_quad_sums;
+
+typedef struct {
+    const kn_tensor *z;
+    const uint8_t *label, *exclude, *truth; /* or NULL */
+    const uint8_t *ref_y;                   /* or NULL */
+    const void *ref_conf;
+    const kn_quad_config *config;
+    uint8_t *region;
+} kn_quad_args;
+
+/* The factors of one run's gradient, everything multiplied in. */
+typedef struct {
+    const kn_tensor *z, *dz;
+    const uint8_t *target; /* label or ref.y */
+    const uint8_t *region;
+    kn_dice dice;
+    bool accumulate;
+    double weights[KN_N_REGIONS];
+    double dice_scale;                                 /* of the weights in the Dice part */
+    double dice_a[QS_CLASSES_MAX], dice_b[QS_CLASSES_MAX]; /* see quad_pixel.h */
+} kn_grad_args;
+
+typedef struct {
+    const kn_tensor *z, *z_ref, *dz; /* dz may be NULL */
+    const uint8_t *exclude;          /* or NULL */
+    double grad_scale;               /* scale·2/(C·counted pixels) */
+    bool accumulate;
+} kn_mse_args;
+
+typedef struct {
+    const char *name;
+    void (*reference)(const kn_ref_args *args, int64_t first, int n, kn_ref_sums *sums);
+    void (*partition)(const kn_quad_args *args, int64_t first, int n, kn_quad_sums *sums);
+    /* ce_scale: factor of w in the CE part, scale/Z of this run's image */
+    void (*gradient)(const kn_grad_args *args, int64_t first, int n, double ce_scale);
+    void (*mse)(const kn_mse_args *args, int64_t first, int n, double *sum);
+    void (*softmax)(const kn_tensor *z, int64_t first, int n, float *prob);
+    void (*argmax)(const kn_tensor *z, int64_t first, int n, uint8_t *y);
+} kn_loss_ops;
+
+extern const kn_loss_ops kn_ref_loss_ops;
+/* The CPU passes for this machine, chosen once. */
+const kn_loss_ops *kn_cpu_loss_ops(void);
+/* The i-th table that runs on this machine, plainest first; NULL past the last. For tests: all of
+ * them give the same bits. */
+const kn_loss_ops *kn_cpu_loss_ops_at(int i);
+
+#endif
