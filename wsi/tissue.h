@@ -22,6 +22,11 @@ typedef struct {
     double downsample_x, downsample_y; /* level-0 pixels per tissue pixel */
     uint8_t *mask;     /* (h,w) 0 or 1 */
     double share;      /* of the picture */
+    /* Why there is as much as there is: the saturation threshold used (of 255) and the shares of the
+     * picture that are nearly white, nearly black and pen-coloured. */
+    int threshold;
+    double white_share, dark_share, pen_share;
+    int n_damaged;     /* blocks that could not be read: taken for tissue, so that the tiler meets them */
 } wsi_tissue;
 
 wsi_tissue *wsi_tissue_find(wsi_slide *slide, const wsi_tissue_options *options, GError **error);

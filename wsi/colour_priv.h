@@ -1,0 +1,53 @@
+/* Colour rules of one pixel, shared by tissue detection and the quality numbers.
+ *
+ * White, dark: all channels above, or below, a bound. Pen: inks of slide markers, which H&E never
+ * has: green above red and blue; blue far above red with green not below red (haematoxylin has
+ * red above green); saturated red with next to no green and blue. Black ink is dark. The bounds are those of
+ * the deep-histopath filters (Dusenberry, IBM CODAIT 2018), simplified to differences. */
+#ifndef QS_WSI_COLOUR_PRIV_H
+#define QS_WSI_COLOUR_PRIV_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { WSI_WHITE_MIN = 220, WSI_DARK_MAX = 45 };
+
+static inline int wsi_max3(int a, int b, int c)
+{
+    int m = a > b ? a : b;
+    return m > c ? m : c;
+}
+
+static inline int wsi_min3(int a, int b, int c)
+{
+    int m = a < b ? a : b;
+    return m < c ? m : c;
+}
+
+/* HSV saturation, 0..255, rounded as OpenCV does. */
+static inline int wsi_saturation(int r, int g, int b)
+{
+    int hi = wsi_max3(r, g, b), lo = wsi_min3(r, g, b);
+    return hi ? ((hi - lo) * 255 + hi / 2) / hi : 0;
+}
+
+static inline bool wsi_is_white(int r, int g, int b)
+{
+    return (r >= WSI_WHITE_MIN) & (g >= WSI_WHITE_MIN) & (b >= WSI_WHITE_MIN);
+}
+
+static inline bool wsi_is_dark(int r, int g, int b)
+{
+    return (r <= WSI_DARK_MAX) & (g <= WSI_DARK_MAX) & (b <= WSI_DARK_MAX);
+}
+
+/* Bitwise, without branches: the quality loop is vectorised over it. */
+static inline bool wsi_is_pen(int r, int g, int b)
+{
+    int green = (g - r > 20) & (g - b > 10);
+    int blue = (b - r > 50) & (g - r > -10);
+    int red = (r > 150) & (g < 60) & (b < 70);
+    return green | blue | red;
+}
+
+#endif

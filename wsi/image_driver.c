@@ -1,0 +1,236 @@
+/* Plain images (JPEG, PNG, striped TIFF) as slides of one level.
+ *
+ * Such files can only be decoded from the top, and a tiler reads them everywhere, from several
+ * threads. So the first read decodes the image once, a few rows at a time, into plain RGB: in memory
+ * up to RAW_IN_MEMORY_MAX, beyond that in an unlinked temporary file that is mapped (its pages
+ * are the system's to drop, so memory stays bounded). After that every read is a copy. */
+#include "wsi/slide_priv.h"
+
+#include "base/error.h"
+#include "base/file.h"
+#include "wsi/raster.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+enum { STRIP_ROWS = 64, RAW_IN_MEMORY_MAX = 64 << 20 };
+
+typedef struct {
+    char *path;
+    wsi_file_type type;
+    int64_t w, h;
+    int64_t decoder_bytes;
+    GMutex lock;      /* guards decoding; raw and failure do not change once `ready` */
+    gint ready;
+    GError *failure;  /* why the image could not be decoded */
+    uint8_t *raw;     /* (h,w,3), mapped */
+} image_data;
+
+static size_t raw_bytes(const image_data *data)
+{
+    return (size_t)data->w * (size_t)data->h * 3;
+}
+
+static bool takes(const wsi_probe *probe)
+{
+    return probe->type == WSI_FILE_JPEG || probe->type == WSI_FILE_PNG || probe->type == WSI_FILE_TIFF;
+}
+
+/* What is converted or ignored is said, by name. */
+static void report_conversions(const char *path, const wsi_raster_info *info)
+{
+    if (info->n_bands <= 2)
+        qs_info("%s: grey image, used as RGB with three equal channels", path);
+    if (info->n_bands == 2 || info->n_bands == 4)
+        qs_info("%s: transparent parts lie on white", path);
+    if (info->n_pages > 1)
+        qs_info("%s: has %d pages, of which the first is used", path, info->n_pages);
+    if (info->rotated)
+        qs_info("%s: its EXIF orientation is ignored, so that masks match its stored pixels", path);
+}
+
+static bool image_open(wsi_slide *slide, const wsi_probe *probe, GError **error)
+{
+    if (probe->type == WSI_FILE_TIFF && probe->tiff.bits == 16) {
+        g_set_error(error, QS_ERROR, QS_ERROR_UNSUPPORTED,
+                    "%s: has 16-bit samples (%d a pixel); convert it to 8-bit RGB", probe->path,
+                    probe->tiff.n_samples);
+        return false;
+    }
+    wsi_raster *raster = wsi_raster_open(probe->path, probe->type, error);
+    if (!raster)
+        return false;
+    const wsi_raster_info *info = wsi_raster_get_info(raster);
+    report_conversions(probe->path, info);
+    image_data *data = g_new0(image_data, 1);
+    g_mutex_init(&data->lock);
+    data->path = g_strdup(probe->path);
+    data->type = probe->type;
+    data->w = info->w;
+    data->h = info->h;
+    data->decoder_bytes = info->decoder_bytes;
+    slide->info.vendor = g_strdup(info->format);
+    slide->info.n_levels = 1;
+    slide->info.levels[0] = (wsi_level){info->w, info->h, 1.0};
+    slide->data = data;
+    wsi_raster_close(raster);
+    return true;
+}
+
+static void image_close(wsi_slide *slide)
+{
+    image_data *data = slide->data;
+    if (data->raw)
+        munmap(data->raw, raw_bytes(data));
+    g_clear_error(&data->failure);
+    g_mutex_clear(&data->lock);
+    g_free(data->path);
+    g_free(data);
+}
+
+/* An unlinked file of n bytes whose space is taken now: a full disk is an error here and not a
+ * SIGBUS later. */
+static int temp_file(const image_data *data, size_t n, GError **error)
+{
+    const char *dir = g_get_tmp_dir();
+    int64_t n_free = qs_disk_free(dir);
+    if (n_free >= 0 && (uint64_t)n_free < n) {
+        g_set_error(error, QS_ERROR, QS_ERROR_IO,
+                    "%s: decoding needs %zu MiB in %s, which has %" G_GINT64_FORMAT
+                    " MiB free; make room or set TMPDIR", data->path, n >> 20, dir, n_free >> 20);
+        return -1;
+    }
+    g_autofree char *name = g_build_filename(dir, "quadslide-image-XXXXXX", NULL);
+    int fd = g_mkstemp_full(name, O_RDWR | O_CLOEXEC, 0600);
+    int err = errno;
+    if (fd >= 0) {
+        unlink(name);
+        err = posix_fallocate(fd, 0, (off_t)n);
+        if (err == 0)
+            return fd;
+        close(fd);
+    }
+    qs_set_error_errno(error, err, "%s: decoding needs a temporary file of %zu MiB in %s (TMPDIR)",
+                       data->path, n >> 20, dir);
+    return -1;
+}
+
+static uint8_t *map_raw(const image_data *data, GError **error)
+{
+    size_t n = raw_bytes(data);
+    int fd = -1;
+    if (n > RAW_IN_MEMORY_MAX && (fd = temp_file(data, n, error)) < 0)
+        return NULL;
+    void *p = mmap(NULL, n, PROT_READ | PROT_WRITE, fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED, fd, 0);
+    int err = errno;
+    if (fd >= 0) {
+        close(fd);
+        qs_info("%s: decoded into a temporary file of %zu MiB in %s", data->path, n >> 20, g_get_tmp_dir());
+    }
+    if (p != MAP_FAILED)
+        return p;
+    qs_set_error_errno(error, err, "%s: %zu MiB for the decoded image cannot be mapped", data->path, n >> 20);
+    return NULL;
+}
+
+static void row_to_rgb(const uint8_t *src, int n_bands, int64_t w, uint8_t *rgb)
+{
+    if (n_bands == 3) {
+        memcpy(rgb, src, (size_t)w * 3);
+        return;
+    }
+    for (int64_t i = 0; i < w; i++) {
+        const uint8_t *p = src + i * n_bands;
+        unsigned alpha = n_bands == 2 ? p[1] : n_bands == 4 ? p[3] : 255;
+        for (int k = 0; k < 3; k++) {
+            unsigned c = n_bands <= 2 ? p[0] : p[k];
+            rgb[3 * i + k] = (uint8_t)((c * alpha + 255 * (255 - alpha) + 127) / 255);
+        }
+    }
+}
+
+static bool decode(image_data *data, GError **error)
+{
+    wsi_raster *raster = wsi_raster_open(data->path, data->type, error);
+    if (!raster)
+        return false;
+    const wsi_raster_info *info = wsi_raster_get_info(raster);
+    bool ok = info->w == data->w && info->h == data->h;
+    if (!ok)
+        g_set_error(error, QS_ERROR, QS_ERROR_MISMATCH, "%s: changed while it was open", data->path);
+    size_t row_bytes = (size_t)info->w * (size_t)info->n_bands;
+    uint8_t *strip = ok ? g_malloc(row_bytes * STRIP_ROWS) : NULL;
+    uint8_t *raw = ok ? map_raw(data, error) : NULL;
+    ok = raw != NULL;
+    for (int64_t y = 0; ok && y < data->h; y += STRIP_ROWS) {
+        int n = (int)MIN(STRIP_ROWS, data->h - y);
+        ok = wsi_raster_read_rows(raster, y, n, strip, error);
+        for (int r = 0; ok && r < n; r++)
+            row_to_rgb(strip + (size_t)r * row_bytes, info->n_bands, data->w,
+                       raw + (size_t)(y + r) * (size_t)data->w * 3);
+    }
+    if (ok)
+        data->raw = raw;
+    else if (raw)
+        munmap(raw, raw_bytes(data));
+    g_free(strip);
+    wsi_raster_close(raster);
+    return ok;
+}
+
+static bool ensure_decoded(image_data *data, GError **error)
+{
+    if (!g_atomic_int_get(&data->ready)) {
+        g_mutex_lock(&data->lock);
+        if (!data->ready) {
+            decode(data, &data->failure);
+            g_atomic_int_set(&data->ready, 1);
+        }
+        g_mutex_unlock(&data->lock);
+    }
+    if (data->failure)
+        g_propagate_error(error, g_error_copy(data->failure));
+    return data->failure == NULL;
+}
+
+static bool image_read(wsi_slide *slide, int level, int64_t x_l0, int64_t y_l0, int w_lv, int h_lv,
+                       uint8_t *rgb, size_t row_bytes, GError **error)
+{
+    (void)level;
+    image_data *data = slide->data;
+    if (!ensure_decoded(data, error))
+        return false;
+    int64_t x0 = CLAMP(x_l0, 0, data->w), x1 = CLAMP(x_l0 + w_lv, 0, data->w);
+    for (int r = 0; r < h_lv; r++) {
+        uint8_t *row = rgb + (size_t)r * row_bytes;
+        int64_t y = y_l0 + r;
+        bool inside = y >= 0 && y < data->h && x1 > x0;
+        if (!inside || x1 - x0 < w_lv)
+            memset(row, 255, (size_t)w_lv * 3);
+        if (inside)
+            memcpy(row + (x0 - x_l0) * 3, data->raw + ((size_t)y * (size_t)data->w + (size_t)x0) * 3,
+                   (size_t)(x1 - x0) * 3);
+    }
+    return true;
+}
+
+static int64_t image_memory(const wsi_slide *slide, int n_threads)
+{
+    (void)n_threads;
+    const image_data *data = slide->data;
+    size_t n = raw_bytes(data);
+    return (n > RAW_IN_MEMORY_MAX ? 0 : (int64_t)n) + data->decoder_bytes + data->w * 4 * STRIP_ROWS * 3;
+}
+
+const wsi_driver wsi_driver_image = {
+    .name = "image",
+    .takes = takes,
+    .open = image_open,
+    .close = image_close,
+    .read = image_read,
+    .memory = image_memory,
+};

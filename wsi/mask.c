@@ -1,0 +1,285 @@
+/* See mask.h. The image is read once from the top and kept run-length coded in memory: label
+ * masks are long runs, so a mask of 100,000 × 80,000 pixels takes megabytes, needs no temporary file,
+ * and is read anywhere by any thread. The worst that noise can do is two bytes a pixel.
+ *
+ * A row's code is a list of (label, length) with the length in base 128, low digits first. */
+#include "wsi/mask.h"
+
+#include "base/error.h"
+#include "wsi/raster.h"
+#include "wsi/tiff_probe.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { STRIP_ROWS = 64, JPEG_THRESHOLD = 128, FACTOR_MAX = 256 };
+
+struct wsi_mask {
+    wsi_mask_info info;
+    int64_t slide_w, slide_h;
+    uint8_t *code;       /* all rows */
+    size_t n_code, code_capacity;
+    uint64_t *row_start; /* (h) */
+};
+
+/* ---- coding ------------------------------------------------------------------------------- */
+static void put_run(wsi_mask *mask, uint8_t label, uint64_t length)
+{
+    if (mask->n_code + 11 > mask->code_capacity) {
+        mask->code_capacity = MAX(mask->code_capacity * 2, (size_t)1 << 16);
+        mask->code = g_realloc(mask->code, mask->code_capacity);
+    }
+    mask->code[mask->n_code++] = label;
+    for (; length >= 128; length >>= 7)
+        mask->code[mask->n_code++] = (uint8_t)(length | 128);
+    mask->code[mask->n_code++] = (uint8_t)length;
+}
+
+static void put_row(wsi_mask *mask, int64_t y, const uint8_t *labels)
+{
+    mask->row_start[y] = mask->n_code;
+    for (int64_t x = 0, end; x < mask->info.w; x = end) {
+        for (end = x + 1; end < mask->info.w && labels[end] == labels[x];)
+            end++;
+        put_run(mask, labels[x], (uint64_t)(end - x));
+        mask->info.counts[labels[x]] += end - x;
+    }
+}
+
+typedef struct {
+    const uint8_t *code;
+    uint8_t label;
+    int64_t end; /* of the current run, exclusive */
+} run_reader;
+
+static void next_run(run_reader *run)
+{
+    run->label = *run->code++;
+    int64_t length = 0;
+    for (int shift = 0;; shift += 7) {
+        uint8_t digit = *run->code++;
+        length |= (int64_t)(digit & 127) << shift;
+        if (digit < 128)
+            break;
+    }
+    run->end += length;
+}
+
+/* A raw value as a class: what the kinds differ in. */
+static uint8_t to_class(const wsi_mask *mask, uint8_t value)
+{
+    return mask->info.kind == WSI_MASK_BINARY_255 ? value == 255 : value;
+}
+
+/* ---- opening ------------------------------------------------------------------------------- */
+/* The factor k for which the mask is the slide divided by k, floor or ceil; 0 when there is none. */
+static int find_factor(int64_t slide_w, int64_t slide_h, int64_t w, int64_t h)
+{
+    for (int64_t k = 1; k <= FACTOR_MAX; k++) {
+        bool fits_w = w == slide_w / k || w == (slide_w + k - 1) / k;
+        bool fits_h = h == slide_h / k || h == (slide_h + k - 1) / k;
+        if (fits_w && fits_h)
+            return (int)k;
+    }
+    return 0;
+}
+
+static bool check_size(wsi_mask *mask, const wsi_raster_info *raster, GError **error)
+{
+    wsi_mask_info *info = &mask->info;
+    info->w = raster->w;
+    info->h = raster->h;
+    info->factor = find_factor(mask->slide_w, mask->slide_h, info->w, info->h);
+    if (info->factor == 0) {
+        g_set_error(error, QS_ERROR, QS_ERROR_MISMATCH,
+                    "%s: the mask has %" G_GINT64_FORMAT " x %" G_GINT64_FORMAT " pixels, the slide %"
+                    G_GINT64_FORMAT " x %" G_GINT64_FORMAT
+                    "; it must be the same or that divided by a whole number up to %d",
+                    info->path, info->w, info->h, mask->slide_w, mask->slide_h, FACTOR_MAX);
+        return false;
+    }
+    if (info->factor > 1)
+        qs_info("%s: the mask is the slide divided by %d", info->path, info->factor);
+    return true;
+}
+
+static bool is_jpeg(const wsi_mask *mask)
+{
+    return mask->info.kind == WSI_MASK_BINARY_JPEG;
+}
+
+/* One label from a pixel's channels. JPEG: mean of the channels against 128. Else all must agree. */
+static bool reduce_pixel(const wsi_mask *mask, const uint8_t *p, int n_bands, uint8_t *label)
+{
+    int n_colour = n_bands >= 3 ? 3 : 1;
+    if (n_colour == 1 || (p[0] == p[1] && p[1] == p[2])) {
+        *label = p[0];
+        return true;
+    }
+    *label = (uint8_t)((p[0] + p[1] + p[2]) / 3);
+    return is_jpeg(mask);
+}
+
+static bool reduce_row(const wsi_mask *mask, const uint8_t *src, int n_bands, int64_t y, uint8_t *labels,
+                       GError **error)
+{
+    for (int64_t x = 0; x < mask->info.w; x++) {
+        const uint8_t *p = src + x * n_bands;
+        if (!reduce_pixel(mask, p, n_bands, &labels[x])) {
+            g_set_error(error, QS_ERROR, QS_ERROR_FORMAT,
+                        "%s: a coloured mask (pixel %" G_GINT64_FORMAT ",%" G_GINT64_FORMAT
+                        " is %d,%d,%d); save it with one channel of class numbers", mask->info.path, x, y,
+                        p[0], p[1], p[2]);
+            return false;
+        }
+        if (is_jpeg(mask))
+            labels[x] = labels[x] >= JPEG_THRESHOLD;
+    }
+    return true;
+}
+
+static bool read_rows(wsi_mask *mask, wsi_raster *raster, GError **error)
+{
+    int n_bands = wsi_raster_get_info(raster)->n_bands;
+    size_t row_bytes = (size_t)mask->info.w * (size_t)n_bands;
+    uint8_t *strip = g_malloc(row_bytes * STRIP_ROWS), *labels = g_malloc((size_t)mask->info.w);
+    mask->row_start = g_new(uint64_t, (size_t)mask->info.h);
+    bool ok = true;
+    for (int64_t y = 0; ok && y < mask->info.h; y += STRIP_ROWS) {
+        int n = (int)MIN(STRIP_ROWS, mask->info.h - y);
+        ok = qs_stop_check(error) && wsi_raster_read_rows(raster, y, n, strip, error);
+        for (int r = 0; ok && r < n; r++) {
+            ok = reduce_row(mask, strip + (size_t)r * row_bytes, n_bands, y + r, labels, error);
+            if (ok)
+                put_row(mask, y + r, labels);
+        }
+    }
+    g_free(strip);
+    g_free(labels);
+    return ok;
+}
+
+/* Binary or a label map, and does every label have a class. */
+static bool settle_kind(wsi_mask *mask, const qs_classes *classes, GError **error)
+{
+    wsi_mask_info *info = &mask->info;
+    if (is_jpeg(mask)) {
+        qs_info("%s: JPEG mask, binarised at >= %d: %" G_GINT64_FORMAT " of %" G_GINT64_FORMAT
+                " pixels are foreground", info->path, JPEG_THRESHOLD, info->counts[1], info->w * info->h);
+        return true;
+    }
+    if (info->counts[255] > 0 && info->counts[0] + info->counts[255] == info->w * info->h) {
+        info->kind = WSI_MASK_BINARY_255;
+        qs_info("%s: its values are 0 and 255 only, so it is a binary mask (255 is class 1)", info->path);
+        return true;
+    }
+    for (int v = classes->n; v < QS_CLASS_IGNORE; v++)
+        if (info->counts[v] > 0) {
+            g_set_error(error, QS_ERROR, QS_ERROR_FORMAT,
+                        "%s: label %d on %" G_GINT64_FORMAT
+                        " pixels is not in the class table (0 to %d, and %d for ignore); give --classes with "
+                        "more classes or mend the mask", info->path, v, info->counts[v], classes->n - 1,
+                        QS_CLASS_IGNORE);
+            return false;
+        }
+    return true;
+}
+
+static wsi_raster *open_raster(wsi_mask *mask, GError **error)
+{
+    wsi_file_type type;
+    int64_t n_bytes;
+    wsi_tiff_facts facts;
+    if (!wsi_sniff(mask->info.path, &type, &n_bytes, error))
+        return NULL;
+    if (type == WSI_FILE_TIFF && !wsi_tiff_probe(mask->info.path, n_bytes, &facts, error))
+        return NULL;
+    if (type != WSI_FILE_TIFF && type != WSI_FILE_JPEG && type != WSI_FILE_PNG) {
+        g_set_error(error, QS_ERROR, QS_ERROR_UNSUPPORTED, "%s: a mask is a PNG, TIFF or JPEG, not %s",
+                    mask->info.path, wsi_file_type_name(type));
+        return NULL;
+    }
+    mask->info.kind = type == WSI_FILE_JPEG ? WSI_MASK_BINARY_JPEG : WSI_MASK_LABELS;
+    return wsi_raster_open(mask->info.path, type, error);
+}
+
+wsi_mask *wsi_mask_open(const char *path, int64_t slide_w, int64_t slide_h, const qs_classes *classes,
+                        GError **error)
+{
+    wsi_mask *mask = g_new0(wsi_mask, 1);
+    mask->info.path = g_strdup(path);
+    mask->slide_w = slide_w;
+    mask->slide_h = slide_h;
+    wsi_raster *raster = open_raster(mask, error);
+    bool ok = raster && check_size(mask, wsi_raster_get_info(raster), error) &&
+              read_rows(mask, raster, error) && settle_kind(mask, classes, error);
+    wsi_raster_close(raster);
+    if (!ok)
+        g_clear_pointer(&mask, wsi_mask_close);
+    return mask;
+}
+
+void wsi_mask_close(wsi_mask *mask)
+{
+    if (!mask)
+        return;
+    g_free(mask->info.path);
+    g_free(mask->code);
+    g_free(mask->row_start);
+    g_free(mask);
+}
+
+const wsi_mask_info *wsi_mask_get_info(const wsi_mask *mask)
+{
+    return &mask->info;
+}
+
+/* ---- reading ------------------------------------------------------------------------------- */
+bool wsi_mask_read(wsi_mask *mask, const wsi_view *view, int64_t x, int64_t y, int w, int h,
+                   uint8_t *label, size_t row_bytes, GError **error)
+{
+    (void)error; /* all of it is in memory; the contract leaves room for masks that are not */
+    const double scale_x = view->downsample / mask->info.factor, scale_y = scale_x;
+    for (int r = 0; r < h; r++) {
+        uint8_t *row = label + (size_t)r * row_bytes;
+        int64_t my = (int64_t)floor(((double)(y + r) + 0.5) * scale_y);
+        /* A ceil or floor factor leaves the last pixel of the slide with or without a mask pixel. */
+        bool inside = y + r >= 0 && y + r < view->h;
+        my = inside ? MIN(my, mask->info.h - 1) : -1;
+        memset(row, QS_CLASS_IGNORE, (size_t)w);
+        if (my < 0)
+            continue;
+        run_reader run = {mask->code + mask->row_start[my], 0, 0};
+        int64_t from = MAX(0, -x), to = MIN(w, view->w - x);
+        for (int64_t i = from; i < to; i++) {
+            int64_t mx = MIN((int64_t)(((double)(x + i) + 0.5) * scale_x), mask->info.w - 1);
+            while (run.end <= mx)
+                next_run(&run);
+            row[i] = to_class(mask, run.label);
+        }
+    }
+    return true;
+}
+
+bool wsi_mask_read_native(wsi_mask *mask, int64_t x, int64_t y, int w, int h, uint8_t *label,
+                          size_t row_bytes, GError **error)
+{
+    if (x < 0 || y < 0 || w < 1 || h < 1 || x + w > mask->info.w || y + h > mask->info.h) {
+        g_set_error(error, QS_ERROR, QS_ERROR_ARG,
+                    "%s: %d x %d pixels at %" G_GINT64_FORMAT ",%" G_GINT64_FORMAT " lie outside the mask",
+                    mask->info.path, w, h, x, y);
+        return false;
+    }
+    for (int r = 0; r < h; r++) {
+        uint8_t *row = label + (size_t)r * row_bytes;
+        run_reader run = {mask->code + mask->row_start[y + r], 0, 0};
+        for (int64_t at = x; at < x + w;) {
+            while (run.end <= at)
+                next_run(&run);
+            int64_t end = MIN(run.end, x + w);
+            memset(row + (at - x), to_class(mask, run.label), (size_t)(end - at));
+            at = end;
+        }
+    }
+    return true;
+}

@@ -1,0 +1,28 @@
+/* A look at a TIFF's directories before anything reads pixels: is the file whole, can its
+ * compression be read, does it have a plausible shape, what resolution do its tags state.
+ * The only file that includes tiffio.h for reading; it decodes no pixel. */
+#ifndef QS_WSI_TIFF_PROBE_H
+#define QS_WSI_TIFF_PROBE_H
+
+#include <glib.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef struct {
+    int n_dirs;
+    int64_t w, h;           /* of the first directory, like all that follows */
+    int bits, n_samples;
+    bool tiled;
+    bool is_float;
+    int compression;
+    const char *compression_name; /* static */
+    bool ndpi;              /* Hamamatsu: offsets may need 64 bits that the file does not have */
+    double mpp_x, mpp_y;    /* from the resolution tags; 0 without a physical unit */
+} wsi_tiff_facts;
+
+/* Errors (QS_ERROR_FORMAT unless said), each with the value: header cut short, a directory or a tile
+ * past the end of the file (truncated), a directory loop, zero or absurd dimensions;
+ * QS_ERROR_UNSUPPORTED: a compression that no reader here has. */
+bool wsi_tiff_probe(const char *path, int64_t n_bytes, wsi_tiff_facts *facts, GError **error);
+
+#endif
