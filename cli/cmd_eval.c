@@ -1,0 +1,174 @@
+/* quadslide eval: predictions against the truth, slide by slide.
+ *
+ * The paired t-test of --against compares the same slides under two models; unpaired comparison
+ * would drown any difference in the spread between slides. */
+#include "cli/cli.h"
+#include "cli/scores.h"
+#include "base/file.h"
+
+#include <math.h>
+#include <string.h>
+
+extern const cli_command cli_cmd_eval;
+
+static char *opt_cohort, *opt_split, *opt_pred, *opt_against, *opt_out, *opt_classes;
+static double opt_require_dsc = -1;
+
+static const GOptionEntry entries[] = {
+    {"cohort", 'c', 0, G_OPTION_ARG_FILENAME, &opt_cohort, "The cohort", "FILE"},
+    {"split", 0, 0, G_OPTION_ARG_STRING, &opt_split, "train, val, test or all (test)", "SPLIT"},
+    {"pred", 'p', 0, G_OPTION_ARG_FILENAME, &opt_pred, "Folder of predicted masks, NAME.tif",
+     "DIR"},
+    {"against", 0, 0, G_OPTION_ARG_FILENAME, &opt_against, "Another folder, for a paired t-test",
+     "DIR"},
+    {"out", 'o', 0, G_OPTION_ARG_FILENAME, &opt_out, "Write everything as JSON", "FILE"},
+    {"classes", 0, 0, G_OPTION_ARG_STRING, &opt_classes,
+     "Class table, as background:#000000,tumour:#c80000 (noted beside the predictions)", "TABLE"},
+    {"require-dsc", 0, 0, G_OPTION_ARG_DOUBLE, &opt_require_dsc,
+     "Fail when the mean DSC of --pred is below", "X"},
+    G_OPTION_ENTRY_NULL};
+
+static const char description[] =
+    "Foreground DSC = 2TP/(2TP+FP+FN) and Jaccard = TP/(TP+FP+FN) of each slide, over all its "
+    "pixels (255 in the\n"
+    "truth is ignored); with more than two classes also each class, and foreground is the mean "
+    "over them.\n"
+    "Rule for empty masks: " INF_EMPTY_RULE ".\n"
+    "The truth is the cohort's truth column where it is given, else its mask. Masks whose sizes "
+    "differ by an\n"
+    "integer factor meet on the grid of their greatest common divisor.\n\n"
+    "Exit status: 0 all slides scored, 3 some not, 1 none or the DSC that was required is missed, "
+    "2 wrong usage.";
+
+static void print_ttest(const char *metric, const inf_ttest *test)
+{
+    if (isnan(test->p))
+        cli_print("  %-8s mean difference %+.4f over %zu slides; no t-test (%s)\n", metric,
+                  test->mean_diff, test->n,
+                  test->n < 2 ? "needs two slides" : "the differences are all 0");
+    else
+        cli_print(
+            "  %-8s mean difference %+.4f ± %.4f, t = %.4f, %d degrees of freedom, p = %.4g\n",
+            metric, test->mean_diff, test->std_diff, test->t, test->dof, test->p);
+}
+
+static void print_notes(const cli_scores *scores)
+{
+    guint n_truth = 0, n_mask = 0;
+    g_autoptr(GHashTable) grids = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    for (guint i = 0; i < scores->n; i++) {
+        const cli_score *score = &scores->items[i];
+        if (!score->ok)
+            continue;
+        n_truth += !strcmp(score->truth_from, "truth");
+        n_mask += !strcmp(score->truth_from, "mask");
+        g_hash_table_add(grids, inf_eval_grid_text(&score->grid));
+    }
+    cli_print("truth: column truth for %u slides, column mask for %u\n", n_truth, n_mask);
+    GHashTableIter iter;
+    gpointer text;
+    g_hash_table_iter_init(&iter, grids);
+    while (g_hash_table_iter_next(&iter, &text, NULL))
+        cli_print("grid: %s\n", (char *)text);
+    cli_print("rule: %s; mean and std over slides\n", INF_EMPTY_RULE);
+}
+
+static bool write_json(const cli_scores *pred, const cli_scores *against, const inf_ttest *dsc,
+                       const inf_ttest *jaccard, GError **error)
+{
+    g_autoptr(JsonBuilder) b = json_builder_new();
+    g_autofree char *classes = qs_classes_to_text(&pred->classes);
+    const char *const texts[][2] = {{"program", "quadslide " QS_VERSION},
+                                    {"cohort", opt_cohort},
+                                    {"split", opt_split ? opt_split : "test"},
+                                    {"class_table", classes},
+                                    {"empty_mask_rule", INF_EMPTY_RULE},
+                                    {"std", "sample standard deviation over slides (n - 1)"}};
+    json_builder_begin_object(b);
+    for (size_t i = 0; i < G_N_ELEMENTS(texts); i++) {
+        json_builder_set_member_name(b, texts[i][0]);
+        json_builder_add_string_value(b, texts[i][1]);
+    }
+    json_builder_set_member_name(b, "result");
+    cli_scores_to_json(pred, b);
+    if (against) {
+        json_builder_set_member_name(b, "against");
+        cli_scores_to_json(against, b);
+        json_builder_set_member_name(b, "ttest_dsc");
+        cli_ttest_to_json(dsc, b);
+        json_builder_set_member_name(b, "ttest_jaccard");
+        cli_ttest_to_json(jaccard, b);
+    }
+    json_builder_end_object(b);
+    g_autoptr(JsonNode) root = json_builder_get_root(b);
+    g_autofree char *text = json_to_string(root, TRUE);
+    return qs_file_replace(opt_out, text, strlen(text), error);
+}
+
+/* The status of what was scored, after everything has been printed and written. */
+static int judge(const cli_scores *pred, const cli_scores *against)
+{
+    if (pred->n_ok == 0 || (against && against->n_ok == 0))
+        return CLI_FAILED;
+    g_autofree double *dsc = cli_scores_column(pred, cli_dsc, 0);
+    double mean = inf_mean(dsc, pred->n_ok);
+    cli_log_json("eval", "\"slides\":%u,\"scored\":%u,\"dsc\":%.6f", pred->n, pred->n_ok, mean);
+    if (opt_require_dsc >= 0 && !(mean >= opt_require_dsc)) {
+        cli_print("mean DSC %.4f is below the required %.4f\n", mean, opt_require_dsc);
+        return CLI_FAILED;
+    }
+    bool all = pred->n_ok == pred->n && (!against || against->n_ok == against->n);
+    return all ? CLI_DONE : CLI_PARTLY;
+}
+
+static int eval(const GArray *set)
+{
+    GError *error = NULL;
+    cli_scores pred = {0}, against = {0};
+    int status;
+    inf_ttest dsc = {0}, jaccard = {0};
+    if (!cli_scores_read(&pred, opt_pred, set, opt_classes, &error) ||
+        (opt_against && !cli_scores_read(&against, opt_against, set, opt_classes, &error))) {
+        status = cli_fail(error);
+        goto out;
+    }
+    cli_scores_print(&pred);
+    if (opt_against) {
+        cli_print("\n");
+        cli_scores_print(&against);
+        cli_scores_ttest(&pred, &against, cli_dsc, &dsc);
+        cli_scores_ttest(&pred, &against, cli_jaccard, &jaccard);
+        cli_print("\n%s against %s, paired two-sided t-test over slides\n", opt_pred, opt_against);
+        print_ttest("DSC", &dsc);
+        print_ttest("Jaccard", &jaccard);
+    }
+    cli_print("\n");
+    print_notes(&pred);
+    status = judge(&pred, opt_against ? &against : NULL);
+    if (opt_out && !write_json(&pred, opt_against ? &against : NULL, &dsc, &jaccard, &error))
+        status = cli_fail(error);
+out:
+    cli_scores_clear(&pred);
+    cli_scores_clear(&against);
+    return status;
+}
+
+static int run_eval(int argc, char **argv)
+{
+    g_auto(GStrv) rest = NULL;
+    int status = cli_parse(&cli_cmd_eval, entries, description, &argc, &argv, &rest);
+    if (status != CLI_DONE)
+        return status == -1 ? CLI_DONE : status;
+    if (!opt_cohort || !opt_pred)
+        return cli_usage("give --cohort FILE and --pred DIR");
+    if (rest[0])
+        return cli_usage("%s: eval takes no slides, it takes a cohort's split", rest[0]);
+    GError *error = NULL;
+    g_autoptr(GArray) set =
+        cli_slide_set_read(opt_cohort, opt_split ? opt_split : "test", NULL, &error);
+    return set ? eval(set) : cli_fail(error);
+}
+
+const cli_command cli_cmd_eval = {
+    "eval", "--cohort C --split test --pred DIR [--against DIR2] --out metrics.json",
+    "DSC and Jaccard of predicted masks, and their paired t-test", run_eval};

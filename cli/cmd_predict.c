@@ -1,0 +1,341 @@
+/* quadslide predict: slides in, pyramidal TIFF masks out.
+ *
+ * Every slide is opened and planned before the first is predicted, so that a damaged file and the
+ * memory of the widest one are known at the start. A slide that fails is reported and the others go
+ * on. Masks appear whole or not at all; one that is there with a note of the same key is skipped,
+ * so the same command after a stop goes on where it was. */
+#include "cli/cli.h"
+#include "cli/sidecar.h"
+#include "cli/slide_set.h"
+#include "base/file.h"
+#include "infer/predict.h"
+
+#include <glib/gstdio.h>
+
+#include <math.h>
+#include <string.h>
+#include <sys/resource.h>
+
+extern const cli_command cli_cmd_predict;
+
+/* What our own plan does not count: code and tables of the libraries, OpenSlide's 32 MB tile cache,
+ * decoders and the allocator's slack. Measured at 90 to 140 MB. */
+#define LIBRARY_BYTES ((int64_t)160 << 20)
+
+static char *opt_model, *opt_cohort, *opt_split, *opt_out, *opt_blend, *opt_conv;
+static int opt_stride, opt_window, opt_batch, opt_threads, opt_readers;
+static double opt_mpp, opt_mpp_override;
+static gboolean opt_level0, opt_prob, opt_no_tissue, opt_force;
+
+static const GOptionEntry entries[] = {
+    {"model", 'm', 0, G_OPTION_ARG_FILENAME, &opt_model, "The trained model (safetensors)", "FILE"},
+    {"cohort", 'c', 0, G_OPTION_ARG_FILENAME, &opt_cohort, "Predict the slides of a cohort",
+     "FILE"},
+    {"split", 0, 0, G_OPTION_ARG_STRING, &opt_split, "train, val, test or all (test)", "SPLIT"},
+    {"out", 'o', 0, G_OPTION_ARG_FILENAME, &opt_out, "Folder of the masks", "DIR"},
+    {"stride", 0, 0, G_OPTION_ARG_INT, &opt_stride,
+     "Pixels from window to window (3/4 of the window)", "PX"},
+    {"window", 0, 0, G_OPTION_ARG_INT, &opt_window,
+     "Window side, a multiple of 16 (the model's patch)", "PX"},
+    {"blend", 0, 0, G_OPTION_ARG_STRING, &opt_blend, "gaussian (sigma = window/8) or uniform",
+     "HOW"},
+    {"batch", 0, 0, G_OPTION_ARG_INT, &opt_batch, "Windows read ahead (8)", "N"},
+    {"prob", 0, 0, G_OPTION_ARG_NONE, &opt_prob, "Also write DIR/prob/NAME.tif, probability × 255",
+     NULL},
+    {"threads", 't', 0, G_OPTION_ARG_INT, &opt_threads, "Threads of the network (all cores)", "N"},
+    {"readers", 0, 0, G_OPTION_ARG_INT, &opt_readers, "Threads that read the slide (1)", "N"},
+    {"conv", 0, 0, G_OPTION_ARG_STRING, &opt_conv,
+     "direct (same bits on every run) or auto (fastest by timing)", "HOW"},
+    {"no-tissue", 0, 0, G_OPTION_ARG_NONE, &opt_no_tissue, "Run every window, find no tissue",
+     NULL},
+    {"mpp-override", 0, 0, G_OPTION_ARG_DOUBLE, &opt_mpp_override,
+     "µm per pixel of level 0, instead of the slide's own", "MPP"},
+    {"mpp", 0, 0, G_OPTION_ARG_DOUBLE, &opt_mpp,
+     "Predict at this resolution instead of the model's", "MPP"},
+    {"level0", 0, 0, G_OPTION_ARG_NONE, &opt_level0, "Predict level 0 as it is", NULL},
+    {"force", 'f', 0, G_OPTION_ARG_NONE, &opt_force, "Make masks again that are already there",
+     NULL},
+    G_OPTION_ENTRY_NULL};
+
+static const char description[] =
+    "Each slide gives DIR/NAME.tif: labels 0 … k, tiled pyramid, LZW, of the slide's level-0 size "
+    "divided by an\n"
+    "integer (the one nearest to the resolution of the model). What no window with tissue covers "
+    "is background.\n"
+    "DIR/NAME.json says how the mask was made; with the same model and options it is not made "
+    "again.\n"
+    "The result depends on neither --batch nor --threads.\n\n"
+    "Exit status: 0 all slides, 3 some failed, 1 all failed, 2 wrong usage.";
+
+/* What is the same for all slides of a run. */
+typedef struct {
+    kn_engine *engine;
+    model m;
+    inf_predictor *predictor;
+    char *model_hash;
+    bool level0;
+    double mpp;
+} run;
+
+typedef enum { SLIDE_TODO, SLIDE_THERE, SLIDE_DONE, SLIDE_FAILED } slide_state;
+
+static bool parse_arguments(inf_options *options, kn_engine_options *engine, char **rest,
+                            GError **error)
+{
+    inf_options_init(options);
+    options->window_px = opt_window;
+    options->stride_px = opt_stride;
+    options->batch = opt_batch ? opt_batch : options->batch;
+    options->n_readers = opt_readers ? opt_readers : options->n_readers;
+    *engine =
+        (kn_engine_options){.backend = "cpu", .n_threads = opt_threads, .conv = KN_CONV_DIRECT};
+    const char *fault = NULL;
+    if (!opt_model)
+        fault = "give the trained model with --model FILE";
+    else if (!opt_out)
+        fault = "give the folder of the masks with --out DIR";
+    else if (!opt_cohort && !rest[0])
+        fault = "name slides, or a cohort with --cohort FILE";
+    else if (opt_cohort && rest[0])
+        fault = "give slides or --cohort, not both";
+    else if (opt_split && !opt_cohort)
+        fault = "--split goes with --cohort";
+    else if (opt_blend && !inf_blend_parse(opt_blend, &options->blend))
+        fault = "--blend is gaussian or uniform";
+    else if (opt_conv && strcmp(opt_conv, "direct") && strcmp(opt_conv, "auto"))
+        fault = "--conv is direct or auto";
+    else if (opt_threads < 0)
+        fault = "--threads is 1 or more";
+    else if (opt_mpp < 0 || opt_mpp_override < 0 || !isfinite(opt_mpp) ||
+             !isfinite(opt_mpp_override))
+        fault = "--mpp and --mpp-override are µm per pixel, above 0";
+    else if (opt_level0 && opt_mpp > 0)
+        fault = "give --level0 or --mpp, not both";
+    if (fault) {
+        g_set_error_literal(error, QS_ERROR, QS_ERROR_ARG, fault);
+        return false;
+    }
+    if (opt_conv && !strcmp(opt_conv, "auto"))
+        engine->conv = KN_CONV_AUTO;
+    return true;
+}
+
+static bool run_open(run *r, const inf_options *options, const kn_engine_options *engine,
+                     GError **error)
+{
+    r->model_hash = qs_file_hash(opt_model, error);
+    if (!r->model_hash)
+        return false;
+    r->engine = kn_engine_create(engine, error);
+    if (!r->engine || !model_load(&r->m, opt_model, r->engine, false, error))
+        return false;
+    r->level0 = opt_level0 || (opt_mpp <= 0 && r->m.spec.level0);
+    r->mpp = opt_mpp > 0 ? opt_mpp : r->m.spec.mpp;
+    if (!r->level0 && !(r->mpp > 0)) {
+        g_set_error(error, QS_ERROR, QS_ERROR_ARG,
+                    "%s does not say at which resolution it was trained; pass --mpp or --level0",
+                    opt_model);
+        return false;
+    }
+    r->predictor = inf_predictor_create(r->engine, &r->m, options, error);
+    return r->predictor != NULL;
+}
+
+static void run_close(run *r)
+{
+    inf_predictor_destroy(r->predictor);
+    model_clear(&r->m);
+    kn_engine_destroy(r->engine);
+    g_free(r->model_hash);
+}
+
+/* Everything that decides the bytes of the mask. */
+static char *make_key(const run *r, const cli_slide *slide)
+{
+    const inf_options *o = inf_predictor_options(r->predictor);
+    GStatBuf st = {0};
+    g_stat(slide->slide, &st);
+    return g_strdup_printf(
+        "model %s; slide %" G_GINT64_FORMAT " bytes of %" G_GINT64_FORMAT
+        "; %s %.6g; mpp of slide %.6g; window %d; stride %d; %s; tissue %s; conv %s",
+        r->model_hash, (int64_t)st.st_size, (int64_t)st.st_mtime, r->level0 ? "level 0" : "mpp",
+        r->level0 ? 0 : r->mpp, opt_mpp_override > 0 ? opt_mpp_override : slide->mpp, o->window_px,
+        o->stride_px, inf_blend_name(o->blend), opt_no_tissue ? "no" : "yes",
+        opt_conv ? opt_conv : "direct");
+}
+
+static wsi_slide *open_view(const run *r, const cli_slide *slide, wsi_view *view, GError **error)
+{
+    wsi_slide *s =
+        wsi_slide_open(slide->slide, opt_mpp_override > 0 ? opt_mpp_override : slide->mpp, error);
+    if (s && !wsi_view_init(view, s, r->level0, r->mpp, error)) {
+        wsi_slide_close(s);
+        return NULL;
+    }
+    return s;
+}
+
+/* The low-resolution picture, its filters, and two rows of 512-pixel tiles for each file written.
+ */
+static int64_t side_bytes(const wsi_view *view)
+{
+    wsi_tissue_options tissue;
+    wsi_tissue_options_init(&tissue);
+    inf_mask_grid grid;
+    inf_mask_grid_init(&grid, view);
+    int64_t picture = opt_no_tissue ? 0 : (int64_t)tissue.max_px * tissue.max_px * 12;
+    return picture + (opt_prob ? 2 : 1) * 2 * 512 * grid.w;
+}
+
+/* Opens every slide to come: failures are found now, and the memory is stated for the largest. */
+static void plan(const run *r, const GArray *set, slide_state *states)
+{
+    int64_t worst = 0, n_todo = 0, n_there = 0;
+    for (guint i = 0; i < set->len; i++) {
+        const cli_slide *slide = &g_array_index(set, cli_slide, i);
+        g_autofree char *key = make_key(r, slide);
+        g_autofree char *note = cli_sidecar_path(opt_out, slide);
+        g_autofree char *mask = cli_mask_path(opt_out, slide);
+        g_autofree char *prob = opt_prob ? cli_prob_path(opt_out, slide) : NULL;
+        if (!opt_force && cli_sidecar_matches(note, key, mask, prob)) {
+            states[i] = SLIDE_THERE;
+            n_there++;
+            continue;
+        }
+        wsi_view view;
+        GError *error = NULL;
+        wsi_slide *s = open_view(r, slide, &view, &error);
+        if (!s) {
+            cli_fail(error);
+            states[i] = SLIDE_FAILED;
+            continue;
+        }
+        worst = MAX(worst, inf_predictor_memory(r->predictor, &view) + side_bytes(&view));
+        n_todo++;
+        wsi_slide_close(s);
+    }
+    if (n_there)
+        qs_info("%" G_GINT64_FORMAT
+                " masks are already there and are kept (--force makes them again)",
+                n_there);
+    if (n_todo) {
+        g_autofree char *all = cli_format_bytes(worst + kn_engine_bytes(r->engine) + LIBRARY_BYTES);
+        g_autofree char *ours = cli_format_bytes(worst);
+        g_autofree char *net = cli_format_bytes(kn_engine_bytes(r->engine));
+        qs_info("%" G_GINT64_FORMAT
+                " slides to predict; memory at most %s (network %s, windows, strip and "
+                "writer %s, libraries and their caches the rest)",
+                n_todo, all, net, ours);
+    }
+}
+
+static bool predict_slide(run *r, const cli_slide *slide, GError **error)
+{
+    g_autofree char *mask = cli_mask_path(opt_out, slide);
+    g_autofree char *prob = opt_prob ? cli_prob_path(opt_out, slide) : NULL;
+    g_autofree char *note_path = cli_sidecar_path(opt_out, slide);
+    g_autofree char *key = make_key(r, slide);
+    int64_t start = g_get_monotonic_time();
+    wsi_view view;
+    wsi_slide *s = open_view(r, slide, &view, error);
+    if (!s)
+        return false;
+    wsi_tissue *tissue = NULL;
+    bool ok = true;
+    if (!opt_no_tissue) {
+        wsi_tissue_options tissue_options;
+        wsi_tissue_options_init(&tissue_options);
+        tissue = wsi_tissue_find(s, &tissue_options, error);
+        ok = tissue != NULL;
+    }
+    cli_sidecar note = {.key = key,
+                        .slide = slide->slide,
+                        .mask = mask,
+                        .prob = prob,
+                        .model = opt_model,
+                        .classes = &r->m.spec.classes,
+                        .options = inf_predictor_options(r->predictor)};
+    inf_mask_grid_init(&note.grid, &view);
+    ok = ok && inf_predict_to_tiff(r->predictor, &view, tissue, mask, prob, cli_progress(),
+                                   &note.report, error);
+    note.seconds = (double)(g_get_monotonic_time() - start) * 1e-6;
+    ok = ok && cli_sidecar_write(note_path, &note, error);
+    cli_progress_end();
+    if (ok) {
+        g_autofree char *took = cli_format_seconds(note.seconds);
+        cli_print("%s: %" G_GINT64_FORMAT " × %" G_GINT64_FORMAT " (slide / %d), %" G_GINT64_FORMAT
+                  " of %" G_GINT64_FORMAT " windows, %s%s\n",
+                  mask, note.grid.w, note.grid.h, note.grid.factor, note.report.n_run,
+                  note.report.n_windows, took,
+                  note.report.n_run == 0 ? "; no tissue was found: all background" : "");
+    }
+    wsi_tissue_destroy(tissue);
+    wsi_slide_close(s);
+    return ok;
+}
+
+static int finish(const slide_state *states, guint n)
+{
+    guint n_failed = 0;
+    for (guint i = 0; i < n; i++)
+        n_failed += states[i] == SLIDE_FAILED;
+    struct rusage usage;
+    if (getrusage(RUSAGE_SELF, &usage) == 0) {
+        g_autofree char *peak = cli_format_bytes((int64_t)usage.ru_maxrss * 1024);
+        qs_info("peak memory %s", peak);
+    }
+    cli_log_json("predict", "\"slides\":%u,\"failed\":%u", n, n_failed);
+    if (n_failed)
+        cli_print("%u of %u slides failed\n", n_failed, n);
+    return n_failed == 0 ? CLI_DONE : n_failed < n ? CLI_PARTLY : CLI_FAILED;
+}
+
+static int predict_all(run *r, const GArray *set)
+{
+    g_autofree slide_state *states = g_new0(slide_state, set->len);
+    plan(r, set, states);
+    for (guint i = 0; i < set->len; i++) {
+        if (states[i] != SLIDE_TODO)
+            continue;
+        GError *error = NULL;
+        if (predict_slide(r, &g_array_index(set, cli_slide, i), &error)) {
+            states[i] = SLIDE_DONE;
+            continue;
+        }
+        bool stopped = g_error_matches(error, QS_ERROR, QS_ERROR_STOPPED);
+        cli_fail(error);
+        states[i] = SLIDE_FAILED;
+        if (stopped)
+            return CLI_FAILED;
+    }
+    return finish(states, set->len);
+}
+
+static int run_predict(int argc, char **argv)
+{
+    g_auto(GStrv) rest = NULL;
+    int status = cli_parse(&cli_cmd_predict, entries, description, &argc, &argv, &rest);
+    if (status != CLI_DONE)
+        return status == -1 ? CLI_DONE : status;
+    GError *error = NULL;
+    inf_options options;
+    kn_engine_options engine;
+    if (!parse_arguments(&options, &engine, rest, &error))
+        return cli_fail(error);
+    g_autoptr(GArray) set =
+        cli_slide_set_read(opt_cohort, opt_split ? opt_split : "test", rest, &error);
+    if (!set)
+        return cli_fail(error);
+    g_autofree char *prob_dir = g_build_filename(opt_out, opt_prob ? "prob" : "", NULL);
+    run r = {0};
+    if (qs_dir_create(prob_dir, &error) && run_open(&r, &options, &engine, &error))
+        status = predict_all(&r, set);
+    else
+        status = cli_fail(error);
+    run_close(&r);
+    return status;
+}
+
+const cli_command cli_cmd_predict = {
+    "predict", "--model FILE SLIDE… | --cohort C --split test  --out DIR",
+    "slides into masks: one pyramidal TIFF per slide", run_predict};

@@ -1,0 +1,27 @@
+/* The note beside each predicted mask: how it was made, so that the same command can skip it and a
+ * reader can know. JSON, written after the mask; a mask without one counts as not made. */
+#ifndef QS_CLI_SIDECAR_H
+#define QS_CLI_SIDECAR_H
+
+#include "infer/predict.h"
+
+typedef struct {
+    const char *key;         /* everything that decides the mask's bytes, as one text */
+    const char *slide;       /* path */
+    const char *mask, *prob; /* paths; prob NULL when not written */
+    const char *model;       /* path */
+    const qs_classes *classes;
+    inf_mask_grid grid;
+    const inf_options *options;
+    inf_report report;
+    double seconds;
+} cli_sidecar;
+
+bool cli_sidecar_write(const char *path, const cli_sidecar *note, GError **error);
+/* Is the mask there, of the size that its note recorded, made with this key? Also prob, unless
+ * NULL. */
+bool cli_sidecar_matches(const char *path, const char *key, const char *mask, const char *prob);
+/* The class table of a predicted mask: false when the note is absent or has none. */
+bool cli_sidecar_classes(const char *path, qs_classes *classes);
+
+#endif

@@ -1,0 +1,34 @@
+/* Which slides a command works on, and what their masks are called.
+ *
+ * A mask is named as its slide without the extension. Two slides of one base name get ~2, ~3 … in
+ * the order of the whole cohort (or of the command line), so that `predict`, `eval` and `report`
+ * agree on the names whichever split they look at. */
+#ifndef QS_CLI_SLIDE_SET_H
+#define QS_CLI_SLIDE_SET_H
+
+#include <glib.h>
+#include <stdbool.h>
+
+typedef struct {
+    char *name;            /* unique, safe as a file name */
+    char *slide;           /* path */
+    char *mask, *truth;    /* paths or NULL */
+    char *case_id, *split; /* "" for slides of the command line */
+    bool labelled;
+    double mpp; /* of the cohort; 0 none */
+} cli_slide;
+
+/* Of a cohort's split ("train", "val", "test" or "all"), or of the command line when cohort is
+ * NULL. Array of cli_slide with its clear function set. An empty split is an error. */
+GArray *cli_slide_set_read(const char *cohort, const char *split, char *const *slides,
+                           GError **error);
+
+/* What a prediction is compared with: the truth column where there is one, else the mask; NULL
+ * when neither is given. *from is "truth" or "mask". */
+const char *cli_slide_truth(const cli_slide *slide, const char **from);
+
+char *cli_mask_path(const char *dir, const cli_slide *slide);    /* DIR/NAME.tif, owned */
+char *cli_prob_path(const char *dir, const cli_slide *slide);    /* DIR/prob/NAME.tif */
+char *cli_sidecar_path(const char *dir, const cli_slide *slide); /* DIR/NAME.json */
+
+#endif
