@@ -27,6 +27,7 @@ typedef enum { DB_SLIDE_PENDING, DB_SLIDE_TILING, DB_SLIDE_DONE, DB_SLIDE_FAILED
 
 const char *db_split_name(db_split split); /* "train" "val" "test" */
 bool db_split_parse(const char *name, db_split *split);
+const char *db_slide_state_name(db_slide_state state); /* "pending" "tiling" "done" "failed" */
 
 /* What is one per store. `grid_rules` is the canonical text of every tiling option that changes
  * which cells exist or are kept (tissue thresholds …): a store refuses to go on with another. */
@@ -46,7 +47,9 @@ void db_store_config_clear(db_store_config *config);
 /* Opens `dir`; creates it when absent and `config` is given. With `config` given and the store
  * present, every member must agree: QS_ERROR_MISMATCH names the first that does not. */
 db_store *db_store_create(const char *dir, const db_store_config *config, GError **error);
-/* read_only: no file of the store is written, not even WAL's; works on read-only file systems. */
+/* read_only: no row and no pack is written, and nothing is cut or folded in; works on read-only file
+ * systems, where no file is touched at all. In a folder that can be written, where a writer may come
+ * at any time, SQLite's own coordination files (-wal, -shm) may appear. */
 db_store *db_store_open(const char *dir, bool read_only, GError **error);
 void db_store_close(db_store *store); /* NULL accepted */
 const db_store_config *db_store_get_config(const db_store *store);
@@ -96,6 +99,7 @@ typedef struct {
     bool has_label;
     int64_t offset, n_bytes;             /* image blob in the pack */
     int64_t label_offset, label_n_bytes; /* label blob (zstd); 0 without */
+    int32_t format;                      /* how the image is encoded; set by db_writer_add */
     uint64_t checksum, label_checksum;
 } db_patch;
 
@@ -112,11 +116,16 @@ bool db_encode_image(const db_store_config *config, const uint8_t *rgb, int size
 /* label (size,size) u8, lossless. */
 bool db_encode_label(const uint8_t *label, int size_px, db_blob *blob, GError **error);
 
+/* A batch of a writer: so many cells, or so many bytes (which is its memory). */
+enum { DB_WRITER_BATCH = 512, DB_WRITER_BATCH_BYTES = 64 << 20 };
+
 /* Opens the slide's pack for writing: takes its lock (QS_ERROR_BUSY), cuts it to the committed
  * size, and sets *next_cell to where tiling resumes. */
 db_writer *db_writer_open(db_store *store, int64_t slide_id, int64_t *next_cell, GError **error);
 /* Adds the next cell (cell numbers must rise). For kept patches `image` is given, and `label`
- * when has_label. Batches; commits by itself every `DB_WRITER_BATCH` cells or 64 MiB. */
+ * when has_label. Batches; commits by itself every DB_WRITER_BATCH cells or
+ * DB_WRITER_BATCH_BYTES. Sets patch->id, slide_id, format, offsets, sizes and checksums. After an
+ * error of the disk the writer only refuses: close it and open another. */
 bool db_writer_add(db_writer *writer, db_patch *patch, const db_blob *image, const db_blob *label,
                    GError **error);
 bool db_writer_commit(db_writer *writer, GError **error);
@@ -154,15 +163,38 @@ typedef struct {
     char *device;  /* "cpu: AMD EPYC …, 2 threads" */
     int64_t seed;
     char *state;   /* "running", "done", "stopped", "failed" */
+    char *started_at, *ended_at; /* ISO 8601, UTC; set by the store, read by db_run_list */
+    int64_t n_metrics;           /* rows; read by db_run_list */
 } db_run;
 void db_run_clear(db_run *run);
 bool db_run_begin(db_store *store, db_run *run, GError **error); /* sets id */
 bool db_run_end(db_store *store, int64_t run_id, const char *state, GError **error);
+GArray *db_run_list(db_store *store, GError **error); /* of db_run, by id; clear func set */
 /* slide_id 0: of the whole run. Several programs may log at once (busy timeout). */
 bool db_metric_add(db_store *store, int64_t run_id, int64_t step, const char *name, double value,
                    const char *unit, int64_t slide_id, GError **error);
 /* Many at one step in one transaction. */
 bool db_metric_add_many(db_store *store, int64_t run_id, int64_t step, const char *const *names,
                         const double *values, const char *const *units, size_t n, GError **error);
+
+typedef struct {
+    int64_t step, slide_id; /* slide 0: of the whole run */
+    double value;           /* NaN is kept */
+} db_metric;
+GArray *db_metric_list(db_store *store, int64_t run_id, const char *name, GError **error); /* by step */
+
+/* ---- summary ---------------------------------------------------------------------------------- */
+typedef struct {
+    int64_t n_slides, n_state[DB_SLIDE_FAILED + 1], n_labelled, n_damaged;
+    int64_t n_cells, n_kept;    /* patches looked at; those with pixels */
+    int64_t n_with_label;       /* kept ones that have a label at all */
+    int64_t n_labelled_patches; /* kept ones whose slide is labelled */
+    int64_t n_bytes;            /* of their blobs */
+    int64_t class_px[QS_CLASSES_MAX], ignore_px;
+} db_split_summary;
+typedef struct {
+    db_split_summary splits[DB_SPLIT_TEST + 1];
+} db_summary;
+bool db_store_summarise(db_store *store, db_summary *summary, GError **error);
 
 #endif
