@@ -20,6 +20,7 @@ typedef struct {
     int n_threads;
     bool skip_damaged;            /* policy fail|skip for unreadable cells */
     double damaged_max;           /* with skip: share of cells above which the slide fails: 0.1 */
+    int64_t n_damaged_before;     /* damaged cells of earlier, stopped runs: they count too */
 } wsi_tile_options;
 void wsi_tile_options_init(wsi_tile_options *options);
 
@@ -30,6 +31,7 @@ bool wsi_grid_init(wsi_grid *grid, const wsi_view *view, int patch_px, int strid
 void wsi_grid_cell(const wsi_grid *grid, const wsi_view *view, int patch_px, int stride_px, int64_t cell,
                    int64_t *x, int64_t *y, int *valid_w, int *valid_h);
 
+/* Of cells that were not read (too little tissue, damaged) only `tissue` is known; the others are NaN. */
 typedef struct {
     float tissue, white, dark, saturation, blur, pen;
 } wsi_quality;
@@ -65,11 +67,13 @@ typedef struct {
     double read_s, measure_s, encode_s, add_s; /* summed over threads; add on the caller */
 } wsi_tile_report;
 
-/* Bytes of memory that tiling this view with these options takes at most. */
+/* Bytes of memory that tiling this view with these options takes at most: the slide's decoder, the
+ * workers' buffers, the results waiting for the sink, the tissue picture. */
 int64_t wsi_tile_memory(const wsi_view *view, const wsi_tile_options *options);
 
 /* Tiles cells first_cell … end. tissue NULL when options->no_tissue; mask may be NULL. Stops
- * between cells on qs_stop_requested (QS_ERROR_STOPPED), everything added so far stays. */
+ * between cells on qs_stop_requested (QS_ERROR_STOPPED), everything added so far stays. On any
+ * error the cells before the one that failed have been added, in order. report is always filled. */
 bool wsi_tile_run(const wsi_view *view, const wsi_tissue *tissue, wsi_mask *mask,
                   const wsi_tile_options *options, int64_t first_cell, const wsi_sink *sink,
                   const qs_progress *progress, wsi_tile_report *report, GError **error);
