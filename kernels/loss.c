@@ -35,7 +35,7 @@ static int64_t unit_first(const units *u, int64_t unit, int *n)
 
 static const kn_loss_ops *ops_of(const kn_engine *engine, const kn_tensor *z)
 {
-    g_assert(z->c >= 1 && z->c <= QS_CLASSES_MAX && z->ldc >= z->c);
+    g_assert(z->c >= 1 && z->c <= QS_CLASSES_MAX && z->ldc >= z->c && z->block == 0);
     g_assert(z->dtype == kn_engine_dtype(engine));
     return z->dtype == KN_F64 ? &kn_ref_loss_ops : kn_cpu_loss_ops();
 }
