@@ -7,7 +7,7 @@
 #include <omp.h>
 #include <string.h>
 
-static const kn_backend *const BACKENDS[] = {&kn_backend_ref, NULL};
+static const kn_backend *const BACKENDS[] = {&kn_backend_cpu, &kn_backend_ref, NULL};
 
 bool kn_disabled(const char *what)
 {

@@ -22,6 +22,7 @@ struct kn_engine {
     const kn_backend *backend;
     kn_conv_mode conv_mode;
     int n_threads;
+    int block;         /* 16: passes lay activations out in blocks of 16 channels; 0: NHWC */
     char *description; /* owned, written by the backend */
     void *state;       /* backend's own, owned */
     void *partials;    /* per-thread partial sums of reductions, owned: see kn_engine_partials */

@@ -1,6 +1,7 @@
 /* The table of operations that a backend fills. ref/ is naive, in double precision and right; it
  * is the oracle. cpu/ is f32. Tensors are in the backend's dtype (kn_ops.dtype), NHWC; where a
  * prototype says "slice", ldc > c is allowed, else the tensor is dense (ldc == c).
+ * ref/ takes NHWC only; cpu/ takes blocks of 16 too.
  *
  * Conventions: activation gradients overwrite, parameter gradients accumulate (+=), unless said
  * otherwise. void * arrays are of the backend's dtype. Nothing here allocates but conv_create.
@@ -21,6 +22,7 @@ typedef struct {
     bool train;         /* backward wanted */
     bool bwd_data;      /* with train: the gradient of the source is wanted too */
     bool leaky;         /* LeakyReLU(.01) on the output (inference) */
+    int src_block, dst_block; /* layout of the two tensors, as kn_tensor.block */
 } kn_conv_spec;
 
 typedef struct kn_conv kn_conv; /* a backend's prepared convolution */

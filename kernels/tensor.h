@@ -1,4 +1,4 @@
-/* Tensors: NHWC everywhere, optionally a channel slice of a wider buffer.
+/* Tensors: NHWC at every edge, optionally a channel slice of a wider buffer.
  * Plain values; they never own memory. */
 #ifndef QS_KERNELS_TENSOR_H
 #define QS_KERNELS_TENSOR_H
@@ -13,6 +13,10 @@ typedef struct {
     int n, h, w, c;
     int ldc;    /* elements from one pixel to the next, >= c; > c: a slice of a concatenation buffer */
     void *data; /* element (n,h,w,c) at ((n*H + h)*W + w)*ldc + c */
+    /* 0: NHWC as above. 16: inside a pass, where oneDNN's Winograd wants it: blocks of 16 channels,
+     * element (n,h,w,c) at n*H*W*ldc + (c/16)*H*W*16 + (h*W + w)*16 + c%16; c divides by 16. For 16
+     * dense channels the two are the same. */
+    int block;
 } kn_tensor;
 
 size_t kn_dtype_bytes(kn_dtype dtype);

@@ -1,0 +1,137 @@
+/* The CPU backend's table, and which of the compiled passes this machine runs. ONEDNN_MAX_CPU_ISA
+ * holds oneDNN down and our passes with it; QS_DISABLE=x86-64-v4,x86-64-v3 only our passes. */
+#include "kernels/cpu/cpu_priv.h"
+
+#include <string.h>
+
+static void cpu_sgd(kn_engine *engine, void *theta, const void *grad, void *momentum, int64_t n, double lr,
+                    double m, double wd)
+{
+    kn_cpu_of(engine)->passes->sgd(theta, grad, momentum, n, (float)lr, (float)m, (float)wd);
+}
+
+static void cpu_ema(kn_engine *engine, void *teacher, const void *student, int64_t n, double alpha)
+{
+    kn_cpu_of(engine)->passes->ema(teacher, student, n, (float)alpha);
+}
+
+static void cpu_zero(kn_engine *engine, void *x, int64_t n)
+{
+    (void)engine;
+    memset(x, 0, (size_t)n * sizeof(float));
+}
+
+/* The passes that were compiled several times go through the engine's choice. */
+static void cpu_norm_stats(kn_engine *engine, const kn_tensor *x, const kn_norm *norm)
+{
+    kn_cpu_of(engine)->passes->norm_stats(engine, x, norm);
+}
+
+static void cpu_norm_apply(kn_engine *engine, const kn_tensor *x, const kn_norm *norm, const kn_tensor *y)
+{
+    kn_cpu_of(engine)->passes->norm_apply(engine, x, norm, y);
+}
+
+static void cpu_norm_bwd(kn_engine *engine, const kn_tensor *dy, const kn_tensor *x, const kn_norm *norm,
+                         const kn_tensor *dx)
+{
+    kn_cpu_of(engine)->passes->norm_bwd(engine, dy, x, norm, dx);
+}
+
+static void cpu_pool_fwd(kn_engine *engine, const kn_tensor *x, const kn_tensor *y, const kn_tensor *copy)
+{
+    kn_cpu_of(engine)->passes->pool_fwd(engine, x, y, copy);
+}
+
+static void cpu_pool_bwd(kn_engine *engine, const kn_tensor *x, const kn_tensor *dy, const kn_tensor *dx)
+{
+    kn_cpu_of(engine)->passes->pool_bwd(engine, x, dy, dx);
+}
+
+static void cpu_upsample_fwd(kn_engine *engine, const kn_tensor *x, const kn_tensor *y)
+{
+    kn_cpu_of(engine)->passes->upsample_fwd(engine, x, y);
+}
+
+static void cpu_upsample_bwd(kn_engine *engine, const kn_tensor *dy, const kn_tensor *dx)
+{
+    kn_cpu_of(engine)->passes->upsample_bwd(engine, dy, dx);
+}
+
+static const kn_ops OPS = {
+    .name = "cpu",
+    .dtype = KN_F32,
+    .folds_bias = true,
+    .conv_create = cpu_conv_create,
+    .conv_destroy = cpu_conv_destroy,
+    .conv_needs = cpu_conv_needs,
+    .conv_describe = cpu_conv_describe,
+    .conv_pack = cpu_conv_pack,
+    .conv_fwd = cpu_conv_fwd,
+    .conv_bwd_data = cpu_conv_bwd_data,
+    .conv_bwd_weights = cpu_conv_bwd_weights,
+    .norm_stats = cpu_norm_stats,
+    .norm_apply = cpu_norm_apply,
+    .norm_bwd = cpu_norm_bwd,
+    .pool_fwd = cpu_pool_fwd,
+    .pool_bwd = cpu_pool_bwd,
+    .upsample_fwd = cpu_upsample_fwd,
+    .upsample_bwd = cpu_upsample_bwd,
+    .sgd = cpu_sgd,
+    .ema = cpu_ema,
+    .zero = cpu_zero,
+};
+
+static const kn_passes *choose_passes(void)
+{
+#ifdef __x86_64__
+    /* oneDNN's own variable, so that one setting gives the whole program of a lesser machine. */
+    const char *isa = g_getenv("ONEDNN_MAX_CPU_ISA");
+    bool avx512 = !isa || g_str_has_prefix(isa, "AVX512") || g_ascii_strcasecmp(isa, "ALL") == 0 ||
+                  g_ascii_strcasecmp(isa, "DEFAULT") == 0;
+    bool avx2 = avx512 || g_str_has_prefix(isa, "AVX2");
+    if (avx512 && __builtin_cpu_supports("x86-64-v4") && !kn_disabled("x86-64-v4"))
+        return &kn_passes_v4;
+    if (avx2 && __builtin_cpu_supports("x86-64-v3") && !kn_disabled("x86-64-v3"))
+        return &kn_passes_v3;
+#endif
+    return &kn_passes_v1;
+}
+
+/* "AMD EPYC" of /proc/cpuinfo. Owned by the caller. */
+static char *processor_name(void)
+{
+    g_autofree char *text = NULL;
+    if (g_file_get_contents("/proc/cpuinfo", &text, NULL, NULL)) {
+        const char *line = strstr(text, "model name");
+        const char *colon = line ? strchr(line, ':') : NULL;
+        const char *end = colon ? strchr(colon, '\n') : NULL;
+        if (end)
+            return g_strstrip(g_strndup(colon + 1, (gsize)(end - colon - 1)));
+    }
+    return g_strdup("unnamed processor");
+}
+
+static bool cpu_open(kn_engine *engine, GError **error)
+{
+    kn_cpu *cpu = g_new0(kn_cpu, 1);
+    engine->state = cpu;
+    cpu->passes = choose_passes();
+    cpu->dnnl = kn_dnnl_open(error);
+    if (!cpu->dnnl)
+        return false;
+    g_autofree char *name = processor_name();
+    engine->description = g_strdup_printf("cpu: %s, %d threads, %s, passes %s", name, engine->n_threads,
+                                          kn_dnnl_describe(cpu->dnnl), cpu->passes->name);
+    return true;
+}
+
+static void cpu_close(kn_engine *engine)
+{
+    kn_cpu *cpu = engine->state;
+    if (cpu)
+        kn_dnnl_close(cpu->dnnl);
+    g_free(cpu);
+}
+
+const kn_backend kn_backend_cpu = {"cpu", &OPS, cpu_open, cpu_close};

@@ -1,0 +1,219 @@
+/* A convolution of the CPU backend: three directions, each with the algorithm chosen for it.
+ *
+ * KN_CONV_DIRECT takes oneDNN's direct one. KN_CONV_AUTO times direct and Winograd F(4,3) once per
+ * layer, direction and size, on a few images, and remembers the faster in the engine's table, which
+ * can be written down and given back so that a resumed run computes the same bits. */
+#include "kernels/cpu/cpu_priv.h"
+
+#include "base/error.h"
+
+#include <string.h>
+
+enum { N_DIRECTIONS = 3, TRIAL_IMAGES = 4, TRIAL_RUNS = 3 };
+
+struct kn_conv {
+    kn_engine *engine; /* borrowed */
+    kn_conv_spec spec;
+    kn_prim *prim[N_DIRECTIONS]; /* NULL: direction not wanted */
+    char *description;
+};
+
+static bool wanted(const kn_conv_spec *s, kn_direction d)
+{
+    return d == KN_FWD || (s->train && (d == KN_BWD_WEIGHTS || s->bwd_data));
+}
+
+/* Seconds of one run of the primitive on zeroed memory; the best of a few. -1: no memory to try. */
+static double time_prim(const kn_conv_spec *s, kn_prim *prim)
+{
+    size_t pixels = (size_t)s->n * (size_t)s->h * (size_t)s->w;
+    size_t src = kn_round_up(pixels * (size_t)s->ic * sizeof(float), KN_ALIGN);
+    size_t dst = kn_round_up(pixels * (size_t)s->oc * sizeof(float), KN_ALIGN);
+    size_t weights = kn_round_up(kn_prim_weight_bytes(prim), KN_ALIGN);
+    size_t bias = kn_round_up((size_t)s->oc * sizeof(float), KN_ALIGN);
+    kn_block block;
+    if (!kn_block_alloc(&block, src + dst + weights + bias + kn_prim_scratch_bytes(prim), "a trial", NULL))
+        return -1;
+    char *at = block.data;
+    double best = -1;
+    for (int i = 0; i <= TRIAL_RUNS; i++) {
+        gint64 start = g_get_monotonic_time();
+        if (!kn_prim_run(prim, at, at + src + dst, at + src + dst + weights, at + src,
+                         at + src + dst + weights + bias, NULL))
+            break;
+        double seconds = (double)(g_get_monotonic_time() - start) * 1e-6;
+        if (i > 0 && (best < 0 || seconds < best)) /* the first run warms up */
+            best = seconds;
+    }
+    kn_block_free(&block);
+    return best;
+}
+
+static double time_algorithm(kn_engine *engine, const kn_conv_spec *s, kn_direction d, bool winograd)
+{
+    kn_conv_spec trial = *s;
+    trial.n = MIN(s->n, TRIAL_IMAGES);
+    kn_prim *prim = kn_prim_create(kn_cpu_of(engine)->dnnl, &trial, d, winograd, NULL);
+    double seconds = prim ? time_prim(&trial, prim) : -1;
+    kn_prim_destroy(prim);
+    return seconds;
+}
+
+static bool use_winograd(kn_engine *engine, const kn_conv_spec *s, kn_direction d)
+{
+    if (engine->conv_mode != KN_CONV_AUTO || s->k != 3 || !kn_dnnl_has_winograd())
+        return false;
+    g_autofree char *key = g_strdup_printf("%s:%s:%dx%d", s->name, kn_direction_names[d], s->w, s->h);
+    const char *known = g_hash_table_lookup(engine->choices, key);
+    if (known)
+        return g_str_equal(known, "winograd");
+    double winograd = time_algorithm(engine, s, d, true);
+    bool take = winograd >= 0 && winograd < time_algorithm(engine, s, d, false);
+    g_hash_table_insert(engine->choices, g_steal_pointer(&key), g_strdup(take ? "winograd" : "direct"));
+    return take;
+}
+
+static bool create_direction(kn_conv *conv, kn_direction d, GError **error)
+{
+    kn_dnnl *dnnl = kn_cpu_of(conv->engine)->dnnl;
+    GError *problem = NULL;
+    bool winograd = use_winograd(conv->engine, &conv->spec, d);
+    if (winograd)
+        conv->prim[d] = kn_prim_create(dnnl, &conv->spec, d, true, &problem);
+    if (!conv->prim[d] && !problem)
+        conv->prim[d] = kn_prim_create(dnnl, &conv->spec, d, false, &problem);
+    if (conv->prim[d])
+        return true;
+    if (problem)
+        g_propagate_error(error, problem);
+    else
+        g_set_error(error, QS_ERROR, QS_ERROR_UNSUPPORTED,
+                    "oneDNN has no optimised convolution here for %s (%s, %d to %d channels, %d x %d)",
+                    conv->spec.name, kn_direction_names[d], conv->spec.ic, conv->spec.oc, conv->spec.w,
+                    conv->spec.h);
+    return false;
+}
+
+kn_conv *cpu_conv_create(kn_engine *engine, const kn_conv_spec *spec, GError **error)
+{
+    kn_conv *conv = g_new0(kn_conv, 1);
+    conv->engine = engine;
+    conv->spec = *spec;
+    GString *text = g_string_new(NULL);
+    for (int d = 0; d < N_DIRECTIONS; d++) {
+        if (!wanted(spec, (kn_direction)d))
+            continue;
+        if (!create_direction(conv, (kn_direction)d, error)) {
+            g_string_free(text, TRUE);
+            cpu_conv_destroy(conv);
+            return NULL;
+        }
+        g_string_append_printf(text, "%s%s=%s", text->len ? " " : "", kn_direction_names[d],
+                               kn_prim_implementation(conv->prim[d]));
+    }
+    conv->description = g_string_free(text, FALSE);
+    return conv;
+}
+
+void cpu_conv_destroy(kn_conv *conv)
+{
+    if (!conv)
+        return;
+    for (int d = 0; d < N_DIRECTIONS; d++)
+        kn_prim_destroy(conv->prim[d]);
+    g_free(conv->description);
+    g_free(conv);
+}
+
+const char *cpu_conv_describe(const kn_conv *conv)
+{
+    return conv->description;
+}
+
+/* Packed: forward's weights, backward-data's weights, bias. */
+typedef struct {
+    size_t fwd, bwd_data, bias;
+} packed_sizes;
+
+static packed_sizes packed_of(const kn_conv *conv)
+{
+    packed_sizes p = {.bias = kn_round_up((size_t)conv->spec.oc * sizeof(float), KN_ALIGN)};
+    p.fwd = kn_round_up(kn_prim_weight_bytes(conv->prim[KN_FWD]), KN_ALIGN);
+    if (conv->prim[KN_BWD_DATA])
+        p.bwd_data = kn_round_up(kn_prim_weight_bytes(conv->prim[KN_BWD_DATA]), KN_ALIGN);
+    return p;
+}
+
+/* Scratch of bwd_weights: oneDNN's, the gradient in its layout, in ours, the bias gradient. */
+typedef struct {
+    size_t prim, packed, plain, bias;
+} bwd_weights_sizes;
+
+static bwd_weights_sizes bwd_weights_of(const kn_conv *conv)
+{
+    const kn_conv_spec *s = &conv->spec;
+    const kn_prim *prim = conv->prim[KN_BWD_WEIGHTS];
+    return (bwd_weights_sizes){
+        .prim = kn_round_up(kn_prim_scratch_bytes(prim), KN_ALIGN),
+        .packed = kn_round_up(kn_prim_weight_bytes(prim), KN_ALIGN),
+        .plain = kn_round_up((size_t)s->oc * (size_t)s->ic * (size_t)(s->k * s->k) * sizeof(float), KN_ALIGN),
+        .bias = kn_round_up((size_t)s->oc * sizeof(float), KN_ALIGN),
+    };
+}
+
+kn_conv_needs cpu_conv_needs(const kn_conv *conv)
+{
+    packed_sizes p = packed_of(conv);
+    kn_conv_needs needs = {.packed_bytes = p.fwd + p.bwd_data + p.bias,
+                           .fwd_bytes = kn_prim_scratch_bytes(conv->prim[KN_FWD])};
+    if (conv->prim[KN_BWD_DATA])
+        needs.bwd_data_bytes = kn_prim_scratch_bytes(conv->prim[KN_BWD_DATA]);
+    if (conv->prim[KN_BWD_WEIGHTS]) {
+        bwd_weights_sizes b = bwd_weights_of(conv);
+        needs.bwd_weights_bytes = b.prim + b.packed + b.plain + b.bias;
+    }
+    return needs;
+}
+
+bool cpu_conv_pack(kn_conv *conv, const void *weight, const void *bias, void *packed, GError **error)
+{
+    packed_sizes p = packed_of(conv);
+    char *at = packed;
+    if (bias)
+        memcpy(at + p.fwd + p.bwd_data, bias, (size_t)conv->spec.oc * sizeof(float));
+    return kn_prim_pack(conv->prim[KN_FWD], weight, at, error) &&
+           (!conv->prim[KN_BWD_DATA] || kn_prim_pack(conv->prim[KN_BWD_DATA], weight, at + p.fwd, error));
+}
+
+bool cpu_conv_fwd(kn_conv *conv, const void *packed, const kn_tensor *src, const kn_tensor *dst,
+                  void *scratch, GError **error)
+{
+    packed_sizes p = packed_of(conv);
+    const char *at = packed;
+    return kn_prim_run(conv->prim[KN_FWD], src->data, at, at + p.fwd + p.bwd_data, dst->data, scratch, error);
+}
+
+bool cpu_conv_bwd_data(kn_conv *conv, const void *packed, const kn_tensor *ddst, const kn_tensor *dsrc,
+                       void *scratch, GError **error)
+{
+    const char *at = packed;
+    return kn_prim_run(conv->prim[KN_BWD_DATA], dsrc->data, at + packed_of(conv).fwd, NULL, ddst->data,
+                       scratch, error);
+}
+
+bool cpu_conv_bwd_weights(kn_conv *conv, const kn_tensor *src, const kn_tensor *ddst, void *dweight,
+                          void *dbias, void *scratch, GError **error)
+{
+    const kn_conv_spec *s = &conv->spec;
+    const kn_passes *passes = kn_cpu_of(conv->engine)->passes;
+    bwd_weights_sizes b = bwd_weights_of(conv);
+    char *packed = (char *)scratch + b.prim;
+    void *plain = packed + b.packed, *bias = packed + b.packed + b.plain;
+    if (!kn_prim_run(conv->prim[KN_BWD_WEIGHTS], src->data, packed, bias, ddst->data, scratch, error) ||
+        !kn_prim_unpack(conv->prim[KN_BWD_WEIGHTS], packed, plain, error))
+        return false;
+    passes->add(dweight, plain, (int64_t)s->oc * s->ic * s->k * s->k);
+    if (dbias && s->bias)
+        passes->add(dbias, bias, s->oc);
+    return true;
+}

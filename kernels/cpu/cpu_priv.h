@@ -1,0 +1,51 @@
+/* The CPU backend: f32, convolutions by oneDNN, everything else by our own vectorised passes, which
+ * are compiled once per instruction set (passes_v1.c, _v3.c, _v4.c) and chosen when an engine opens. */
+#ifndef QS_KERNELS_CPU_PRIV_H
+#define QS_KERNELS_CPU_PRIV_H
+
+#include "kernels/cpu/onednn.h"
+
+/* The passes of one instruction set. Arguments as in ops.h. */
+typedef struct {
+    const char *name; /* "x86-64-v4" … */
+    void (*norm_stats)(kn_engine *engine, const kn_tensor *x, const kn_norm *norm);
+    void (*norm_apply)(kn_engine *engine, const kn_tensor *x, const kn_norm *norm, const kn_tensor *y);
+    void (*norm_bwd)(kn_engine *engine, const kn_tensor *dy, const kn_tensor *x, const kn_norm *norm,
+                     const kn_tensor *dx);
+    void (*pool_fwd)(kn_engine *engine, const kn_tensor *x, const kn_tensor *y, const kn_tensor *copy);
+    void (*pool_bwd)(kn_engine *engine, const kn_tensor *x, const kn_tensor *dy, const kn_tensor *dx);
+    void (*upsample_fwd)(kn_engine *engine, const kn_tensor *x, const kn_tensor *y);
+    void (*upsample_bwd)(kn_engine *engine, const kn_tensor *dy, const kn_tensor *dx);
+    void (*sgd)(float *theta, const float *grad, float *momentum, int64_t n, float lr, float m, float wd);
+    void (*ema)(float *teacher, const float *student, int64_t n, float alpha);
+    void (*add)(float *sum, const float *x, int64_t n); /* sum += x */
+} kn_passes;
+
+extern const kn_passes kn_passes_v1;
+#ifdef __x86_64__
+extern const kn_passes kn_passes_v3, kn_passes_v4;
+#endif
+
+typedef struct {
+    kn_dnnl *dnnl;
+    const kn_passes *passes;
+} kn_cpu;
+
+static inline kn_cpu *kn_cpu_of(const kn_engine *engine)
+{
+    return engine->state;
+}
+
+kn_conv *cpu_conv_create(kn_engine *engine, const kn_conv_spec *spec, GError **error);
+void cpu_conv_destroy(kn_conv *conv);
+kn_conv_needs cpu_conv_needs(const kn_conv *conv);
+const char *cpu_conv_describe(const kn_conv *conv);
+bool cpu_conv_pack(kn_conv *conv, const void *weight, const void *bias, void *packed, GError **error);
+bool cpu_conv_fwd(kn_conv *conv, const void *packed, const kn_tensor *src, const kn_tensor *dst,
+                  void *scratch, GError **error);
+bool cpu_conv_bwd_data(kn_conv *conv, const void *packed, const kn_tensor *ddst, const kn_tensor *dsrc,
+                       void *scratch, GError **error);
+bool cpu_conv_bwd_weights(kn_conv *conv, const kn_tensor *src, const kn_tensor *ddst, void *dweight,
+                          void *dbias, void *scratch, GError **error);
+
+#endif

@@ -1,0 +1,330 @@
+/* Planning a pass. Every tensor is listed with its lifetime:
+ *
+ *   what backward reads again   private: sources of convolutions, BatchNorm and pooling
+ *   the rest of forward         shared scratch, from its first to its last use
+ *   gradients                   shared scratch, likewise
+ *
+ * A BatchNorm works in place where it may: backward always when the gradient is dense, forward when
+ * nothing is kept. Inference folds it away altogether; the skip connection is then copied into its
+ * slice by the pooling pass, since a convolution writes whole buffers only. */
+#include "kernels/pass_priv.h"
+
+#include "base/error.h"
+
+static int n_nodes(const kn_pass *pass)
+{
+    return (int)pass->net->nodes->len;
+}
+
+static int bwd_step(const kn_pass *pass, int node)
+{
+    return 2 * n_nodes(pass) - 1 - node;
+}
+
+static size_t value_bytes(const kn_pass *pass, int value)
+{
+    const kn_value *v = kn_net_value(pass->net, value);
+    size_t pixels = (size_t)pass->options.n * (size_t)(pass->options.h >> v->level) *
+                    (size_t)(pass->options.w >> v->level);
+    return pixels * (size_t)v->channels * kn_dtype_bytes(kn_engine_dtype(pass->engine));
+}
+
+/* Blocks of 16 where the backend likes them; the edges are always NHWC. */
+static int value_block(const kn_pass *pass, int value)
+{
+    int channels = kn_net_value(pass->net, value)->channels;
+    bool edge = value == pass->net->input || value == pass->net->logits;
+    return !edge && channels % 16 == 0 ? pass->engine->block : 0;
+}
+
+void *kn_pass_at(const kn_pass *pass, int item)
+{
+    if (item < 0)
+        return NULL;
+    const kn_plan_item *it = kn_plan_at(&pass->plan, item);
+    return (char *)(it->shared ? pass->engine->scratch.data : pass->arena.data) + it->offset;
+}
+
+kn_tensor kn_pass_tensor(const kn_pass *pass, const int *items, kn_slice slice)
+{
+    const kn_value *v = kn_net_value(pass->net, slice.value);
+    kn_tensor t = {.dtype = kn_engine_dtype(pass->engine),
+                   .n = pass->options.n,
+                   .h = pass->options.h >> v->level,
+                   .w = pass->options.w >> v->level,
+                   .c = slice.channels,
+                   .ldc = v->channels,
+                   .block = value_block(pass, slice.value)};
+    size_t first = (size_t)slice.first * (t.block ? (size_t)t.h * (size_t)t.w : 1);
+    t.data = (char *)kn_pass_at(pass, items[slice.value]) + first * kn_dtype_bytes(t.dtype);
+    return t;
+}
+
+/* ---- steps ----------------------------------------------------------------------------------- */
+
+static bool folds(const kn_pass *pass)
+{
+    return pass->options.mode == KN_PASS_INFER;
+}
+
+/* Where a convolution writes in inference: the destination of the BatchNorm that is folded into it
+ * when that is whole, else its own value (which the pooling pass copies to the slice). */
+static void redirect(kn_pass *pass)
+{
+    int n = n_nodes(pass);
+    g_autofree int *dense = g_new(int, pass->net->values->len); /* slice's value -> dense value */
+    for (guint i = 0; i < pass->net->values->len; i++)
+        dense[i] = -1;
+    for (int i = 0; i < n; i++) {
+        kn_step *s = &pass->steps[i];
+        const kn_node *node = kn_net_node(pass->net, i);
+        *s = (kn_step){.src = node->src, .dst = node->dst, .copy = {-1, 0, 0}, .fold_norm = -1,
+                       .packed = -1, .stats = -1, .scratch_fwd = -1, .scratch_bwd_data = -1,
+                       .scratch_bwd_weights = -1};
+        s->dsrc = pass->options.mode == KN_PASS_TRAIN && node->src.value != pass->net->input;
+        if (!folds(pass))
+            continue;
+        if (node->kind == KN_NODE_CONV && node->normed) {
+            const kn_node *norm = kn_net_node(pass->net, i + 1);
+            s->fold_norm = i + 1;
+            if (kn_slice_whole(pass->net, norm->dst))
+                s->dst = norm->dst;
+            else
+                dense[norm->dst.value] = node->dst.value;
+        } else if (node->kind == KN_NODE_NORM) {
+            s->skip = true;
+        } else if (node->kind == KN_NODE_POOL && dense[node->src.value] >= 0) {
+            s->copy = node->src;
+            s->src = (kn_slice){dense[node->src.value], 0, node->src.channels};
+        }
+    }
+}
+
+static bool create_convs(kn_pass *pass, GError **error)
+{
+    const kn_ops *ops = kn_engine_ops(pass->engine);
+    const kn_pass_options *o = &pass->options;
+    for (int i = 0; i < n_nodes(pass); i++) {
+        const kn_node *node = kn_net_node(pass->net, i);
+        kn_step *s = &pass->steps[i];
+        if (node->kind != KN_NODE_CONV)
+            continue;
+        int level = kn_net_value(pass->net, s->src.value)->level;
+        kn_conv_spec spec = {.name = node->name,
+                             .n = o->n,
+                             .h = o->h >> level,
+                             .w = o->w >> level,
+                             .ic = s->src.channels,
+                             .oc = s->dst.channels,
+                             .k = node->k,
+                             .bias = folds(pass) || !node->normed || !ops->folds_bias,
+                             .train = o->mode == KN_PASS_TRAIN,
+                             .bwd_data = s->dsrc,
+                             .leaky = s->fold_norm >= 0,
+                             .src_block = value_block(pass, s->src.value),
+                             .dst_block = value_block(pass, s->dst.value)};
+        s->conv = ops->conv_create(pass->engine, &spec, error);
+        if (!s->conv)
+            return false;
+    }
+    return true;
+}
+
+/* ---- lifetimes --------------------------------------------------------------------------------- */
+
+static void use_value(kn_pass *pass, int value, int step, bool by_backward)
+{
+    int *item = &pass->value_item[value];
+    if (*item < 0) {
+        const char *name = kn_net_value(pass->net, value)->name;
+        *item = kn_plan_add(&pass->plan, name, value_bytes(pass, value), step, step, true);
+    }
+    kn_plan_touch(&pass->plan, *item, step);
+    if (by_backward)
+        kn_plan_at(&pass->plan, *item)->shared = false;
+}
+
+static void plan_forward(kn_pass *pass)
+{
+    bool train = pass->options.mode == KN_PASS_TRAIN;
+    int end = 2 * n_nodes(pass);
+    use_value(pass, pass->net->input, -1, true);
+    for (int i = 0; i < n_nodes(pass); i++) {
+        const kn_node *node = kn_net_node(pass->net, i);
+        kn_step *s = &pass->steps[i];
+        if (s->skip)
+            continue;
+        use_value(pass, s->src.value, i, false);
+        /* In place: nothing reads the convolution's output again, and the result is as large. */
+        if (!train && node->kind == KN_NODE_NORM && kn_slice_whole(pass->net, s->dst))
+            pass->value_item[s->dst.value] = pass->value_item[s->src.value];
+        use_value(pass, s->dst.value, i, false);
+        if (s->copy.value >= 0)
+            use_value(pass, s->copy.value, i, false);
+        if (train && node->kind != KN_NODE_UPSAMPLE)
+            use_value(pass, s->src.value, bwd_step(pass, i), true);
+        if (node->kind == KN_NODE_CONV) {
+            kn_conv_needs needs = kn_engine_ops(pass->engine)->conv_needs(s->conv);
+            s->packed = kn_plan_add(&pass->plan, "packed weights", needs.packed_bytes, -1, end, false);
+            s->scratch_fwd = kn_plan_add(&pass->plan, "convolution scratch", needs.fwd_bytes, i, i, true);
+        } else if (node->kind == KN_NODE_NORM) {
+            size_t bytes = 2 * (size_t)s->src.channels * kn_dtype_bytes(kn_engine_dtype(pass->engine));
+            s->stats = kn_plan_add(&pass->plan, "batch statistics", bytes, -1, end, false);
+        }
+    }
+    use_value(pass, pass->net->logits, end, true);
+}
+
+static void use_grad(kn_pass *pass, int value, int step)
+{
+    int *item = &pass->grad_item[value];
+    if (*item < 0)
+        *item = kn_plan_add(&pass->plan, "gradient", value_bytes(pass, value), step, step, true);
+    kn_plan_touch(&pass->plan, *item, step);
+}
+
+static void plan_backward(kn_pass *pass)
+{
+    use_grad(pass, pass->net->logits, n_nodes(pass));
+    kn_plan_at(&pass->plan, pass->grad_item[pass->net->logits])->shared = false; /* the caller's */
+    kn_plan_touch(&pass->plan, pass->grad_item[pass->net->logits], -1);
+    for (int i = n_nodes(pass) - 1; i >= 0; i--) {
+        const kn_node *node = kn_net_node(pass->net, i);
+        kn_step *s = &pass->steps[i];
+        int step = bwd_step(pass, i);
+        use_grad(pass, s->dst.value, step);
+        if (node->kind == KN_NODE_NORM && kn_slice_whole(pass->net, s->dst))
+            pass->grad_item[s->src.value] = pass->grad_item[s->dst.value];
+        if (s->dsrc)
+            use_grad(pass, s->src.value, step);
+        if (node->kind == KN_NODE_CONV) {
+            kn_conv_needs needs = kn_engine_ops(pass->engine)->conv_needs(s->conv);
+            s->scratch_bwd_data =
+                kn_plan_add(&pass->plan, "convolution scratch", needs.bwd_data_bytes, step, step, true);
+            s->scratch_bwd_weights =
+                kn_plan_add(&pass->plan, "convolution scratch", needs.bwd_weights_bytes, step, step, true);
+        }
+    }
+}
+
+static void plan_folding(kn_pass *pass)
+{
+    int64_t most = 0;
+    for (int i = 0; i < n_nodes(pass); i++)
+        if (pass->steps[i].fold_norm >= 0) {
+            int param = kn_net_node(pass->net, i)->param;
+            most = MAX(most, kn_net_param(pass->net, param)->n + kn_net_param(pass->net, param + 1)->n);
+        }
+    size_t bytes = (size_t)most * kn_dtype_bytes(kn_engine_dtype(pass->engine));
+    pass->folded = kn_plan_add(&pass->plan, "folded weights", bytes, -1, -1, true);
+}
+
+/* ---- creation ---------------------------------------------------------------------------------- */
+
+static bool check_options(const kn_net *net, const kn_pass_options *o, GError **error)
+{
+    int levels = 0;
+    for (guint i = 0; i < net->values->len; i++)
+        levels = MAX(levels, kn_net_value(net, (int)i)->level);
+    int multiple = 1 << levels;
+    bool small = o->n >= 1 && o->h >= 1 && o->w >= 1 && o->n <= 65536 && o->h <= 65536 && o->w <= 65536;
+    if (!small || o->h % multiple || o->w % multiple || (int64_t)o->n * o->h * o->w > INT32_MAX) {
+        g_set_error(error, QS_ERROR, QS_ERROR_ARG,
+                    "a pass of %d images of %d x %d: height and width must be multiples of %d, and fewer "
+                    "than 2^31 pixels in all",
+                    o->n, o->w, o->h, multiple);
+        return false;
+    }
+    return true;
+}
+
+/* The plan without its memory. */
+static kn_pass *plan_pass(kn_engine *engine, const kn_net *net, const kn_pass_options *options,
+                          GError **error)
+{
+    if (!check_options(net, options, error))
+        return NULL;
+    kn_engine_team(engine);
+    kn_pass *pass = g_new0(kn_pass, 1);
+    pass->engine = engine;
+    pass->net = net;
+    pass->options = *options;
+    kn_plan_init(&pass->plan);
+    pass->steps = g_new0(kn_step, net->nodes->len);
+    pass->value_item = g_new(int, net->values->len);
+    pass->grad_item = g_new(int, net->values->len);
+    for (guint i = 0; i < net->values->len; i++)
+        pass->value_item[i] = pass->grad_item[i] = -1;
+    redirect(pass);
+    if (!create_convs(pass, error)) {
+        kn_pass_destroy(pass);
+        return NULL;
+    }
+    plan_forward(pass);
+    if (options->mode == KN_PASS_TRAIN)
+        plan_backward(pass);
+    plan_folding(pass);
+    kn_plan_layout(&pass->plan);
+    return pass;
+}
+
+int64_t kn_pass_memory(kn_engine *engine, const kn_net *net, const kn_pass_options *options, GError **error)
+{
+    kn_pass *pass = plan_pass(engine, net, options, error);
+    if (!pass)
+        return -1;
+    size_t grown = MAX(pass->plan.shared_bytes, engine->scratch.bytes) - engine->scratch.bytes;
+    int64_t bytes = (int64_t)(pass->plan.private_bytes + grown);
+    kn_pass_destroy(pass);
+    return bytes;
+}
+
+kn_pass *kn_pass_create(kn_engine *engine, const kn_net *net, const kn_pass_options *options, GError **error)
+{
+    kn_pass *pass = plan_pass(engine, net, options, error);
+    if (!pass)
+        return NULL;
+    g_autofree char *what = g_strdup_printf("a pass of %d images of %d x %d", options->n, options->w,
+                                            options->h);
+    if (!kn_engine_alloc(engine, &pass->arena, pass->plan.private_bytes, what, error) ||
+        !kn_engine_reserve_scratch(engine, pass->plan.shared_bytes, error)) {
+        kn_pass_destroy(pass);
+        return NULL;
+    }
+    kn_slice in = {net->input, 0, net->spec.in_channels}, out = {net->logits, 0, net->spec.n_classes};
+    pass->input = kn_pass_tensor(pass, pass->value_item, in);
+    pass->logits = kn_pass_tensor(pass, pass->value_item, out);
+    if (options->mode == KN_PASS_TRAIN)
+        pass->dlogits = kn_pass_tensor(pass, pass->grad_item, out);
+    return pass;
+}
+
+void kn_pass_destroy(kn_pass *pass)
+{
+    if (!pass)
+        return;
+    for (int i = 0; i < n_nodes(pass); i++)
+        if (pass->steps[i].conv)
+            kn_engine_ops(pass->engine)->conv_destroy(pass->steps[i].conv);
+    kn_engine_free(pass->engine, &pass->arena);
+    kn_plan_clear(&pass->plan);
+    g_free(pass->steps);
+    g_free(pass->value_item);
+    g_free(pass->grad_item);
+    g_free(pass);
+}
+
+const kn_tensor *kn_pass_input(const kn_pass *pass)
+{
+    return &pass->input;
+}
+
+const kn_tensor *kn_pass_logits(const kn_pass *pass)
+{
+    return &pass->logits;
+}
+
+const kn_tensor *kn_pass_dlogits(const kn_pass *pass)
+{
+    return pass->options.mode == KN_PASS_TRAIN ? &pass->dlogits : NULL;
+}

@@ -1,0 +1,42 @@
+/* A pass: one network, one batch and patch size, one mode. pass.c plans and creates it, pass_run.c
+ * runs it. Pointers are found at each run from the plan's offsets, because the shared scratch may
+ * have moved when a later pass made it grow. */
+#ifndef QS_KERNELS_PASS_PRIV_H
+#define QS_KERNELS_PASS_PRIV_H
+
+#include "kernels/net/net_priv.h"
+#include "kernels/plan.h"
+#include "kernels/weights_priv.h"
+
+/* What a pass keeps for one node of its network. */
+typedef struct {
+    kn_conv *conv;          /* CONV: owned */
+    kn_slice src, dst;      /* the node's, redirected in inference */
+    kn_slice copy;          /* POOL in inference: the skip's place in the concatenation; value -1: none */
+    bool skip;              /* NORM folded away */
+    bool dsrc;              /* the gradient of src is wanted */
+    int fold_norm;          /* CONV in inference: the NORM node folded in, -1 none */
+    int packed, stats;      /* plan items: packed weights; mean and inv_std. -1: none */
+    int scratch_fwd, scratch_bwd_data, scratch_bwd_weights;
+} kn_step;
+
+struct kn_pass {
+    kn_engine *engine; /* borrowed */
+    const kn_net *net; /* borrowed */
+    kn_pass_options options;
+    kn_plan plan;
+    kn_block arena;  /* private items */
+    kn_step *steps;  /* one a node */
+    int *value_item; /* plan item of each value, -1: not in this mode */
+    int *grad_item;  /* plan item of each value's gradient, -1 none */
+    int folded;      /* plan item: one layer's folded weights and bias */
+    uint64_t packed_params, packed_buffers; /* versions in the packed copies, 0 none */
+    uint64_t dropout_stream;
+    bool forward_done;
+    kn_tensor input, logits, dlogits;
+};
+
+void *kn_pass_at(const kn_pass *pass, int item);
+kn_tensor kn_pass_tensor(const kn_pass *pass, const int *items, kn_slice slice);
+
+#endif

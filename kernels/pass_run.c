@@ -1,0 +1,196 @@
+/* Running a pass: nodes in order forward, in reverse order backward. Nothing is allocated. */
+#include "kernels/fold.h"
+#include "kernels/pass_priv.h"
+
+#include "base/error.h"
+
+static void *param_at(const kn_weights *weights, int index, void *array)
+{
+    return kn_weights_at(weights, array, kn_net_param(weights->net, index)->offset);
+}
+
+/* The packed copies of the convolutions' weights, made again when the master weights changed. */
+static bool pack(kn_pass *pass, const kn_weights *weights, GError **error)
+{
+    bool folding = pass->options.mode == KN_PASS_INFER;
+    if (pass->packed_params == weights->params_version &&
+        (!folding || pass->packed_buffers == weights->buffers_version))
+        return true;
+    const kn_ops *ops = kn_engine_ops(pass->engine);
+    kn_dtype dtype = ops->dtype;
+    for (guint i = 0; i < pass->net->nodes->len; i++) {
+        const kn_step *s = &pass->steps[i];
+        const kn_node *node = kn_net_node(pass->net, (int)i);
+        if (!s->conv)
+            continue;
+        const kn_param *w = kn_net_param(pass->net, node->param);
+        const void *weight = param_at(weights, node->param, weights->params);
+        const void *bias = param_at(weights, node->param + 1, weights->params);
+        if (s->fold_norm >= 0) {
+            int norm = kn_net_node(pass->net, s->fold_norm)->param;
+            kn_fold from = {weight, bias, param_at(weights, norm, weights->params),
+                            param_at(weights, norm + 1, weights->params),
+                            param_at(weights, norm + 2, weights->buffers),
+                            param_at(weights, norm + 3, weights->buffers)};
+            char *folded = kn_pass_at(pass, pass->folded);
+            char *folded_bias = folded + (size_t)w->n * kn_dtype_bytes(dtype);
+            kn_fold_bn(dtype, (int)w->shape[0], w->n / w->shape[0], &from, folded, folded_bias);
+            weight = folded;
+            bias = folded_bias;
+        }
+        if (!ops->conv_pack(s->conv, weight, bias, kn_pass_at(pass, s->packed), error))
+            return false;
+    }
+    pass->packed_params = weights->params_version;
+    pass->packed_buffers = weights->buffers_version;
+    return true;
+}
+
+static kn_norm norm_of(const kn_pass *pass, int i, const kn_weights *weights)
+{
+    const kn_node *node = kn_net_node(pass->net, i);
+    const kn_node *conv = kn_net_node(pass->net, i - 1); /* a NORM follows its convolution */
+    bool folds_bias = kn_engine_ops(pass->engine)->folds_bias;
+    char *stats = kn_pass_at(pass, pass->steps[i].stats);
+    int c = node->src.channels;
+    return (kn_norm){
+        .channels = c,
+        .gamma = param_at(weights, node->param, weights->params),
+        .beta = param_at(weights, node->param + 1, weights->params),
+        .dgamma = param_at(weights, node->param, weights->grads),
+        .dbeta = param_at(weights, node->param + 1, weights->grads),
+        .running_mean = param_at(weights, node->param + 2, weights->buffers),
+        .running_var = param_at(weights, node->param + 3, weights->buffers),
+        .conv_bias = folds_bias ? param_at(weights, conv->param + 1, weights->params) : NULL,
+        .mean = stats,
+        .inv_std = stats + (size_t)c * kn_dtype_bytes(kn_engine_dtype(pass->engine)),
+        .slope = KN_LEAKY_SLOPE,
+        .dropout = pass->options.no_dropout ? 0 : (double)node->dropout,
+        .stream = pass->dropout_stream,
+        .layer = (uint64_t)node->norm_index,
+    };
+}
+
+static bool node_fwd(kn_pass *pass, int i, const kn_weights *weights, GError **error)
+{
+    const kn_ops *ops = kn_engine_ops(pass->engine);
+    const kn_step *s = &pass->steps[i];
+    kn_tensor src = kn_pass_tensor(pass, pass->value_item, s->src);
+    kn_tensor dst = kn_pass_tensor(pass, pass->value_item, s->dst);
+    switch (kn_net_node(pass->net, i)->kind) {
+    case KN_NODE_CONV:
+        return ops->conv_fwd(s->conv, kn_pass_at(pass, s->packed), &src, &dst,
+                             kn_pass_at(pass, s->scratch_fwd), error);
+    case KN_NODE_NORM: {
+        kn_norm norm = norm_of(pass, i, weights);
+        ops->norm_stats(pass->engine, &src, &norm);
+        ops->norm_apply(pass->engine, &src, &norm, &dst);
+        return true;
+    }
+    case KN_NODE_POOL: {
+        kn_tensor copy = {0};
+        if (s->copy.value >= 0)
+            copy = kn_pass_tensor(pass, pass->value_item, s->copy);
+        ops->pool_fwd(pass->engine, &src, &dst, copy.data ? &copy : NULL);
+        return true;
+    }
+    case KN_NODE_UPSAMPLE:
+        ops->upsample_fwd(pass->engine, &src, &dst);
+        return true;
+    }
+    return true;
+}
+
+static bool check_weights(const kn_pass *pass, const kn_weights *weights, GError **error)
+{
+    if (weights->engine == pass->engine && weights->net == pass->net)
+        return true;
+    g_set_error(error, QS_ERROR, QS_ERROR_MISMATCH,
+                "the pass and the weights are of different engines or networks");
+    return false;
+}
+
+bool kn_pass_forward(kn_pass *pass, kn_weights *weights, uint64_t dropout_stream, GError **error)
+{
+    if (!check_weights(pass, weights, error))
+        return false;
+    kn_engine_team(pass->engine);
+    pass->dropout_stream = dropout_stream;
+    pass->forward_done = false;
+    if (!pack(pass, weights, error))
+        return false;
+    for (guint i = 0; i < pass->net->nodes->len; i++)
+        if (!pass->steps[i].skip && !node_fwd(pass, (int)i, weights, error)) {
+            g_prefix_error(error, "%s: ", kn_net_node(pass->net, (int)i)->name);
+            return false;
+        }
+    if (pass->options.mode != KN_PASS_INFER) {
+        weights->batches_tracked++;
+        kn_weights_touch(weights, false, true);
+    }
+    pass->forward_done = true;
+    return true;
+}
+
+static bool conv_bwd(kn_pass *pass, int i, kn_weights *weights, GError **error)
+{
+    const kn_ops *ops = kn_engine_ops(pass->engine);
+    const kn_step *s = &pass->steps[i];
+    const kn_node *node = kn_net_node(pass->net, i);
+    kn_tensor src = kn_pass_tensor(pass, pass->value_item, s->src);
+    kn_tensor ddst = kn_pass_tensor(pass, pass->grad_item, s->dst);
+    void *dbias = param_at(weights, node->param + 1, weights->grads);
+    if (node->normed && ops->folds_bias)
+        dbias = NULL;
+    if (!ops->conv_bwd_weights(s->conv, &src, &ddst, param_at(weights, node->param, weights->grads), dbias,
+                               kn_pass_at(pass, s->scratch_bwd_weights), error))
+        return false;
+    if (!s->dsrc)
+        return true;
+    kn_tensor dsrc = kn_pass_tensor(pass, pass->grad_item, s->src);
+    return ops->conv_bwd_data(s->conv, kn_pass_at(pass, s->packed), &ddst, &dsrc,
+                              kn_pass_at(pass, s->scratch_bwd_data), error);
+}
+
+static bool node_bwd(kn_pass *pass, int i, kn_weights *weights, GError **error)
+{
+    const kn_ops *ops = kn_engine_ops(pass->engine);
+    const kn_step *s = &pass->steps[i];
+    kn_node_kind kind = kn_net_node(pass->net, i)->kind;
+    if (kind == KN_NODE_CONV)
+        return conv_bwd(pass, i, weights, error);
+    kn_tensor ddst = kn_pass_tensor(pass, pass->grad_item, s->dst);
+    kn_tensor dsrc = kn_pass_tensor(pass, pass->grad_item, s->src);
+    if (kind == KN_NODE_UPSAMPLE) {
+        ops->upsample_bwd(pass->engine, &ddst, &dsrc);
+        return true;
+    }
+    kn_tensor src = kn_pass_tensor(pass, pass->value_item, s->src);
+    if (kind == KN_NODE_POOL) {
+        ops->pool_bwd(pass->engine, &src, &ddst, &dsrc);
+        return true;
+    }
+    kn_norm norm = norm_of(pass, i, weights);
+    ops->norm_bwd(pass->engine, &ddst, &src, &norm, &dsrc);
+    return true;
+}
+
+bool kn_pass_backward(kn_pass *pass, kn_weights *weights, GError **error)
+{
+    if (!check_weights(pass, weights, error))
+        return false;
+    if (pass->options.mode != KN_PASS_TRAIN || !pass->forward_done || !weights->grads ||
+        pass->packed_params != weights->params_version) {
+        g_set_error(error, QS_ERROR, QS_ERROR_ARG,
+                    "backward needs a training pass, its forward with these weights unchanged since, and "
+                    "weights created trainable");
+        return false;
+    }
+    kn_engine_team(pass->engine);
+    for (int i = (int)pass->net->nodes->len - 1; i >= 0; i--)
+        if (!node_bwd(pass, i, weights, error)) {
+            g_prefix_error(error, "%s: ", kn_net_node(pass->net, i)->name);
+            return false;
+        }
+    return true;
+}
