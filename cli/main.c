@@ -6,10 +6,15 @@
 #include <stdio.h>
 #include <string.h>
 
-extern const cli_command cli_cmd_status, cli_cmd_check;
+extern const cli_command cli_cmd_synth, cli_cmd_cohort;
+extern const cli_command cli_cmd_info, cli_cmd_tile, cli_cmd_status, cli_cmd_check;
 
 /* One line a command, in the order in which a newcomer would use them. */
 static const cli_command *const commands[] = {
+    &cli_cmd_info,
+    &cli_cmd_synth,
+    &cli_cmd_cohort,
+    &cli_cmd_tile,
     &cli_cmd_status,
     &cli_cmd_check,
     NULL,

@@ -1,0 +1,394 @@
+/* See tile_job.h. Two kinds of failure are kept apart: one of the slide (its row becomes FAILED with the
+ * message, other slides go on) and one of the store (disk full, locked: nothing can go on, and the slide
+ * keeps the state it has). What was committed stays in either case. */
+#include "cli/tile_job.h"
+
+#include "base/file.h"
+#include "cli/cli.h"
+
+#include <string.h>
+
+/* ---- the sink ------------------------------------------------------------------------------------- */
+/* A patch on its way from a worker to the writer. Kept and used again: no allocation per patch. */
+typedef struct {
+    db_blob image, label;
+} parcel;
+
+typedef struct {
+    const db_store_config *config;
+    db_store *store;
+    db_writer *writer;
+    tile_job *job;
+    const wsi_view *view;
+    GMutex lock; /* guards free_parcels */
+    GPtrArray *free_parcels;
+} store_sink;
+
+static void parcel_destroy(gpointer data)
+{
+    parcel *p = data;
+    db_blob_clear(&p->image);
+    db_blob_clear(&p->label);
+    g_free(p);
+}
+
+static void give_back(void *user, void *work)
+{
+    store_sink *sink = user;
+    g_mutex_lock(&sink->lock);
+    g_ptr_array_add(sink->free_parcels, work);
+    g_mutex_unlock(&sink->lock);
+}
+
+static bool encode(void *user, const uint8_t *rgb, const uint8_t *label, void **work, GError **error)
+{
+    store_sink *sink = user;
+    g_mutex_lock(&sink->lock);
+    guint n = sink->free_parcels->len;
+    parcel *p = n ? g_ptr_array_steal_index_fast(sink->free_parcels, n - 1) : NULL;
+    g_mutex_unlock(&sink->lock);
+    if (!p)
+        p = g_new0(parcel, 1);
+    *work = p; /* the tiler gives it back, also after an error */
+    return db_encode_image(sink->config, rgb, sink->config->patch_px, &p->image, error) &&
+           (!label || db_encode_label(label, sink->config->patch_px, &p->label, error));
+}
+
+static void fill_patch(const store_sink *sink, const wsi_cell *cell, db_patch *patch)
+{
+    *patch = (db_patch){
+        .cell = cell->cell,
+        .x_l0 = cell->x_l0,
+        .y_l0 = cell->y_l0,
+        .w_l0 = cell->w_l0,
+        .h_l0 = cell->h_l0,
+        .valid_w = cell->valid_w,
+        .valid_h = cell->valid_h,
+        .level = sink->view->level,
+        .mpp = sink->view->mpp,
+        .kept = cell->kept,
+        .tissue = cell->quality.tissue,
+        .white = cell->quality.white,
+        .dark = cell->quality.dark,
+        .saturation = cell->quality.saturation,
+        .blur = cell->quality.blur,
+        .pen = cell->quality.pen,
+        .has_label = cell->kept && cell->has_label,
+        .ignore_px = cell->class_px[QS_CLASS_IGNORE],
+    };
+    g_strlcpy(patch->reason, cell->reason, sizeof patch->reason);
+    for (int c = 0; c < sink->config->classes.n; c++)
+        patch->class_px[c] = cell->class_px[c];
+}
+
+static void count(tile_job *job, const wsi_cell *cell)
+{
+    job->n_kept += cell->kept;
+    job->n_damaged += cell->damaged;
+    job->n_tissue += !strcmp(cell->reason, "tissue");
+    job->n_blank += !strcmp(cell->reason, "blank");
+    if (cell->kept || !strcmp(cell->reason, "blank"))
+        job->pixels += (int64_t)cell->valid_w * cell->valid_h;
+}
+
+static bool add(void *user, const wsi_cell *cell, GError **error)
+{
+    store_sink *sink = user;
+    const parcel *p = cell->work;
+    db_patch patch;
+    fill_patch(sink, cell, &patch);
+    bool ok = db_writer_add(sink->writer, &patch, p ? &p->image : NULL,
+                            p && patch.has_label ? &p->label : NULL, error);
+    if (ok && cell->damaged)
+        ok = db_damage_add(sink->store, patch.slide_id, cell->x_l0, cell->y_l0, cell->w_l0, cell->h_l0,
+                           cell->damage->message, error);
+    if (ok)
+        count(sink->job, cell);
+    else
+        sink->job->store_failed = true;
+    return ok;
+}
+
+/* ---- progress over all slides ----------------------------------------------------------------------- */
+typedef struct {
+    tile_run *run;
+    int64_t last; /* cells of this slide that are counted */
+} slide_progress;
+
+static void on_progress(void *user, const char *stage, int64_t done, int64_t total, const char *detail)
+{
+    (void)total;
+    slide_progress *p = user;
+    g_mutex_lock(&p->run->lock);
+    p->run->done_cells += done - p->last;
+    int64_t all = p->run->done_cells;
+    g_mutex_unlock(&p->run->lock);
+    p->last = done;
+    qs_progress_update(p->run->progress, stage, all, p->run->n_cells, detail);
+}
+
+/* ---- one slide ---------------------------------------------------------------------------------------- */
+typedef struct {
+    wsi_slide *slide;
+    wsi_view view;
+    wsi_grid grid;
+    wsi_tissue *tissue;
+    wsi_mask *mask;
+    db_slide row;
+} slide_work;
+
+static bool open_view(slide_work *w, const tile_job *job, const tile_run *run, GError **error)
+{
+    double mpp = run->mpp_override > 0 ? run->mpp_override : job->mpp;
+    w->slide = wsi_slide_open(job->path, mpp, error);
+    return w->slide && wsi_view_init(&w->view, w->slide, run->config->level0, run->config->mpp, error) &&
+           wsi_grid_init(&w->grid, &w->view, run->config->patch_px, run->config->stride_px, error);
+}
+
+void tile_job_plan(tile_job *job, const tile_run *run)
+{
+    slide_work w = {0};
+    if (open_view(&w, job, run, &job->error)) {
+        wsi_tile_options one = run->tile, two = run->tile;
+        one.n_threads = 1;
+        two.n_threads = 2;
+        job->n_cells = w.grid.n_cells;
+        /* A writer's batch grows by doubling. */
+        job->memory = wsi_tile_memory(&w.view, &one) + 2 * (int64_t)DB_WRITER_BATCH_BYTES;
+        job->memory_per_thread = wsi_tile_memory(&w.view, &two) - wsi_tile_memory(&w.view, &one);
+    } else {
+        job->state = TILE_FAILED;
+    }
+    wsi_slide_close(w.slide);
+}
+
+static void fill_row(db_slide *row, const tile_job *job)
+{
+    g_autofree char *base = g_path_get_basename(job->path);
+    char *dot = strrchr(base, '.');
+    if (dot && dot != base)
+        *dot = '\0';
+    *row = (db_slide){.name = g_steal_pointer(&base),
+                      .path = g_strdup(job->path),
+                      .mask_path = g_strdup(job->mask_path),
+                      .truth_path = g_strdup(job->truth_path),
+                      .case_id = g_strdup(job->case_id),
+                      .split = job->split,
+                      .labelled = job->labelled,
+                      .n_cells = -1};
+}
+
+/* What the opened slide adds to its row. */
+static void describe_row(slide_work *w)
+{
+    const wsi_slide_info *info = wsi_slide_get_info(w->slide);
+    db_slide *row = &w->row;
+    g_free(row->driver);
+    g_free(row->lane);
+    g_free(row->mpp_origin);
+    row->driver = g_strdup_printf("%s/%s", info->driver, info->vendor ? info->vendor : "unknown");
+    row->lane = g_strdup(info->driver);
+    row->mpp_origin = g_strdup(wsi_mpp_origin_name(info->mpp_origin));
+    row->w_l0 = info->levels[0].w;
+    row->h_l0 = info->levels[0].h;
+    row->mpp = info->mpp;
+    row->level = w->view.level;
+    row->downsample = w->view.downsample;
+    row->n_cells = w->grid.n_cells;
+    row->tissue_share = w->tissue ? w->tissue->share : 1;
+    row->mask_factor = w->mask ? wsi_mask_get_info(w->mask)->factor : 0;
+}
+
+static bool open_rest(slide_work *w, const tile_job *job, const tile_run *run, GError **error)
+{
+    const wsi_level *base = &wsi_slide_get_info(w->slide)->levels[0];
+    if (!run->tile.no_tissue && !(w->tissue = wsi_tissue_find(w->slide, &run->tissue, error)))
+        return false;
+    if (!job->mask_path)
+        return true;
+    w->mask = wsi_mask_open(job->mask_path, base->w, base->h, &run->config->classes, error);
+    if (!w->mask)
+        g_prefix_error(error, "the mask of %s: ", job->path);
+    return w->mask != NULL;
+}
+
+static void warn_no_patches(const slide_work *w, const tile_job *job, const tile_run *run)
+{
+    if (!w->tissue) {
+        qs_warn("%s: no patch was kept: %" G_GINT64_FORMAT " blank, %" G_GINT64_FORMAT " damaged", job->path,
+                job->n_blank, job->n_damaged);
+        return;
+    }
+    qs_warn("%s: no patch was kept: %.2f %% of the slide is tissue (saturation above %d of 255; %.0f %% nearly "
+            "white, %.0f %% nearly black, %.0f %% pen), and no cell has %.0f %% of it%s",
+            job->path, 100 * w->tissue->share, w->tissue->threshold, 100 * w->tissue->white_share,
+            100 * w->tissue->dark_share, 100 * w->tissue->pen_share, 100 * run->tile.tissue_min,
+            w->tissue->dark_share > 0.5 ? "; is it a fluorescence slide? --no-tissue keeps every cell"
+                                        : "; see --otsu, --saturation, --tissue-min, --no-tissue");
+}
+
+/* How many damaged cells of this slide earlier runs stored. */
+static bool count_before(const tile_run *run, int64_t slide_id, int64_t *n_damaged, int64_t *n_kept,
+                         GError **error)
+{
+    GArray *rows = db_patch_list(run->store, slide_id, false, error);
+    if (!rows)
+        return false;
+    *n_damaged = *n_kept = 0;
+    for (guint i = 0; i < rows->len; i++) {
+        const db_patch *patch = &g_array_index(rows, db_patch, i);
+        *n_damaged += !strcmp(patch->reason, "damaged");
+        *n_kept += patch->kept;
+    }
+    g_array_unref(rows);
+    return true;
+}
+
+static bool tile_cells(slide_work *w, tile_job *job, tile_run *run, db_writer *writer, int64_t first,
+                       int n_threads, GError **error)
+{
+    wsi_tile_options options = run->tile;
+    int64_t kept_before = 0;
+    options.n_threads = n_threads;
+    if (first > 0 && !count_before(run, w->row.id, &options.n_damaged_before, &kept_before, error)) {
+        job->store_failed = true;
+        return false;
+    }
+    store_sink sink = {run->config, run->store, writer, job, &w->view, {0}, NULL};
+    g_mutex_init(&sink.lock);
+    sink.free_parcels = g_ptr_array_new_with_free_func(parcel_destroy);
+    wsi_sink door = {&sink, encode, add, give_back};
+    slide_progress mine = {run, 0};
+    qs_progress progress = {on_progress, &mine};
+    on_progress(&mine, "tile", first, 0, NULL);
+    bool ok = wsi_tile_run(&w->view, w->tissue, w->mask, &options, first, &door, &progress, &job->report, error);
+    g_ptr_array_unref(sink.free_parcels);
+    g_mutex_clear(&sink.lock);
+    w->row.n_damaged = options.n_damaged_before + job->n_damaged;
+    if (ok && kept_before + job->n_kept == 0)
+        warn_no_patches(w, job, run);
+    return ok;
+}
+
+/* Commits whatever is whole, also after a failure or a stop. */
+static bool tile_into_writer(slide_work *w, tile_job *job, tile_run *run, int n_threads, GError **error)
+{
+    int64_t first = 0;
+    db_writer *writer = db_writer_open(run->store, w->row.id, &first, error);
+    if (!writer) {
+        job->store_failed = true;
+        return false;
+    }
+    job->resumed_at = first;
+    if (first > 0)
+        qs_info("%s: goes on at cell %" G_GINT64_FORMAT " of %" G_GINT64_FORMAT, job->path, first,
+                w->grid.n_cells);
+    bool ok = tile_cells(w, job, run, writer, first, n_threads, error);
+    if (ok && !db_writer_finish(writer, &w->row, error)) {
+        job->store_failed = true;
+        ok = false;
+    } else if (!ok && !job->store_failed) {
+        GError *second = NULL;
+        if (!db_writer_commit(writer, &second)) {
+            job->store_failed = true;
+            g_clear_error(error);
+            g_propagate_error(error, second);
+        }
+    }
+    db_writer_close(writer);
+    return ok;
+}
+
+static double now_s(void)
+{
+    return (double)g_get_monotonic_time() * 1e-6;
+}
+
+/* Everything between the slide's row and its last cell. */
+static bool work_on(slide_work *w, tile_job *job, tile_run *run, int n_threads, GError **error)
+{
+    double then = now_s();
+    bool ready = open_view(w, job, run, error) && open_rest(w, job, run, error);
+    job->prepare_s = now_s() - then;
+    if (!ready)
+        return false;
+    describe_row(w);
+    w->row.state = DB_SLIDE_TILING;
+    if (!db_slide_update(run->store, &w->row, error)) {
+        job->store_failed = true;
+        return false;
+    }
+    return tile_into_writer(w, job, run, n_threads, error);
+}
+
+static void record_failure(slide_work *w, tile_job *job, tile_run *run)
+{
+    GError *error = NULL;
+    w->row.state = DB_SLIDE_FAILED;
+    g_free(w->row.error);
+    w->row.error = g_strdup(job->error->message);
+    if (!db_slide_update(run->store, &w->row, &error)) {
+        job->store_failed = true;
+        g_prefix_error(&job->error, "%s; and then: ", error->message);
+        g_error_free(error);
+    }
+}
+
+static void settle(slide_work *w, tile_job *job, tile_run *run, bool ok)
+{
+    if (ok)
+        job->state = TILE_DONE;
+    else if (g_error_matches(job->error, QS_ERROR, QS_ERROR_STOPPED))
+        job->state = TILE_STOPPED;
+    else {
+        job->state = TILE_FAILED;
+        if (!job->store_failed)
+            record_failure(w, job, run);
+    }
+}
+
+/* Labels are stored with the patches: another mask later would be believed but not seen. */
+static bool check_mask_unchanged(const tile_job *job, GError **error)
+{
+    if (!job->known || g_strcmp0(job->known_mask, job->mask_path) == 0)
+        return true;
+    g_set_error(error, QS_ERROR, QS_ERROR_MISMATCH,
+                "%s: its patches were stored with %s%s, now %s%s is given; tile into a new store", job->path,
+                job->known_mask ? "mask " : "no mask", job->known_mask ? job->known_mask : "",
+                job->mask_path ? "mask " : "none", job->mask_path ? job->mask_path : "");
+    return false;
+}
+
+void tile_job_run(tile_job *job, tile_run *run, int n_threads)
+{
+    double start = now_s();
+    slide_work w = {0};
+    g_clear_error(&job->error); /* of the plan: it is met again */
+    fill_row(&w.row, job);
+    GError *no_hash = NULL; /* an unreadable file has no hash; opening it says why */
+    w.row.content_hash = g_file_test(job->path, G_FILE_TEST_IS_REGULAR) ? qs_file_hash(job->path, &no_hash) : NULL;
+    g_clear_error(&no_hash);
+    job->hash_s = now_s() - start;
+    if (!check_mask_unchanged(job, &job->error)) {
+        job->state = TILE_FAILED;
+    } else if (!db_slide_put(run->store, &w.row, &job->error)) {
+        /* A replaced file is the slide's fault, anything else the store's. */
+        job->store_failed = !g_error_matches(job->error, QS_ERROR, QS_ERROR_MISMATCH);
+        job->state = TILE_FAILED;
+    } else if (w.row.state == DB_SLIDE_DONE) {
+        job->state = TILE_ALREADY;
+    } else {
+        settle(&w, job, run, work_on(&w, job, run, n_threads, &job->error));
+    }
+    wsi_mask_close(w.mask);
+    wsi_tissue_destroy(w.tissue);
+    wsi_slide_close(w.slide);
+    db_slide_clear(&w.row);
+    job->wall_s = now_s() - start;
+}
+
+void tile_job_clear(tile_job *job)
+{
+    g_clear_error(&job->error);
+    g_free(job->known_mask);
+}

@@ -1,0 +1,53 @@
+/* One slide of `quadslide tile`: file → tissue → cells → store. Run by one thread per slide in
+ * flight; jobs share the store and the run. */
+#ifndef QS_CLI_TILE_JOB_H
+#define QS_CLI_TILE_JOB_H
+
+#include "db/store.h"
+#include "wsi/tile.h"
+
+/* Of all slides alike. `done_cells` is atomic. */
+typedef struct {
+    db_store *store;
+    const db_store_config *config;
+    wsi_tile_options tile;      /* n_threads is set per slide */
+    wsi_tissue_options tissue;
+    double mpp_override;        /* 0: none */
+    const qs_progress *progress; /* of cells, over all slides */
+    int64_t n_cells;            /* of all planned slides */
+    gint64 done_cells;          /* guarded by lock */
+    GMutex lock;
+} tile_run;
+
+typedef enum { TILE_TODO, TILE_DONE, TILE_ALREADY, TILE_FAILED, TILE_STOPPED } tile_state;
+
+typedef struct {
+    const char *path, *mask_path, *truth_path, *case_id; /* borrowed; mask, truth may be NULL */
+    db_split split;
+    bool labelled;
+    double mpp; /* of the cohort row; 0 none */
+    /* The store's row, when it has cells of this slide already: */
+    bool known;
+    char *known_mask;
+    /* Filled by tile_job_plan: */
+    int64_t n_cells, memory; /* memory of one thread, without what each further thread adds */
+    int64_t memory_per_thread;
+    /* Filled by tile_job_run: */
+    tile_state state;
+    GError *error;     /* why FAILED, or what stopped the store */
+    bool store_failed; /* the store, not the slide: no other slide can go on */
+    int64_t resumed_at; /* cells that were in the store already */
+    int64_t n_kept, n_tissue, n_blank, n_damaged; /* of this run */
+    int64_t pixels;    /* read from the slide as patches */
+    double hash_s, prepare_s, wall_s;
+    wsi_tile_report report;
+} tile_job;
+
+/* Opens the slide once, to know its cells and memory before work starts. A failure is kept in
+ * job->error with state FAILED and is recorded by tile_job_run. */
+void tile_job_plan(tile_job *job, const tile_run *run);
+/* Everything for one slide. Sets state; a failed slide has a row that says why. */
+void tile_job_run(tile_job *job, tile_run *run, int n_threads);
+void tile_job_clear(tile_job *job);
+
+#endif
