@@ -6,6 +6,9 @@
 
 #include "base/report.h"
 
+/* Raised whenever the same options give other pixels. */
+enum { WSI_SYNTH_VERSION = 1 };
+
 typedef enum { WSI_SYNTH_TIFF, WSI_SYNTH_DIGESTPATH } wsi_synth_format;
 
 typedef struct {
@@ -18,13 +21,16 @@ typedef struct {
     double noise;               /* 0: exact annotations; else strength of dilation/erosion/dropped
                                    islands, about the radius in units of 10 µm */
     wsi_synth_format format;
-    int n_threads;
+    int n_threads; /* 0: one per processor */
     int jpeg_quality;           /* 85 */
 } wsi_synth_options;
 void wsi_synth_options_init(wsi_synth_options *options);
 
-/* Writes slides/, masks/ (noisy when noise > 0, truth/ beside them) and cohort.csv. Slides that are
- * already there whole are kept, so a stopped run goes on. */
+/* WSI_SYNTH_TIFF: writes slides/, masks/ (noisy when noise > 0, truth/ beside them) and cohort.csv.
+ * WSI_SYNTH_DIGESTPATH: tissue-train-pos-v1/ and tissue-train-neg/ with images and masks as that data
+ * set has them (sizes up to w × h, some crops of one scan, no cohort.csv: wsi_cohort_scan_digestpath
+ * makes it). Slides that are already there whole are kept, so a stopped run goes on; slides made with
+ * other options are refused (QS_ERROR_MISMATCH). Memory: two bands of 256 rows. */
 bool wsi_synth_run(const wsi_synth_options *options, const qs_progress *progress, GError **error);
 
 #endif
