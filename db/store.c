@@ -153,10 +153,13 @@ static bool config_agree(const char *dir, const db_store_config *has, const db_s
 
 /* Looks at the file's own header before SQLite touches it: opening sets the journal mode, which
  * must not happen to a database that is someone else's. 0 is a store whose first commit is still in
- * the WAL. */
+ * the WAL. With a journal beside it the file may be half written, and SQLite will undo that first. */
 static bool header_acceptable(const char *path, GError **error)
 {
     uint8_t head[100];
+    g_autofree char *journal = g_strconcat(path, "-journal", NULL);
+    if (g_file_test(journal, G_FILE_TEST_EXISTS))
+        return true;
     qs_file *file = qs_file_open(path, QS_FILE_READ, error);
     if (!file)
         return false;
