@@ -1,0 +1,113 @@
+/* Stain jitter in optical density (Ruifrok and Johnston 2001; the jitter of Tellez et al. 2018):
+ * od = -ln((v+1)/256) per channel, stains s = od·M⁻¹ with the rows of M the unit densities of
+ * haematoxylin, eosin and DAB, each stain scaled and shifted, back with M. That is one affine map of the three
+ * densities, and a brightness factor is a shift of all of them, so a pixel costs nine multiplications and
+ * three exponentials. */
+#include "train/augment.h"
+
+#include <math.h>
+#include <string.h>
+
+static const double stains[3][3] = {{.65, .70, .29}, {.07, .99, .11}, {.27, .57, .78}};
+
+static void invert(const double m[3][3], double out[3][3])
+{
+    double det = 0;
+    for (int i = 0; i < 3; i++) {
+        for (int j = 0; j < 3; j++) {
+            int r0 = (j + 1) % 3, r1 = (j + 2) % 3, c0 = (i + 1) % 3, c1 = (i + 2) % 3;
+            out[i][j] = m[r0][c0] * m[r1][c1] - m[r0][c1] * m[r1][c0]; /* cyclic: the sign is in it */
+        }
+    }
+    for (int j = 0; j < 3; j++)
+        det += m[0][j] * out[j][0];
+    for (int i = 0; i < 9; i++)
+        out[i / 3][i % 3] /= det;
+}
+
+void tr_augment_none(tr_augment *a)
+{
+    *a = (tr_augment){.colour = {{1, 0, 0}, {0, 1, 0}, {0, 0, 1}}};
+}
+
+void tr_augment_draw(tr_augment *a, qs_rng *rng, double theta, double brightness)
+{
+    tr_augment_none(a);
+    a->flip_x = qs_rng_below(rng, 2) != 0;
+    a->flip_y = qs_rng_below(rng, 2) != 0;
+    a->quarter_turns = (int)qs_rng_below(rng, 4);
+    a->jitter = theta > 0 || brightness > 0;
+    double inverse[3][3], scale[3], shift[3];
+    invert(stains, inverse);
+    for (int s = 0; s < 3; s++) {
+        scale[s] = qs_rng_range(rng, 1 - theta, 1 + theta);
+        shift[s] = qs_rng_range(rng, -theta, theta);
+    }
+    double darker = -log(qs_rng_range(rng, 1 - brightness, 1 + brightness));
+    for (int j = 0; j < 3; j++) {
+        double offset = darker;
+        for (int i = 0; i < 3; i++) {
+            double sum = 0;
+            for (int s = 0; s < 3; s++)
+                sum += inverse[i][s] * scale[s] * stains[s][j];
+            a->colour[i][j] = (float)sum;
+            offset += shift[i] * stains[i][j];
+        }
+        a->offset[j] = (float)offset;
+    }
+}
+
+void tr_augment_origin(const tr_augment *a, int size, int x, int y, int *src_x, int *src_y)
+{
+    int last = size - 1;
+    for (int k = 0; k < a->quarter_turns; k++) { /* undo one clockwise turn: (x,y) was at (y, last-x) */
+        int t = x;
+        x = y;
+        y = last - t;
+    }
+    *src_x = a->flip_x ? last - x : x;
+    *src_y = a->flip_y ? last - y : y;
+}
+
+void tr_augment_geometry(const tr_augment *a, const uint8_t *src, int size, int n_bytes, uint8_t *dst)
+{
+    /* The map is affine with coefficients -1, 0, 1: three points give it. */
+    int x0, y0, x1, y1, x2, y2;
+    tr_augment_origin(a, size, 0, 0, &x0, &y0);
+    tr_augment_origin(a, size, 1, 0, &x1, &y1);
+    tr_augment_origin(a, size, 0, 1, &x2, &y2);
+    ptrdiff_t step_x = ((ptrdiff_t)(y1 - y0) * size + (x1 - x0)) * n_bytes;
+    ptrdiff_t step_y = ((ptrdiff_t)(y2 - y0) * size + (x2 - x0)) * n_bytes;
+    const uint8_t *row = src + ((ptrdiff_t)y0 * size + x0) * n_bytes;
+    for (int y = 0; y < size; y++, row += step_y) {
+        const uint8_t *p = row;
+        if (step_x == n_bytes) {
+            memcpy(dst, p, (size_t)size * (size_t)n_bytes);
+            dst += (ptrdiff_t)size * n_bytes;
+            continue;
+        }
+        for (int x = 0; x < size; x++, p += step_x)
+            for (int b = 0; b < n_bytes; b++)
+                *dst++ = p[b];
+    }
+}
+
+static uint8_t to_byte(float density)
+{
+    float v = 256.0f * expf(-density) - 1.0f;
+    return v <= 0 ? 0 : v >= 255 ? 255 : (uint8_t)(v + 0.5f);
+}
+
+void tr_augment_colour(const tr_augment *a, uint8_t *rgb, int64_t n)
+{
+    if (!a->jitter)
+        return;
+    float od[256];
+    for (int v = 0; v < 256; v++)
+        od[v] = -logf((float)(v + 1) / 256.0f);
+    for (int64_t i = 0; i < n; i++, rgb += 3) {
+        float r = od[rgb[0]], g = od[rgb[1]], b = od[rgb[2]];
+        for (int j = 0; j < 3; j++)
+            rgb[j] = to_byte(r * a->colour[0][j] + g * a->colour[1][j] + b * a->colour[2][j] + a->offset[j]);
+    }
+}

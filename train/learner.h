@@ -1,0 +1,26 @@
+/* What learns: the networks of a plan with their weights, and the thresholds γ. This, the iteration
+ * and the random streams' names are all that a step depends on. */
+#ifndef QS_TRAIN_LEARNER_H
+#define QS_TRAIN_LEARNER_H
+
+#include "model/model.h"
+#include "train/options.h"
+
+typedef struct {
+    kn_engine *engine;                /* borrowed */
+    ssl_plan plan;
+    int n_classes;
+    kn_net *net;                      /* owned: all networks have one shape */
+    kn_weights *weights[SSL_NETS_MAX]; /* owned */
+    int slot[SSL_GAMMAS_MAX];         /* of the plan's γ → row of gamma: --gamma-scope shared merges */
+    double gamma[SSL_GAMMAS_MAX][QS_CLASSES_MAX];
+} tr_learner;
+
+/* Allocates and gives every network its first weights: random by (seed, network), copies where the
+ * plan says so; --init replaces those of the model's network (and of its copies), the others keep
+ * theirs, since CPS needs two networks that differ. */
+bool tr_learner_init(tr_learner *learner, kn_engine *engine, const tr_options *options,
+                     const ssl_plan *plan, const model_spec *spec, GError **error);
+void tr_learner_clear(tr_learner *learner);
+
+#endif

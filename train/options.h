@@ -1,0 +1,93 @@
+/* Every constant of a training run, as one table: the command line makes its options from it, a run
+ * writes it down, a resumed run compares by it. */
+#ifndef QS_TRAIN_OPTIONS_H
+#define QS_TRAIN_OPTIONS_H
+
+#include "kernels/loss.h"
+#include "train/ssl/method.h"
+
+typedef enum { TR_LOSS_PLAIN, TR_LOSS_METASSL } tr_loss;
+typedef enum { TR_SUP_PAPER, TR_SUP_SSL4MIS } tr_sup;
+typedef enum { TR_RAMP_PAPER, TR_RAMP_RELEASED } tr_ramp;
+typedef enum { TR_GAMMA_SEPARATE, TR_GAMMA_SHARED } tr_gamma_scope;
+
+/* Names, meanings, defaults: tr_option_table. Strings are borrowed. */
+typedef struct {
+    const char *method;
+    tr_loss loss;
+    const char *out_dir;
+    /* network and engine */
+    const char *backend;
+    int width;
+    int n_threads;
+    kn_conv_mode conv;
+    const char *init;
+    /* data */
+    int batch_labelled, batch_unlabelled;
+    int loader_threads;
+    bool augment;
+    double jitter_stain, jitter_brightness;
+    /* schedule */
+    int64_t iterations;
+    double lr, lr_power, momentum, weight_decay;
+    double lambda_max;
+    tr_ramp ramp;
+    double max_hours;
+    uint64_t seed;
+    /* loss */
+    tr_sup sup;
+    double dice_eps;
+    /* MetaSSL, A.11 */
+    bool use_lqh, use_uqh;
+    kn_phi phi;
+    double phi_beta, delta_u, delta_l;
+    double gamma0; /* NaN: ½ in terms of the confidence measure */
+    double gamma_a;
+    bool gamma_fixed;
+    tr_gamma_scope gamma_scope;
+    kn_absent gamma_absent;
+    kn_confidence confidence;
+    kn_partition partition;
+    kn_z_scope z_scope;
+    bool no_dropout;
+    /* cadence */
+    int64_t val_every, save_every, log_every;
+    bool fresh;
+    /* the method's own constants, in the order of its table */
+    double method_values[SSL_OPTIONS_MAX];
+} tr_options;
+
+typedef enum { TR_INT, TR_INT64, TR_UINT64, TR_DOUBLE, TR_BOOL, TR_ENUM, TR_STRING } tr_option_kind;
+
+typedef struct {
+    const char *name; /* on the command line; for TR_BOOL a flag that sets `flag_value` */
+    tr_option_kind kind;
+    size_t offset;
+    double min, max;           /* numbers */
+    const char *const *values; /* TR_ENUM: names, NULL-terminated */
+    bool flag_value;           /* TR_BOOL */
+    bool matters;              /* decides the weights: a resumed run refuses another value */
+    const char *help;
+} tr_option;
+
+/* Defaults, for method "MT". */
+void tr_options_init(tr_options *options);
+/* Sets the method and its constants to their defaults. */
+bool tr_options_set_method(tr_options *options, const char *method, GError **error);
+/* The table, without method and out_dir. */
+const tr_option *tr_option_table(size_t *n);
+/* Sets any option of the table or of the chosen method by name from text; TR_BOOL takes true
+ * (the flag is given) or false. QS_ERROR_ARG with name, value and what is allowed. */
+bool tr_options_set(tr_options *options, const char *name, const char *text, GError **error);
+/* The value as tr_options_set takes it. Owned by the caller. */
+char *tr_option_text(const tr_option *option, const tr_options *options);
+/* "name=value" lines. matters_only: of those that decide the weights. Owned by the caller. */
+char *tr_options_to_text(const tr_options *options, bool matters_only);
+/* Compares two such texts. NULL when equal, else what differs: "lr is 0.02, was 0.01". Owned. */
+char *tr_options_difference(const char *was, const char *is);
+/* Ranges and relations between options. */
+bool tr_options_check(const tr_options *options, GError **error);
+/* What a method's plan is made from. */
+ssl_config tr_options_config(const tr_options *options);
+
+#endif

@@ -1,0 +1,24 @@
+/* Two-stream sampling: which items make batch i, as a pure function of (seed, i).
+ *
+ * Labelled: each epoch is one permutation of the pool, and its incomplete tail is dropped; a pool
+ * smaller than the batch repeats instead (an endless stream of permutations), so that a handful of
+ * outlined patches is enough to train. Unlabelled: an endless stream of permutations. Not
+ * thread-safe: it keeps the permutations of the epochs last asked for. */
+#ifndef QS_TRAIN_SAMPLER_H
+#define QS_TRAIN_SAMPLER_H
+
+#include "train/source.h"
+#include "train/ssl/method.h"
+
+typedef struct tr_sampler tr_sampler;
+
+/* The unlabelled pool is the rows that are not marked labelled. QS_ERROR_ARG when a stream that the
+ * plan wants has no rows. Allocates all it needs. */
+tr_sampler *tr_sampler_create(const tr_source *source, const ssl_plan *plan, uint64_t seed, GError **error);
+void tr_sampler_destroy(tr_sampler *sampler);
+/* items: n_labelled + n_unlabelled item numbers, labelled first. */
+void tr_sampler_batch(tr_sampler *sampler, int64_t i, uint32_t *items);
+size_t tr_sampler_n_labelled(const tr_sampler *sampler);
+size_t tr_sampler_n_unlabelled(const tr_sampler *sampler);
+
+#endif

@@ -1,0 +1,16 @@
+/* FullSup: supervised learning on every row that has a label, the upper bound of a comparison. The
+ * only method whose loss may see the labels of rows that are marked unlabelled. */
+#include "train/ssl/supervised.h"
+
+static void plan_fullsup(const ssl_config *config, ssl_plan *plan)
+{
+    ssl_plan_supervised(config, SSL_POOL_ALL, plan);
+}
+
+extern const ssl_method ssl_method_fullsup;
+const ssl_method ssl_method_fullsup = {
+    .name = "FullSup",
+    .paper = "-",
+    .summary = "supervised on every slide that has a mask, labelled or not",
+    .plan = plan_fullsup,
+};

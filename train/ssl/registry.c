@@ -1,0 +1,23 @@
+/* The registry of methods. */
+#include "train/ssl/method.h"
+
+#include "base/error.h"
+
+extern const ssl_method ssl_method_sl, ssl_method_fullsup, ssl_method_mt, ssl_method_cps;
+
+const ssl_method *const ssl_methods[] = {
+    &ssl_method_sl, &ssl_method_fullsup, &ssl_method_mt, &ssl_method_cps, NULL,
+};
+
+const ssl_method *ssl_method_find(const char *name, GError **error)
+{
+    g_autoptr(GString) known = g_string_new(NULL);
+    for (int i = 0; ssl_methods[i]; i++) {
+        if (name && g_ascii_strcasecmp(name, ssl_methods[i]->name) == 0)
+            return ssl_methods[i];
+        g_string_append_printf(known, "%s%s", i ? ", " : "", ssl_methods[i]->name);
+    }
+    g_set_error(error, QS_ERROR, QS_ERROR_ARG, "there is no method \"%s\"; there are %s",
+                name ? name : "", known->str);
+    return NULL;
+}
