@@ -29,12 +29,41 @@ static size_t value_bytes(const kn_pass *pass, int value)
     return pixels * (size_t)v->channels * kn_dtype_bytes(kn_engine_dtype(pass->engine));
 }
 
-/* Blocks of 16 where the backend likes them; the edges are always NHWC. */
+static bool folds(const kn_pass *pass)
+{
+    return pass->options.mode == KN_PASS_INFER;
+}
+
+/* Blocks of 16 where the backend likes them; the edges are always NHWC, and so is the other side of
+ * their convolutions. */
 static int value_block(const kn_pass *pass, int value)
 {
-    int channels = kn_net_value(pass->net, value)->channels;
-    bool edge = value == pass->net->input || value == pass->net->logits;
-    return !edge && channels % 16 == 0 ? pass->engine->block : 0;
+    return pass->blocks[value];
+}
+
+static void choose_blocks(kn_pass *pass)
+{
+    /* Folded, the first convolution writes what the second reads, which then would meet both layouts.
+     * They are the same for 16 channels only. */
+    int block = folds(pass) && pass->net->spec.width != 16 ? 0 : pass->engine->block;
+    for (guint v = 0; v < pass->net->values->len; v++)
+        pass->blocks[v] = kn_net_value(pass->net, (int)v)->channels % 16 == 0 ? block : 0;
+    pass->blocks[pass->net->input] = pass->blocks[pass->net->logits] = 0;
+    for (int i = 0; i < n_nodes(pass); i++) {
+        const kn_step *s = &pass->steps[i];
+        if (kn_net_node(pass->net, i)->kind != KN_NODE_CONV)
+            continue;
+        if (s->src.value == pass->net->input)
+            pass->blocks[s->dst.value] = 0;
+        if (s->dst.value == pass->net->logits)
+            pass->blocks[s->src.value] = 0;
+    }
+}
+
+/* May a BatchNorm write its result over its source? */
+static bool in_place(const kn_pass *pass, const kn_step *s)
+{
+    return kn_slice_whole(pass->net, s->dst) && pass->blocks[s->src.value] == pass->blocks[s->dst.value];
 }
 
 void *kn_pass_at(const kn_pass *pass, int item)
@@ -61,11 +90,6 @@ kn_tensor kn_pass_tensor(const kn_pass *pass, const int *items, kn_slice slice)
 }
 
 /* ---- steps ----------------------------------------------------------------------------------- */
-
-static bool folds(const kn_pass *pass)
-{
-    return pass->options.mode == KN_PASS_INFER;
-}
 
 /* Where a convolution writes in inference: the destination of the BatchNorm that is folded into it
  * when that is whole, else its own value (which the pooling pass copies to the slice). */
@@ -156,7 +180,7 @@ static void plan_forward(kn_pass *pass)
             continue;
         use_value(pass, s->src.value, i, false);
         /* In place: nothing reads the convolution's output again, and the result is as large. */
-        if (!train && node->kind == KN_NODE_NORM && kn_slice_whole(pass->net, s->dst))
+        if (!train && node->kind == KN_NODE_NORM && in_place(pass, s))
             pass->value_item[s->dst.value] = pass->value_item[s->src.value];
         use_value(pass, s->dst.value, i, false);
         if (s->copy.value >= 0)
@@ -193,7 +217,7 @@ static void plan_backward(kn_pass *pass)
         kn_step *s = &pass->steps[i];
         int step = bwd_step(pass, i);
         use_grad(pass, s->dst.value, step);
-        if (node->kind == KN_NODE_NORM && kn_slice_whole(pass->net, s->dst))
+        if (node->kind == KN_NODE_NORM && in_place(pass, s))
             pass->grad_item[s->src.value] = pass->grad_item[s->dst.value];
         if (s->dsrc)
             use_grad(pass, s->src.value, step);
@@ -253,9 +277,11 @@ static kn_pass *plan_pass(kn_engine *engine, const kn_net *net, const kn_pass_op
     pass->steps = g_new0(kn_step, net->nodes->len);
     pass->value_item = g_new(int, net->values->len);
     pass->grad_item = g_new(int, net->values->len);
+    pass->blocks = g_new0(int, net->values->len);
     for (guint i = 0; i < net->values->len; i++)
         pass->value_item[i] = pass->grad_item[i] = -1;
     redirect(pass);
+    choose_blocks(pass);
     if (!create_convs(pass, error)) {
         kn_pass_destroy(pass);
         return NULL;
@@ -311,6 +337,7 @@ void kn_pass_destroy(kn_pass *pass)
     g_free(pass->steps);
     g_free(pass->value_item);
     g_free(pass->grad_item);
+    g_free(pass->blocks);
     g_free(pass);
 }
 

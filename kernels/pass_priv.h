@@ -29,6 +29,7 @@ struct kn_pass {
     kn_step *steps;  /* one a node */
     int *value_item; /* plan item of each value, -1: not in this mode */
     int *grad_item;  /* plan item of each value's gradient, -1 none */
+    int *blocks;     /* layout of each value and its gradient, as kn_tensor.block */
     int folded;      /* plan item: one layer's folded weights and bias */
     uint64_t packed_params, packed_buffers; /* versions in the packed copies, 0 none */
     uint64_t dropout_stream;

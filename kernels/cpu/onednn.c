@@ -118,9 +118,10 @@ static bool init_descs(const kn_conv_spec *s, bool winograd, conv_descs *d, GErr
 {
     const dnnl_dims_t src = {s->n, s->ic, s->h, s->w}, dst = {s->n, s->oc, s->h, s->w};
     const dnnl_dims_t weights = {s->oc, s->ic, s->k, s->k}, bias = {s->oc};
-    /* 16 dense channels are the same bytes in both layouts; Winograd knows only the blocked name. */
-    dnnl_format_tag_t src_tag = s->src_block || (winograd && s->ic == 16) ? dnnl_nChw16c : dnnl_nhwc;
-    dnnl_format_tag_t dst_tag = s->dst_block || (winograd && s->oc == 16) ? dnnl_nChw16c : dnnl_nhwc;
+    /* 16 dense channels are the same bytes in both layouts; take the name that the rest needs. */
+    bool blocks = winograd || s->src_block || s->dst_block;
+    dnnl_format_tag_t src_tag = s->src_block || (blocks && s->ic == 16) ? dnnl_nChw16c : dnnl_nhwc;
+    dnnl_format_tag_t dst_tag = s->dst_block || (blocks && s->oc == 16) ? dnnl_nChw16c : dnnl_nhwc;
     d->has_bias = s->bias;
     return TRY(dnnl_memory_desc_init_by_tag(&d->src, 4, src, dnnl_f32, src_tag)) &&
            TRY(dnnl_memory_desc_init_by_tag(&d->dst, 4, dst, dnnl_f32, dst_tag)) &&
