@@ -67,7 +67,8 @@ static plan plan_tiff(const wsi_synth_options *o, uint32_t index)
 static plan plan_digestpath(const wsi_synth_options *o, uint32_t index)
 {
     uint32_t scan = index % 4 == 3 ? index - 1 : index; /* every fourth shares its neighbour's scan */
-    uint64_t h = synth_hash(o->seed, 7, (int32_t)scan, 0), own = synth_hash(o->seed, 8, (int32_t)index, 0);
+    uint64_t key = synth_hash(o->seed, 2, 0, 0);
+    uint64_t h = synth_hash(key, 7, (int32_t)scan, 0), own = synth_hash(key, 8, (int32_t)index, 0);
     plan p = {.index = index, .tumour = index % 6 != 5};
     p.w = o->w - (int64_t)(own % 100) * o->w / 400;
     p.h = o->h - (int64_t)(own / 100 % 100) * o->h / 400;

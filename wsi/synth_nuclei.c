@@ -142,11 +142,12 @@ static void stroma_nucleus(const synth_slide *slide, synth_scratch *s, int32_t i
     if (p < 0 || s->tissue[p] < 0.004f || s->crypt[p] < 1.1f || s->nest[p] < 1.08f)
         return;
     float infl = synth_ramp(s->inflamed[p], slide->inflamed_level, slide->inflamed_level + 0.4f);
-    if (synth_unit(h, 2) > 0.13f + 0.72f * infl)
+    float propria = synth_ramp(s->glandular[p], -0.02f, 0.06f);
+    if (synth_unit(h, 2) > 0.12f + 0.12f * propria + 0.66f * infl)
         return;
     uint64_t more = synth_hash(slide->key, L_STROMA_NUCLEUS + 1, ix, iy);
     k.depth = synth_range(more, 2, 1.0f, 1.55f);
-    if (synth_unit(h, 3) < 0.25f + 0.7f * infl) { /* a lymphocyte */
+    if (synth_unit(h, 3) < 0.25f + 0.35f * propria + 0.7f * infl) { /* a lymphocyte */
         k.cos = 1;
         k.sin = 0;
         k.a = slide->nucleus_scale * synth_range(more, 0, 2.2f, 3.0f);

@@ -34,6 +34,11 @@ static stain stroma_tissue(const synth_slide *slide, const synth_scratch *s, siz
     float fine = wsi_synth_texture_at(slide, along / 17, across / 1.7f);
     float coarse = wsi_synth_texture_at(slide, along / 45 + 101, across / 6 + 53);
     float fibre = 0.6f * fine + 0.4f * coarse;
+    /* Between crypts: loose, fine, without direction. */
+    float propria = synth_ramp(s->glandular[i], -0.02f, 0.06f);
+    float mesh = 0.5f * wsi_synth_texture_at(slide, x / 3.1f + 19, y / 3.1f + 171) +
+                 0.5f * wsi_synth_texture_at(slide, x / 8.3f + 67, y / 8.3f + 5);
+    fibre += (0.1f + 0.85f * mesh - fibre) * 0.75f * propria;
     float muscle = synth_ramp(-s->glandular[i], 0.1f, 0.2f);
     float infl = synth_ramp(s->inflamed[i], slide->inflamed_level, slide->inflamed_level + 0.4f);
     float loose = synth_ramp(fibre, 0.22f, 0.55f);

@@ -48,7 +48,7 @@ enum {
     L_STROMA_NUCLEUS = 80,
     L_TEXTURE = 84,
     L_PEN = 88,
-    L_BLOB = 92,
+    L_DRIFT = 92,
 };
 
 /* Slow fields at a point. tissue > 0 inside tissue; tumour about the signed distance to the outline

@@ -2,7 +2,7 @@
  *
  * Tissue is a ragged patch that covers 55-80 % of the slide; tumour is a union of a few large
  * regions and some small islands, roughened by noise, whose outline is moved until it takes a
- * drawn share (14-40 %) of the tissue. Both levels are found as quantiles on a coarse grid, so the
+ * drawn share (15-36 %) of the tissue. Both levels are found as quantiles on a coarse grid, so the
  * shares hold for any size. Stain vectors start from Macenko et al. (ISBI 2009) and Ruifrok &
  * Johnston (2001) and vary by slide, as does nearly everything else: what is common to all slides
  * is how benign and malignant tissue are built. */
@@ -208,7 +208,7 @@ static void draw_blobs(synth_slide *s, draw *d, float drop)
 static void calibrate(synth_slide *s, draw *d, float noise, bool tumour)
 {
     float *values = malloc(sizeof(float) * GRID * GRID);
-    float x, y, coverage = next(d, 0.55f, 0.8f), share = next(d, 0.14f, 0.40f);
+    float x, y, coverage = next(d, 0.55f, 0.8f), share = next(d, 0.15f, 0.36f);
     for (int i = 0; i < GRID * GRID; i++) {
         grid_point(s, i, &x, &y);
         values[i] = tissue_raw(s, x, y);
@@ -232,7 +232,9 @@ static void calibrate(synth_slide *s, draw *d, float noise, bool tumour)
 void wsi_synth_slide_init(synth_slide *s, uint64_t seed, uint32_t index, int64_t w_px, int64_t h_px,
                       double mpp, double noise, bool tumour)
 {
-    *s = (synth_slide){.key = synth_hash(seed, 0, (int32_t)index, 0), .w_px = w_px, .h_px = h_px};
+    /* The seed is mixed by itself first: slide 2 of seed 1 must not be slide 0 of seed 3. */
+    uint64_t cohort_key = synth_hash(seed, 1, 0, 0);
+    *s = (synth_slide){.key = synth_hash(cohort_key, 0, (int32_t)index, 0), .w_px = w_px, .h_px = h_px};
     s->mpp = (float)mpp;
     s->w = (float)((double)w_px * mpp);
     s->h = (float)((double)h_px * mpp);

@@ -13,7 +13,8 @@
 #include <string.h>
 
 #define FAR 1e9f
-/* µm by which the warp moves benign crypts, nests and lumens. */
+/* µm by which a slow drift moves the crypts, and the warp the edges of crypts, nests and lumens. */
+#define DRIFT 55.0f
 #define WARP_CRYPT 3.5f
 #define WARP_NEST 12.0f
 /* No nucleus reaches further than this from its centre. */
@@ -160,6 +161,14 @@ static void stamp(const synth_slide *slide, synth_scratch *s, const synth_gland 
     }
 }
 
+/* The lattice's rows bend and spread: a slow displacement of its points by up to about DRIFT. */
+static void drift(const synth_slide *slide, synth_gland *g)
+{
+    float x = g->x / 260, y = g->y / 260;
+    g->x += DRIFT * synth_noise(slide->key, L_DRIFT, x, y);
+    g->y += DRIFT * synth_noise(slide->key, L_DRIFT + 1, x, y);
+}
+
 static synth_gland lattice_ellipse(const synth_slide *slide, uint32_t layer, int32_t ix, int32_t iy,
                                    float pitch, float jitter)
 {
@@ -176,14 +185,15 @@ static synth_gland lattice_ellipse(const synth_slide *slide, uint32_t layer, int
 
 static void add_crypt(const synth_slide *slide, synth_scratch *s, int32_t ix, int32_t iy)
 {
-    synth_gland g = lattice_ellipse(slide, L_CRYPT, ix, iy, slide->crypt_pitch, 0.11f);
+    synth_gland g = lattice_ellipse(slide, L_CRYPT, ix, iy, slide->crypt_pitch, 0.15f);
+    drift(slide, &g);
     synth_macro m = wsi_synth_macro_at(slide, g.x, g.y);
     bool lymphoid = m.inflamed > slide->inflamed_level + 0.42f;
     if (m.tissue < 0.02f || m.tumour > -8 || m.glandular < 0 || lymphoid)
         return;
     uint64_t more = synth_hash(slide->key, L_CRYPT + 2, ix, iy);
-    float r = slide->crypt_pitch * synth_range(g.hash, 2, 0.34f, 0.46f);
-    float stretch = synth_range(g.hash, 3, 0.85f, 1.2f);
+    float r = slide->crypt_pitch * synth_range(g.hash, 2, 0.3f, 0.43f);
+    float stretch = synth_range(g.hash, 3, 0.85f, 1.28f);
     g.a = r * stretch;
     g.b = r / stretch;
     g.lumen = synth_range(more, 0, 0.12f, 0.42f);
@@ -252,7 +262,7 @@ void wsi_synth_structure(const synth_slide *slide, synth_scratch *s)
     for (size_t i = 0; i < n; i++)
         s->crypt[i] = s->nest[i] = s->lumen[i] = FAR;
     s->n_crypts = 0;
-    visit(slide, s, slide->crypt_pitch, 0.65f * slide->crypt_pitch, add_crypt);
+    visit(slide, s, slide->crypt_pitch, 0.7f * slide->crypt_pitch + DRIFT, add_crypt);
     if (slide->n_blobs == 0)
         return;
     visit(slide, s, slide->nest_pitch, slide->nest_pitch + WARP_NEST, add_nest);
