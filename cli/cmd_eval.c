@@ -52,7 +52,14 @@ static void print_ttest(const char *metric, const inf_ttest *test)
             metric, test->mean_diff, test->std_diff, test->t, test->dof, test->p);
 }
 
-static void print_notes(const cli_scores *scores)
+static void add_grids(GHashTable *grids, const cli_scores *scores)
+{
+    for (guint i = 0; i < scores->n; i++)
+        if (scores->items[i].ok)
+            g_hash_table_add(grids, inf_eval_grid_text(&scores->items[i].grid));
+}
+
+static void print_notes(const cli_scores *scores, const cli_scores *against)
 {
     guint n_truth = 0, n_mask = 0;
     g_autoptr(GHashTable) grids = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
@@ -62,8 +69,10 @@ static void print_notes(const cli_scores *scores)
             continue;
         n_truth += !strcmp(score->truth_from, "truth");
         n_mask += !strcmp(score->truth_from, "mask");
-        g_hash_table_add(grids, inf_eval_grid_text(&score->grid));
     }
+    add_grids(grids, scores);
+    if (against)
+        add_grids(grids, against);
     cli_print("truth: column truth for %u slides, column mask for %u\n", n_truth, n_mask);
     GHashTableIter iter;
     gpointer text;
@@ -143,7 +152,7 @@ static int eval(const GArray *set)
         print_ttest("Jaccard", &jaccard);
     }
     cli_print("\n");
-    print_notes(&pred);
+    print_notes(&pred, opt_against ? &against : NULL);
     status = judge(&pred, opt_against ? &against : NULL);
     if (opt_out && !write_json(&pred, opt_against ? &against : NULL, &dsc, &jaccard, &error))
         status = cli_fail(error);

@@ -9,6 +9,8 @@
 
 #include <math.h>
 
+enum { NAME_WIDTH = 32 };
+
 double cli_dsc(const inf_counts *counts, int cls)
 {
     return cls == 0 ? inf_dsc_foreground(counts) : inf_dsc(counts, cls);
@@ -112,7 +114,7 @@ double *cli_scores_column(const cli_scores *scores, double (*metric)(const inf_c
 
 static void print_row(const char *name, const double *values, int n)
 {
-    cli_print("%-32.32s", name);
+    cli_print("%s%*s", name, MAX(0, NAME_WIDTH - (int)g_utf8_strlen(name, -1)), "");
     for (int i = 0; i < n; i++) {
         if (isnan(values[i]))
             cli_print("  %8s", "-");
@@ -137,7 +139,7 @@ static int columns(const cli_scores *scores, const inf_counts *counts, double *v
 
 static void print_head(const cli_scores *scores)
 {
-    cli_print("%-32s  %8s  %8s", "slide", "DSC", "Jaccard");
+    cli_print("%-*s  %8s  %8s", NAME_WIDTH, "slide", "DSC", "Jaccard");
     for (int c = 1; scores->classes.n > 2 && c < scores->classes.n; c++)
         cli_print("  %8.8s  %8s", scores->classes.items[c].name, "Jaccard");
     cli_print("\n");
@@ -151,7 +153,7 @@ void cli_scores_print(const cli_scores *scores)
     print_head(scores);
     for (guint i = 0; i < scores->n; i++) {
         if (!scores->items[i].ok) {
-            cli_print("%-32.32s  failed\n", scores->items[i].slide->name);
+            cli_print("%s  failed\n", scores->items[i].slide->name);
             continue;
         }
         columns(scores, &scores->items[i].counts, values);

@@ -1,0 +1,169 @@
+/* quadslide report: one HTML page to look at, of predictions, their errors and their training.
+ *
+ * Self-contained: style, charts (SVG) and pictures (data URIs) are in the file, nothing is loaded.
+ * The scores are computed here from the masks that are shown, so page and numbers cannot disagree.
+ */
+#include "cli/cli.h"
+#include "cli/report_priv.h"
+#include "base/file.h"
+
+#include <string.h>
+
+extern const cli_command cli_cmd_report;
+
+static char *opt_cohort, *opt_split, *opt_out, *opt_title, *opt_classes;
+static char **opt_pred, **opt_run;
+static int opt_max_slides;
+
+static const GOptionEntry entries[] = {
+    {"cohort", 'c', 0, G_OPTION_ARG_FILENAME, &opt_cohort, "The cohort", "FILE"},
+    {"split", 0, 0, G_OPTION_ARG_STRING, &opt_split, "train, val, test or all (test)", "SPLIT"},
+    {"pred", 'p', 0, G_OPTION_ARG_FILENAME_ARRAY, &opt_pred,
+     "A folder of predicted masks and its name; up to 6", "NAME=DIR"},
+    {"run", 'r', 0, G_OPTION_ARG_FILENAME_ARRAY, &opt_run,
+     "A training run; with the name of a --pred it shares its colour", "NAME=RUN"},
+    {"classes", 0, 0, G_OPTION_ARG_STRING, &opt_classes,
+     "Class table (noted beside the predictions)", "TABLE"},
+    {"max-slides", 0, 0, G_OPTION_ARG_INT, &opt_max_slides,
+     "Slides to show; the table counts all (12)", "N"},
+    {"title", 0, 0, G_OPTION_ARG_STRING, &opt_title, "Heading of the page", "TEXT"},
+    {"out", 'o', 0, G_OPTION_ARG_FILENAME, &opt_out, "The page", "FILE"},
+    G_OPTION_ENTRY_NULL};
+
+static const char description[] = "The first --pred is what the others are compared with. A slide "
+                                  "without truth is shown without errors.";
+
+static void named_clear(gpointer data)
+{
+    report_named *item = data;
+    g_free(item->name);
+    g_free(item->path);
+}
+
+/* NAME=PATH; a bare PATH is named by its last part. */
+static GArray *parse_named(char **texts)
+{
+    GArray *items = g_array_new(FALSE, TRUE, sizeof(report_named));
+    g_array_set_clear_func(items, named_clear);
+    for (int i = 0; texts && texts[i]; i++) {
+        const char *equals = strchr(texts[i], '=');
+        report_named item = {.index = i};
+        item.name = equals ? g_strndup(texts[i], (gsize)(equals - texts[i]))
+                           : g_path_get_basename(texts[i]);
+        item.path = g_strdup(equals ? equals + 1 : texts[i]);
+        g_array_append_val(items, item);
+    }
+    return items;
+}
+
+/* A run wears the colour of the prediction of its name, others take the next free ones. */
+static void colour_runs(GArray *run, const GArray *pred)
+{
+    int next = (int)pred->len;
+    for (guint i = 0; i < run->len; i++) {
+        report_named *item = &g_array_index(run, report_named, i);
+        item->index = -1;
+        for (guint m = 0; m < pred->len; m++)
+            if (!strcmp(item->name, g_array_index(pred, report_named, m).name))
+                item->index = g_array_index(pred, report_named, m).index;
+        if (item->index < 0)
+            item->index = next++ % REPORT_MODELS_MAX;
+    }
+}
+
+static void add_head(GString *page, const report *r)
+{
+    g_autoptr(GDateTime) now = g_date_time_new_now_local();
+    g_autofree char *date = g_date_time_format(now, "%e %B %Y");
+    g_string_append(
+        page, "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n"
+              "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n<title>");
+    report_text(page, r->title);
+    g_string_append(page, "</title>\n<style>\n");
+    report_style(page);
+    g_string_append(
+        page,
+        "</style></head>\n<body><main>\n<header><p class=\"eyebrow\">quadslide report</p>\n<h1>");
+    report_text(page, r->title);
+    g_string_append(page, "</h1>\n<p class=\"lede\">");
+    g_string_append_printf(page, "%u %s of the %s split of ", r->set->len,
+                           r->set->len == 1 ? "slide" : "slides", r->split);
+    report_text(page, r->cohort);
+    g_string_append_printf(page, ", seen by %u %s. %s.</p></header>\n", r->pred->len,
+                           r->pred->len == 1 ? "model" : "models", g_strstrip(date));
+}
+
+static void add_foot(GString *page)
+{
+    g_string_append(
+        page,
+        "<footer><p>DSC = 2TP/(2TP+FP+FN), Jaccard = TP/(TP+FP+FN), over all pixels of a slide; "
+        "with several classes the mean over the foreground classes. Rule: " INF_EMPTY_RULE
+        ".</p><p>Made by quadslide " QS_VERSION ". Nothing on this page is loaded from "
+        "elsewhere.</p></footer>\n</main></body></html>\n");
+}
+
+static int write_page(report *r)
+{
+    GError *error = NULL;
+    g_autoptr(GString) page = g_string_new(NULL);
+    bool ok = true;
+    guint n_missing = 0;
+    r->scores = g_new0(cli_scores, r->pred->len);
+    for (guint m = 0; ok && m < r->pred->len; m++) {
+        ok = cli_scores_read(&r->scores[m], g_array_index(r->pred, report_named, m).path, r->set,
+                             opt_classes, &error);
+        n_missing += ok ? r->scores[m].n - r->scores[m].n_ok : 0;
+    }
+    if (ok) {
+        add_head(page, r);
+        report_scores(page, r);
+        ok = report_slides(page, r, &error) && report_runs(page, r, &error);
+        add_foot(page);
+    }
+    ok = ok && qs_file_replace(opt_out, page->str, page->len, &error);
+    for (guint m = 0; m < r->pred->len; m++)
+        cli_scores_clear(&r->scores[m]);
+    g_free(r->scores);
+    if (!ok)
+        return cli_fail(error);
+    g_autofree char *bytes = cli_format_bytes((int64_t)page->len);
+    cli_print("%s: %u slides, %u models, %s\n", opt_out, r->set->len, r->pred->len, bytes);
+    return n_missing ? CLI_PARTLY : CLI_DONE;
+}
+
+static int run_report(int argc, char **argv)
+{
+    g_auto(GStrv) rest = NULL;
+    int status = cli_parse(&cli_cmd_report, entries, description, &argc, &argv, &rest);
+    if (status != CLI_DONE)
+        return status == -1 ? CLI_DONE : status;
+    if (!opt_cohort || !opt_pred || !opt_out)
+        return cli_usage("give --cohort FILE, --pred NAME=DIR and --out page.html");
+    if (rest[0])
+        return cli_usage("%s: report takes no slides, it takes a cohort's split", rest[0]);
+    if (g_strv_length(opt_pred) > REPORT_MODELS_MAX)
+        return cli_usage("at most %d predictions fit on a page", REPORT_MODELS_MAX);
+    if (opt_max_slides < 0)
+        return cli_usage("--max-slides %d: give 1 or more", opt_max_slides);
+    GError *error = NULL;
+    report r = {.cohort = opt_cohort,
+                .split = opt_split ? opt_split : "test",
+                .title = opt_title ? opt_title : "What the models found",
+                .max_slides = opt_max_slides ? opt_max_slides : 12};
+    r.set = cli_slide_set_read(opt_cohort, r.split, NULL, &error);
+    if (!r.set)
+        return cli_fail(error);
+    r.pred = parse_named(opt_pred);
+    r.run = parse_named(opt_run);
+    colour_runs(r.run, r.pred);
+    status = write_page(&r);
+    g_array_free(r.set, TRUE);
+    g_array_free(r.pred, TRUE);
+    g_array_free(r.run, TRUE);
+    return status;
+}
+
+const cli_command cli_cmd_report = {
+    "report", "--cohort C --pred NAME=DIR … [--run NAME=RUN …] --out page.html",
+    "one HTML page: slides, truth, predictions, errors, curves, scores", run_report};

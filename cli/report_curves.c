@@ -1,0 +1,353 @@
+/* Training curves from RUN/metrics.csv (iteration,name,value,unit), and the pictures of batches
+ * that a run leaves in RUN/snapshots.
+ *
+ * Noisy per-step values are drawn twice: as they are, faint, and as a running mean over a fortieth
+ * of the run. Charts show what there is: a series that a run did not log is left out. */
+#include "cli/report_priv.h"
+
+#include "base/error.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { CHART_W = 520, CHART_H = 250, LEFT = 46, RIGHT = 12, TOP = 10, BOTTOM = 30 };
+enum { N_SNAPSHOTS = 3, N_REGIONS = 4 };
+static const int N_RAW_MAX = 600; /* points of a faint curve: more than pixels helps no one */
+
+typedef struct {
+    double x, y;
+} point;
+
+/* One run's log: series by name. */
+typedef struct {
+    const report_named *run;
+    GHashTable *series; /* name → GArray of point, by iteration */
+    double last;        /* largest iteration */
+} run_log;
+
+static const char *const regions[N_REGIONS] = {"uc", "us", "dc", "ds"};
+static const char *const region_words[N_REGIONS] = {
+    "confident and agreed (UC)", "suspicious, agreed (US)", "confident, disagreed (DC)",
+    "suspicious, disagreed (DS)"};
+
+static void add_line(run_log *log, char *line)
+{
+    char *name = strchr(line, ',');
+    char *value = name ? strchr(name + 1, ',') : NULL;
+    if (!value)
+        return;
+    *name++ = 0;
+    *value++ = 0;
+    char *end;
+    point p = {.x = g_ascii_strtod(line, &end)};
+    if (end == line)
+        return; /* the header */
+    p.y = g_ascii_strtod(value, &end);
+    if (end == value || !isfinite(p.y))
+        return;
+    g_autofree char *key = g_ascii_strdown(name, -1);
+    GArray *points = g_hash_table_lookup(log->series, key);
+    if (!points) {
+        points = g_array_new(FALSE, FALSE, sizeof(point));
+        g_hash_table_insert(log->series, g_strdup(key), points);
+    }
+    g_array_append_val(points, p);
+    log->last = MAX(log->last, p.x);
+}
+
+static bool log_read(run_log *log, const report_named *run, GError **error)
+{
+    *log = (run_log){.run = run,
+                     .series = g_hash_table_new_full(g_str_hash, g_str_equal, g_free,
+                                                     (GDestroyNotify)g_array_unref)};
+    g_autofree char *path = g_build_filename(run->path, "metrics.csv", NULL);
+    g_autofree char *text = NULL;
+    if (!g_file_get_contents(path, &text, NULL, error)) {
+        g_prefix_error(error, "--run %s: ", run->name);
+        return false;
+    }
+    for (char *line = text, *next; line && *line; line = next) {
+        next = strchr(line, '\n');
+        if (next)
+            *next++ = 0;
+        add_line(log, line);
+    }
+    return true;
+}
+
+static GArray *find(const run_log *log, const char *name)
+{
+    return g_hash_table_lookup(log->series, name);
+}
+
+static GArray *find_region(const run_log *log, int i)
+{
+    g_autofree char *name = g_strdup_printf("share_%s", regions[i]);
+    return find(log, name);
+}
+
+/* A step of 1, 2 or 5 times a power of ten that cuts the range into about n. */
+static double nice_step(double range, int n)
+{
+    double raw = range / n, power = pow(10, floor(log10(raw))), m = raw / power;
+    return power * (m < 1.5 ? 1 : m < 3.5 ? 2 : m < 7.5 ? 5 : 10);
+}
+
+typedef struct {
+    double x_max, y_min, y_max;
+} axes;
+
+static double px(const axes *a, double x)
+{
+    return LEFT + (CHART_W - LEFT - RIGHT) * (a->x_max > 0 ? x / a->x_max : 0);
+}
+
+static double py(const axes *a, double y)
+{
+    return TOP + (CHART_H - TOP - BOTTOM) * (a->y_max - CLAMP(y, a->y_min, a->y_max)) /
+                     (a->y_max - a->y_min);
+}
+
+static void open_chart(GString *page, const axes *a, const char *label, const char *y_format)
+{
+    g_string_append_printf(page, "<svg viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"", CHART_W,
+                           CHART_H);
+    report_text(page, label);
+    g_string_append(page, "\">\n");
+    double step = nice_step(a->y_max - a->y_min, 4);
+    for (double y = step * ceil(a->y_min / step); y <= a->y_max + step * 1e-6; y += step) {
+        g_string_append_printf(page,
+                               "<line class=\"grid\" x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\"/>",
+                               LEFT, CHART_W - RIGHT, py(a, y), py(a, y));
+        g_string_append_printf(page, "<text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">", LEFT - 8,
+                               py(a, y) + 4);
+        g_autofree char *number = g_strdup_printf(strcmp(y_format, "%") ? "%.3g" : "%.0f %%",
+                                                  strcmp(y_format, "%") ? y : 100 * y);
+        g_string_append_printf(page, "%s</text>\n", number);
+    }
+    if (!(a->x_max > 0))
+        return;
+    step = nice_step(a->x_max, 4);
+    for (double x = 0; x <= a->x_max * 1.0001; x += step)
+        g_string_append_printf(page,
+                               "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%.0f</text>\n",
+                               px(a, x), CHART_H - BOTTOM + 20, x);
+}
+
+static void add_path(GString *page, const axes *a, const GArray *points, const char *class,
+                     int colour)
+{
+    guint every = MAX(1, points->len / (guint)N_RAW_MAX);
+    g_string_append_printf(page, "<polyline class=\"%s\" style=\"stroke:var(--m%d)\" points=\"",
+                           class, colour);
+    for (guint i = 0; i < points->len; i += every) {
+        const point *p = &g_array_index(points, point, i);
+        g_string_append_printf(page, "%.1f,%.1f ", px(a, p->x), py(a, p->y));
+    }
+    g_string_append(page, "\"/>\n");
+}
+
+/* Running mean over a window of a fortieth of the points, centred. */
+static GArray *smooth(const GArray *points)
+{
+    GArray *out = g_array_sized_new(FALSE, FALSE, sizeof(point), points->len);
+    int n = (int)points->len, half = n / 80;
+    for (int i = 0; i < n; i++) {
+        int first = MAX(0, i - half), last = MIN(n - 1, i + half);
+        point mean = g_array_index(points, point, i);
+        mean.y = 0;
+        for (int j = first; j <= last; j++)
+            mean.y += g_array_index(points, point, j).y;
+        mean.y /= last - first + 1;
+        g_array_append_val(out, mean);
+    }
+    return out;
+}
+
+/* The top of a loss chart: the 98th percentile, so that the first steps do not flatten the rest. */
+static double high_percentile(const run_log *logs, guint n, const char *name)
+{
+    g_autoptr(GArray) all = g_array_new(FALSE, FALSE, sizeof(double));
+    for (guint i = 0; i < n; i++) {
+        GArray *points = find(&logs[i], name);
+        for (guint k = 0; points && k < points->len; k++)
+            g_array_append_val(all, g_array_index(points, point, k).y);
+    }
+    double top = 0;
+    for (guint rank = all->len / 50 + 1; rank > 0 && all->len > 0; rank--) {
+        guint best = 0;
+        for (guint k = 1; k < all->len; k++)
+            best = g_array_index(all, double, k) > g_array_index(all, double, best) ? k : best;
+        top = g_array_index(all, double, best);
+        g_array_remove_index_fast(all, best);
+    }
+    return top;
+}
+
+static bool any_has(const run_log *logs, guint n, const char *name)
+{
+    for (guint i = 0; i < n; i++)
+        if (find(&logs[i], name))
+            return true;
+    return false;
+}
+
+static double longest(const run_log *logs, guint n)
+{
+    double last = 0;
+    for (guint i = 0; i < n; i++)
+        last = MAX(last, logs[i].last);
+    return last;
+}
+
+static void add_chart(GString *page, const run_log *logs, guint n, const char *name,
+                      const char *title, const char *note, double y_max, bool smoothed)
+{
+    if (!any_has(logs, n, name))
+        return;
+    axes a = {.x_max = longest(logs, n), .y_min = 0, .y_max = y_max > 0 ? y_max : 1};
+    g_autofree char *label = g_strdup_printf("%s over iterations", title);
+    g_string_append_printf(page, "<figure><h3>%s</h3><ul class=\"key\">", title);
+    for (guint i = 0; i < n; i++) {
+        if (!find(&logs[i], name))
+            continue;
+        g_string_append_printf(page,
+                               "<li><span class=\"chip\" style=\"background:var(--m%d)\"></span>",
+                               logs[i].run->index);
+        report_text(page, logs[i].run->name);
+        g_string_append(page, "</li>");
+    }
+    g_string_append(page, "</ul>");
+    open_chart(page, &a, label, "");
+    for (guint i = 0; i < n; i++) {
+        GArray *points = find(&logs[i], name);
+        if (!points)
+            continue;
+        g_autoptr(GArray) line = smoothed ? smooth(points) : g_array_ref(points);
+        if (smoothed)
+            add_path(page, &a, points, "raw", logs[i].run->index);
+        add_path(page, &a, line, "line", logs[i].run->index);
+        for (guint k = 0; !smoothed && k < points->len; k++)
+            g_string_append_printf(page,
+                                   "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"3\" fill=\"var(--m%d)\"/>",
+                                   px(&a, g_array_index(points, point, k).x),
+                                   py(&a, g_array_index(points, point, k).y), logs[i].run->index);
+    }
+    g_string_append_printf(page, "</svg><figcaption>%s</figcaption></figure>\n", note);
+}
+
+/* One region's band between base and base + share; the base rises by it. */
+static void add_band(GString *page, const axes *a, const GArray *share, double *base, guint n,
+                     const char *region)
+{
+    guint every = MAX(1, n / (guint)N_RAW_MAX), n_points = (n + every - 1) / every;
+    g_string_append_printf(page, "<polygon fill=\"var(--%s)\" points=\"", region);
+    for (guint k = 0; k < 2 * n_points; k++) {
+        bool upper = k < n_points;
+        guint i = every * (upper ? k : 2 * n_points - 1 - k);
+        const point *p = &g_array_index(share, point, i);
+        g_string_append_printf(page, "%.1f,%.1f ", px(a, p->x),
+                               py(a, base[i] + (upper ? p->y : 0)));
+    }
+    g_string_append(page, "\"/>\n");
+    for (guint i = 0; i < n; i++)
+        base[i] += g_array_index(share, point, i).y;
+}
+
+/* The four shares of one run, stacked to 1. */
+static void add_regions(GString *page, const run_log *log)
+{
+    guint n = G_MAXUINT;
+    for (int k = 0; k < N_REGIONS; k++) {
+        GArray *points = find_region(log, k);
+        if (!points)
+            return;
+        n = MIN(n, points->len);
+    }
+    axes a = {.x_max = log->last, .y_min = 0, .y_max = 1};
+    g_string_append(page, "<figure><h3>Quadripartition, ");
+    report_text(page, log->run->name);
+    g_string_append(page, "</h3><ul class=\"key\">");
+    for (int k = 0; k < N_REGIONS; k++)
+        g_string_append_printf(
+            page, "<li><span class=\"chip square\" style=\"background:var(--%s)\"></span>%s</li>",
+            regions[k], region_words[k]);
+    g_string_append(page, "</ul>");
+    open_chart(page, &a, "Shares of the four regions over iterations", "%");
+    g_autofree double *base = g_new0(double, n);
+    for (int k = 0; k < N_REGIONS; k++) {
+        g_autoptr(GArray) share = smooth(find_region(log, k));
+        add_band(page, &a, share, base, n, regions[k]);
+    }
+    g_string_append(
+        page, "</svg><figcaption>Share of the pixels, by agreement of the two predictions and "
+              "confidence of the reference.</figcaption></figure>\n");
+}
+
+static int by_name(gconstpointer a, gconstpointer b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* First, middle and last of RUN/snapshots/…png. The names sort by iteration. */
+static bool add_snapshots(GString *page, const report_named *run, GError **error)
+{
+    g_autofree char *dir_path = g_build_filename(run->path, "snapshots", NULL);
+    g_autoptr(GDir) dir = g_dir_open(dir_path, 0, NULL);
+    if (!dir)
+        return true; /* a run without pictures */
+    g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
+    for (const char *name; (name = g_dir_read_name(dir));)
+        if (g_str_has_suffix(name, ".png"))
+            g_ptr_array_add(names, g_strdup(name));
+    g_ptr_array_sort(names, by_name);
+    guint n = MIN(N_SNAPSHOTS, names->len);
+    for (guint k = 0; k < n; k++) {
+        const char *name = names->pdata[n == 1 ? 0 : k * (names->len - 1) / (n - 1)];
+        g_autofree char *path = g_build_filename(dir_path, name, NULL);
+        g_autofree char *bytes = NULL, *stem = g_strndup(name, strlen(name) - strlen(".png"));
+        gsize n_bytes;
+        if (!g_file_get_contents(path, &bytes, &n_bytes, error))
+            return false;
+        g_string_append(page, "<figure><img src=\"");
+        report_data_uri(page, "image/png", (const uint8_t *)bytes, n_bytes);
+        g_string_append(page, "\" alt=\"A training batch of ");
+        report_text(page, run->name);
+        g_string_append(page, "\"><figcaption>");
+        report_text(page, run->name);
+        g_string_append(page, ", iteration ");
+        const char *digits = stem + strcspn(stem, "0123456789");
+        digits += strspn(digits, "0");
+        report_text(page, *digits ? digits : "0");
+        g_string_append(page, "</figcaption></figure>\n");
+    }
+    return true;
+}
+
+bool report_runs(GString *page, const report *r, GError **error)
+{
+    guint n = r->run->len, n_read = 0;
+    if (n == 0)
+        return true;
+    g_autofree run_log *logs = g_new0(run_log, n);
+    bool ok = true;
+    for (; ok && n_read < n; n_read++)
+        ok = log_read(&logs[n_read], &g_array_index(r->run, report_named, n_read), error);
+    if (ok) {
+        g_string_append(
+            page, "<section aria-label=\"Training\"><h2>Training</h2>\n<div class=\"charts\">\n");
+        add_chart(page, logs, n, "loss", "Loss", "Every step faint, a running mean over it.",
+                  1.05 * high_percentile(logs, n, "loss"), true);
+        add_chart(page, logs, n, "val_dsc", "Validation DSC",
+                  "Mean over the validation slides, stitched.", 1, false);
+        for (guint i = 0; i < n; i++)
+            add_regions(page, &logs[i]);
+        g_string_append(page, "</div>\n<div class=\"snap\">\n");
+        for (guint i = 0; ok && i < n; i++)
+            ok = add_snapshots(page, logs[i].run, error);
+        g_string_append(page, "</div></section>\n");
+    }
+    for (guint i = 0; i < n_read; i++)
+        g_hash_table_destroy(logs[i].series);
+    return ok;
+}

@@ -1,0 +1,58 @@
+/* The pieces of the report page, each in its own file. Everything is appended to one GString. */
+#ifndef QS_CLI_REPORT_PRIV_H
+#define QS_CLI_REPORT_PRIV_H
+
+#include "cli/scores.h"
+
+enum { REPORT_MODELS_MAX = 6 };
+
+/* A NAME=PATH of the command line. Colour number `index` of the page's palette. */
+typedef struct {
+    char *name, *path; /* owned */
+    int index;
+} report_named;
+
+typedef struct {
+    GArray *set;        /* of cli_slide */
+    GArray *pred;       /* of report_named: folders of masks */
+    GArray *run;        /* of report_named: training runs */
+    cli_scores *scores; /* one for each pred */
+    const char *cohort, *split, *title;
+    int max_slides;
+} report;
+
+/* &, <, >, " as entities. */
+void report_text(GString *page, const char *text);
+/* src="data:…" of an encoded picture. */
+void report_data_uri(GString *page, const char *type, const uint8_t *bytes, size_t n);
+/* The page's style sheet. */
+void report_style(GString *page);
+/* The colour of model `index` as r, g, b, for pictures; the style sheet has it as --m0, --m1 … */
+const uint8_t *report_model_rgb(int index);
+
+void report_scores(GString *page, const report *r); /* table and dot plot */
+bool report_slides(GString *page, const report *r, GError **error);
+bool report_runs(GString *page, const report *r, GError **error); /* curves, regions, snapshots */
+
+/* ---- pictures of one slide --------------------------------------------------------------------
+ */
+typedef struct {
+    int w, h;
+    uint8_t *rgb;   /* (h,w,3) the slide */
+    uint8_t *truth; /* (h,w) */
+    double mpp;     /* of picture pixels; 0 unknown */
+} report_picture;
+
+bool report_picture_read(report_picture *picture, const cli_slide *slide, const qs_classes *classes,
+                         GError **error);
+void report_picture_clear(report_picture *picture);
+/* The labels of a mask file on the picture's grid; owned by the caller. */
+uint8_t *report_picture_labels(const report_picture *picture, const cli_slide *slide,
+                               const char *path, const qs_classes *classes, GError **error);
+/* Labelled parts at full colour in an outline of `rgb`, the rest washed out. out (h,w,3). */
+void report_paint_labels(const report_picture *picture, const uint8_t *label,
+                         const qs_classes *classes, const uint8_t rgb[3], uint8_t *out);
+/* Found, false and missed parts in colour over the grey slide. */
+void report_paint_errors(const report_picture *picture, const uint8_t *label, uint8_t *out);
+
+#endif

@@ -1,0 +1,231 @@
+/* One card a slide: the slide and its truth, and below each other what a model found and where it
+ * was wrong. Columns are models, so errors of one place lie in one row. */
+#include "cli/report_priv.h"
+
+#include "cli/cli.h"
+#include "wsi/picture.h"
+
+#include <math.h>
+
+enum { JPEG_QUALITY = 86 };
+
+static bool add_picture(GString *page, const uint8_t *rgb, const report_picture *p, const char *alt,
+                        bool with_scale, GError **error)
+{
+    uint8_t *bytes = NULL;
+    size_t n = 0;
+    if (!wsi_picture_encode(rgb, p->w, p->h, JPEG_QUALITY, &bytes, &n, error))
+        return false;
+    g_string_append(page, "<div class=\"picture\"><img src=\"");
+    report_data_uri(page, "image/jpeg", bytes, n);
+    g_string_append_printf(page, "\" width=\"%d\" height=\"%d\" alt=\"", p->w, p->h);
+    report_text(page, alt);
+    g_string_append(page, "\">");
+    g_free(bytes);
+    if (with_scale && p->mpp > 0) {
+        /* The longest round length below a quarter of the picture. */
+        static const int lengths_um[] = {50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000};
+        double width_um = p->w * p->mpp;
+        int um = lengths_um[0];
+        for (size_t i = 0; i < G_N_ELEMENTS(lengths_um); i++)
+            um = lengths_um[i] <= width_um / 4 ? lengths_um[i] : um;
+        g_string_append_printf(page, "<div class=\"scale\" style=\"width:%.2f%%\">%d %s</div>",
+                               100 * um / width_um, um >= 1000 ? um / 1000 : um,
+                               um >= 1000 ? "mm" : "µm");
+    }
+    g_string_append(page, "</div>");
+    return true;
+}
+
+static void share_alt(GString *alt, const report_picture *p, const uint8_t *label)
+{
+    int64_t n = 0, total = (int64_t)p->w * p->h;
+    for (int64_t i = 0; i < total; i++)
+        n += label[i] != 0 && label[i] != QS_CLASS_IGNORE;
+    g_string_append_printf(alt, "%.1f %% of the picture outlined",
+                           100.0 * (double)n / (double)total);
+}
+
+static bool add_labels(GString *page, const report_picture *p, const uint8_t *label,
+                       const report *r, const uint8_t rgb[3], const char *what, const char *slide,
+                       GError **error)
+{
+    g_autofree uint8_t *out = g_malloc((size_t)p->w * (size_t)p->h * 3);
+    g_autoptr(GString) alt = g_string_new(NULL);
+    g_string_append_printf(alt, "%s of %s: ", what, slide);
+    share_alt(alt, p, label);
+    report_paint_labels(p, label, &r->scores[0].classes, rgb, out);
+    return add_picture(page, out, p, alt->str, false, error);
+}
+
+/* A bar of the union of truth and prediction: its first part is the Jaccard index. */
+static void add_bar(GString *page, const inf_counts *counts)
+{
+    double tp = 0, fp = 0, fn = 0;
+    for (int c = 1; c < counts->n_classes; c++) {
+        tp += (double)counts->tp[c];
+        fp += (double)counts->fp[c];
+        fn += (double)counts->fn[c];
+    }
+    double all = tp + fp + fn, scale = all > 0 ? 100 / all : 0;
+    const double share[3] = {tp * scale, fp * scale, fn * scale};
+    static const char *const names[3] = {"tp", "fp", "fn"};
+    g_string_append(page, "<div class=\"bar\" aria-hidden=\"true\">");
+    for (int i = 0; i < 3; i++)
+        g_string_append_printf(page, "<i style=\"width:%.2f%%;background:var(--%s)\"></i>",
+                               share[i], names[i]);
+    g_string_append_printf(page, "</div>%.0f %% found · %.0f %% false · %.0f %% missed", share[0],
+                           share[1], share[2]);
+}
+
+static void add_heading(GString *page, const report *r, guint index, const report_picture *p)
+{
+    const cli_slide *slide = &g_array_index(r->set, cli_slide, index);
+    g_string_append(page, "<article><header><div><h3>");
+    report_text(page, slide->name);
+    g_string_append(page, "</h3><p>");
+    report_text(page, slide->case_id);
+    if (p->mpp > 0)
+        g_string_append_printf(page, "%s%.1f × %.1f mm", *slide->case_id ? " · " : "",
+                               p->w * p->mpp / 1000, p->h * p->mpp / 1000);
+    g_string_append(page, "</p></div><p class=\"scores\">");
+    for (guint m = 0; m < r->pred->len; m++) {
+        const report_named *pred = &g_array_index(r->pred, report_named, m);
+        const cli_score *score = &r->scores[m].items[index];
+        g_string_append_printf(page,
+                               "<span><span class=\"chip\" style=\"background:var(--m%d)\"></span>",
+                               pred->index);
+        report_text(page, pred->name);
+        if (score->ok)
+            g_string_append_printf(page, " <span class=\"score\">%.3f</span></span>", score->dsc);
+        else
+            g_string_append(page, " not scored</span>");
+    }
+    g_string_append(page, "</p></header>\n");
+}
+
+static void caption(GString *page, const char *what, const char *who)
+{
+    g_string_append(page, "<figcaption><b>");
+    report_text(page, what);
+    g_string_append(page, "</b> ");
+    report_text(page, who);
+    g_string_append(page, "</figcaption></figure>\n");
+}
+
+/* The upper row: the slide, then what each model found. */
+static bool add_found(GString *page, const report *r, guint index, const report_picture *p,
+                      uint8_t *const *labels, GError **error)
+{
+    const cli_slide *slide = &g_array_index(r->set, cli_slide, index);
+    g_autofree char *alt = g_strdup_printf("Slide %s", slide->name);
+    g_string_append(page, "<figure>");
+    if (!add_picture(page, p->rgb, p, alt, true, error))
+        return false;
+    caption(page, "Slide", "");
+    for (guint m = 0; m < r->pred->len; m++) {
+        const report_named *pred = &g_array_index(r->pred, report_named, m);
+        g_string_append(page, "<figure>");
+        if (labels[m] && !add_labels(page, p, labels[m], r, report_model_rgb(pred->index),
+                                     "Prediction", slide->name, error))
+            return false;
+        caption(page, labels[m] ? "Prediction" : "No prediction", pred->name);
+    }
+    return true;
+}
+
+/* The lower row: the truth, then where each model is wrong. */
+static bool add_errors(GString *page, const report *r, guint index, const report_picture *p,
+                       uint8_t *const *labels, GError **error)
+{
+    static const uint8_t ink[3] = {20, 20, 20};
+    const cli_slide *slide = &g_array_index(r->set, cli_slide, index);
+    const char *from;
+    cli_slide_truth(slide, &from);
+    g_string_append(page, "<figure>");
+    if (!add_labels(page, p, p->truth, r, ink, "Truth", slide->name, error))
+        return false;
+    caption(page, "Truth", g_str_equal(from, "truth") ? "" : "(annotation)");
+    g_autofree uint8_t *out = g_malloc((size_t)p->w * (size_t)p->h * 3);
+    for (guint m = 0; m < r->pred->len; m++) {
+        const report_named *pred = &g_array_index(r->pred, report_named, m);
+        const cli_score *score = &r->scores[m].items[index];
+        g_string_append(page, "<figure>");
+        if (labels[m] && score->ok) {
+            g_autofree char *alt =
+                g_strdup_printf("Errors of %s on %s: DSC %.3f, Jaccard %.3f", pred->name,
+                                slide->name, score->dsc, score->jaccard);
+            report_paint_errors(p, labels[m], out);
+            if (!add_picture(page, out, p, alt, false, error))
+                return false;
+            g_string_append(page, "<figcaption>");
+            add_bar(page, &score->counts);
+            g_string_append(page, "</figcaption>");
+        }
+        g_string_append(page, "</figure>\n");
+    }
+    return true;
+}
+
+static bool add_slide(GString *page, const report *r, guint index, GError **error)
+{
+    const cli_slide *slide = &g_array_index(r->set, cli_slide, index);
+    const qs_classes *classes = &r->scores[0].classes;
+    report_picture p;
+    uint8_t *labels[REPORT_MODELS_MAX] = {0};
+    if (!report_picture_read(&p, slide, classes, error))
+        return false;
+    bool ok = true;
+    for (guint m = 0; ok && m < r->pred->len; m++) {
+        g_autofree char *path = cli_mask_path(g_array_index(r->pred, report_named, m).path, slide);
+        if (!g_file_test(path, G_FILE_TEST_IS_REGULAR))
+            continue;
+        labels[m] = report_picture_labels(&p, slide, path, classes, error);
+        ok = labels[m] != NULL;
+    }
+    if (ok) {
+        add_heading(page, r, index, &p);
+        g_string_append_printf(
+            page,
+            "<div class=\"cells\" style=\"grid-template-columns:repeat(%u,minmax(0,1fr))\">\n",
+            r->pred->len + 1);
+        ok = add_found(page, r, index, &p, labels, error) &&
+             (!p.truth || add_errors(page, r, index, &p, labels, error));
+        g_string_append(page, "</div></article>\n");
+    }
+    for (guint m = 0; m < r->pred->len; m++)
+        g_free(labels[m]);
+    report_picture_clear(&p);
+    return ok;
+}
+
+bool report_slides(GString *page, const report *r, GError **error)
+{
+    guint n = MIN(r->set->len, (guint)r->max_slides);
+    g_string_append(
+        page,
+        "<section aria-label=\"Slides\"><h2>Slide by slide</h2>\n<p class=\"note\">Outlined parts "
+        "keep "
+        "their colour, the rest is washed out. Below each prediction: where it is right and where "
+        "not; the bar is the union of truth and "
+        "prediction, and its first part the Jaccard index.");
+    if (n < r->set->len)
+        g_string_append_printf(page, " The first %u of %u slides are shown; the table counts all.",
+                               n, r->set->len);
+    g_string_append(page, "</p>\n<ul class=\"key\">");
+    static const char *const keys[][2] = {{"tp", "found (true positive)"},
+                                          {"fp", "false alarm (false positive)"},
+                                          {"fn", "missed (false negative)"}};
+    for (size_t i = 0; i < G_N_ELEMENTS(keys); i++)
+        g_string_append_printf(
+            page, "<li><span class=\"chip square\" style=\"background:var(--%s)\"></span>%s</li>",
+            keys[i][0], keys[i][1]);
+    g_string_append(page, "</ul>\n");
+    for (guint i = 0; i < n; i++) {
+        if (!qs_stop_check(error) || !add_slide(page, r, i, error))
+            return false;
+        qs_progress_update(cli_progress(), "report", i + 1, n, NULL);
+    }
+    g_string_append(page, "</section>\n");
+    return true;
+}
