@@ -1,6 +1,6 @@
 /* A trained network as a thing: what it is, its weights, how to use it. One safetensors file whose
  * tensors load with strict=True into the authors' PyTorch U-Net, and whose __metadata__ carries
- * the specification. */
+ * the specification. Errors name the file and the tensor or the metadata key. */
 #ifndef QS_MODEL_MODEL_H
 #define QS_MODEL_MODEL_H
 
@@ -24,10 +24,14 @@ typedef struct {
     kn_weights *weights;  /* owned */
 } model;
 
+/* No method yet, mean 0 and std 1, mpp unknown, patches of 256, generic class names. */
+void model_spec_init(model_spec *spec, int n_classes, int width);
 /* Reads only the header. */
 bool model_read_spec(const char *path, model_spec *spec, GError **error);
-/* A file without quadslide's metadata (written by PyTorch) is accepted when its names and shapes fit the
- * U-Net: width, classes and channels are read from the shapes, the rest keeps defaults. */
+/* *m is overwritten; cleared on error. A file without quadslide's metadata (written by PyTorch) is
+ * accepted when its names and shapes fit the U-Net: width, classes and channels are read from the
+ * shapes, the rest is as model_spec_init has it. F64 tensors are rounded. A tensor that is not of
+ * the network is an error, as one that is missing. */
 bool model_load(model *m, const char *path, kn_engine *engine, bool trainable, GError **error);
 /* Loads tensors into existing weights of the same shapes (--init). */
 bool model_load_weights(const char *path, kn_weights *weights, GError **error);

@@ -1,0 +1,177 @@
+/* Models as safetensors files: the network's parameters and buffers under PyTorch's names.
+ *
+ * BatchNorm's num_batches_tracked is one number for the whole network here and one int64 scalar per
+ * layer there; it is written wherever PyTorch has one, beside each running_var. */
+#include "model/model_priv.h"
+
+#include "base/error.h"
+
+#include <string.h>
+
+static const char running_var[] = ".running_var";
+
+/* "….num_batches_tracked" of a layer's running_var; NULL for other parameters. Owned by the caller. */
+static char *tracked_name(const kn_param *param)
+{
+    if (!g_str_has_suffix(param->name, running_var))
+        return NULL;
+    int layer = (int)(strlen(param->name) - (sizeof running_var - 1));
+    return g_strdup_printf("%.*s.num_batches_tracked", layer, param->name);
+}
+
+static kn_array array_of(const kn_param *param)
+{
+    return param->kind == KN_PARAM ? KN_ARRAY_PARAMS : KN_ARRAY_BUFFERS;
+}
+
+/* ---- save ---------------------------------------------------------------------------------- */
+bool model_save(const char *path, const model_spec *spec, const kn_weights *weights, GError **error)
+{
+    const kn_net *net = kn_weights_net(weights);
+    int n = kn_net_n_params(net);
+    int64_t tracked = kn_weights_batches_tracked(weights);
+    g_autoptr(GArray) tensors = g_array_new(FALSE, TRUE, sizeof(st_tensor));
+    g_autoptr(GPtrArray) owned = g_ptr_array_new_with_free_func(g_free);
+    for (int i = 0; i < n; i++) {
+        const kn_param *param = kn_net_param(net, i);
+        st_tensor t = {.name = param->name, .dtype = ST_F32, .n_dims = param->n_dims};
+        memcpy(t.shape, param->shape, sizeof t.shape);
+        float *values = g_new(float, param->n);
+        g_ptr_array_add(owned, values);
+        kn_weights_get(weights, array_of(param), param->offset, param->n, values);
+        t.data = values;
+        g_array_append_val(tensors, t);
+        char *name = tracked_name(param);
+        if (!name)
+            continue;
+        g_ptr_array_add(owned, name);
+        st_tensor scalar = {.name = name, .dtype = ST_I64, .data = &tracked};
+        g_array_append_val(tensors, scalar);
+    }
+    g_autoptr(GHashTable) metadata = model_spec_to_metadata(spec);
+    return st_write(path, &g_array_index(tensors, st_tensor, 0), tensors->len, metadata, error);
+}
+
+/* ---- load ---------------------------------------------------------------------------------- */
+static bool mismatch(const st_file *file, const char *name, GError **error, const char *format, ...)
+    G_GNUC_PRINTF(4, 5);
+
+static bool mismatch(const st_file *file, const char *name, GError **error, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    g_autofree char *text = g_strdup_vprintf(format, args);
+    va_end(args);
+    g_set_error(error, QS_ERROR, QS_ERROR_MISMATCH, "%s: tensor '%s' %s", st_path(file), name, text);
+    return false;
+}
+
+static bool check_param(const st_file *file, const kn_param *param, GError **error)
+{
+    const st_tensor *t = st_find(file, param->name);
+    if (!t)
+        return mismatch(file, param->name, error, "is missing: these are not weights of this network");
+    g_autofree char *got = st_shape_text(t->shape, t->n_dims);
+    g_autofree char *want = st_shape_text(param->shape, param->n_dims);
+    if (!g_str_equal(got, want))
+        return mismatch(file, param->name, error, "has shape %s where this network has %s", got, want);
+    if (t->dtype != ST_F32 && t->dtype != ST_F64)
+        return mismatch(file, param->name, error, "has dtype %s where F32 (or F64) is needed",
+                        st_dtype_name(t->dtype));
+    return true;
+}
+
+/* Every tensor of the network is there, and nothing else (strict, as load_state_dict). */
+static bool check_names(const st_file *file, const kn_net *net, GError **error)
+{
+    g_autoptr(GHashTable) known = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    for (int i = 0; i < kn_net_n_params(net); i++) {
+        const kn_param *param = kn_net_param(net, i);
+        char *tracked = tracked_name(param);
+        if (!check_param(file, param, error)) {
+            g_free(tracked);
+            return false;
+        }
+        g_hash_table_add(known, g_strdup(param->name));
+        if (tracked)
+            g_hash_table_add(known, tracked);
+    }
+    for (size_t i = 0; i < st_n(file); i++)
+        if (!g_hash_table_contains(known, st_get(file, i)->name))
+            return mismatch(file, st_get(file, i)->name, error,
+                            "is not of this network: the file holds another or a larger one");
+    return true;
+}
+
+static void set_param(kn_weights *weights, const kn_param *param, const st_tensor *t)
+{
+    if (t->dtype == ST_F32) {
+        kn_weights_set(weights, array_of(param), param->offset, param->n, t->data);
+        return;
+    }
+    g_autofree float *values = g_new(float, param->n);
+    for (int64_t i = 0; i < param->n; i++)
+        values[i] = (float)((const double *)t->data)[i];
+    kn_weights_set(weights, array_of(param), param->offset, param->n, values);
+}
+
+static bool load_tensors(const st_file *file, kn_weights *weights, GError **error)
+{
+    const kn_net *net = kn_weights_net(weights);
+    int64_t tracked = 0;
+    if (!check_names(file, net, error))
+        return false;
+    for (int i = 0; i < kn_net_n_params(net); i++) {
+        const kn_param *param = kn_net_param(net, i);
+        set_param(weights, param, st_find(file, param->name));
+        g_autofree char *name = tracked_name(param);
+        const st_tensor *t = name ? st_find(file, name) : NULL;
+        if (t && t->dtype == ST_I64 && st_elements(t) == 1)
+            tracked = MAX(tracked, *(const int64_t *)t->data);
+    }
+    kn_weights_set_batches_tracked(weights, tracked);
+    return true;
+}
+
+bool model_read_spec(const char *path, model_spec *spec, GError **error)
+{
+    g_autoptr(st_file) file = st_open(path, error);
+    return file && model_spec_from_file(file, spec, error);
+}
+
+bool model_load(model *m, const char *path, kn_engine *engine, bool trainable, GError **error)
+{
+    memset(m, 0, sizeof *m);
+    g_autoptr(st_file) file = st_open(path, error);
+    if (file && model_spec_from_file(file, &m->spec, error) &&
+        (m->net = kn_net_create_unet(&m->spec.net, error)) &&
+        (m->weights = kn_weights_create(engine, m->net, trainable, error)) &&
+        load_tensors(file, m->weights, error))
+        return true;
+    model_clear(m);
+    return false;
+}
+
+bool model_load_weights(const char *path, kn_weights *weights, GError **error)
+{
+    g_autoptr(st_file) file = st_open(path, error);
+    return file && load_tensors(file, weights, error);
+}
+
+void model_clear(model *m)
+{
+    kn_weights_destroy(m->weights);
+    kn_net_destroy(m->net);
+    memset(m, 0, sizeof *m);
+}
+
+void model_normalise(const model_spec *spec, const uint8_t *rgb, int64_t n_pixels, float *out)
+{
+    float of_byte[3][256]; /* exact: each value rounded once, from double */
+    for (int c = 0; c < 3; c++)
+        for (int v = 0; v < 256; v++)
+            of_byte[c][v] = (float)((v / 255.0 - spec->mean[c]) / spec->std[c]);
+    for (int64_t i = 0; i < n_pixels; i++)
+        for (int c = 0; c < 3; c++)
+            out[3 * i + c] = of_byte[c][rgb[3 * i + c]];
+}
