@@ -9,7 +9,7 @@
  *   QP_EXP(x)            exp for x <= 0, 0 for -inf, NaN for NaN
  *   QP_LOG1P(x)          log(1+x) for 0 <= x < QS_CLASSES_MAX
  *   QP_SQRT(x)
- * and it undefines them again.
+ * and it undefines them again. Without QP_REAL it brings what has no precision.
  *
  * Rules that every user relies on:
  *  1. argmax takes the lowest class of a tie and never a NaN, so it is always a valid class.
@@ -30,6 +30,8 @@ QS_DEVICE int qp_region(int same, int confident)
 }
 
 #endif
+
+#ifdef QP_REAL
 
 /* Lowest class of the largest of z[0..n_classes-1]. */
 QS_DEVICE int QP(argmax)(const QP_REAL *z, int n_classes)
@@ -113,3 +115,5 @@ QS_DEVICE QP_REAL QP(softmax_grad)(QP_REAL p, QP_REAL g, QP_REAL dot)
 #undef QP_EXP
 #undef QP_LOG1P
 #undef QP_SQRT
+
+#endif

@@ -2,4 +2,4 @@
 #define LP_TABLE kn_cpu_loss_ops_v1
 #define LP_NAME "plain"
 #include "kernels/cpu/loss_isa.h"
-#include "kernels/cpu/loss_pass.h"
+#include "kernels/cpu/loss_pass.inc"
