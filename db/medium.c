@@ -116,6 +116,13 @@ db_sql *db_medium_open_write(const char *dir, bool create, GError **error)
     if (!sql)
         return NULL;
     sqlite3_busy_timeout(sql->handle, DB_BUSY_TIMEOUT_MS);
+    /* SQLite falls back to reading by itself; a writer wants to know now. */
+    if (sqlite3_db_readonly(sql->handle, "main") == 1) {
+        qs_set_error_errno(error, access(path, W_OK) == 0 ? EROFS : errno,
+                           "%s: the store cannot be written here, only read", path);
+        db_sql_close(sql);
+        return NULL;
+    }
     if (db_sql_exec(sql, "PRAGMA page_size = 16384", error) && choose_journal(sql, dir, error) &&
         db_sql_exec(sql,
                     "PRAGMA synchronous = EXTRA; PRAGMA foreign_keys = ON;"
