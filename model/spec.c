@@ -72,8 +72,11 @@ GHashTable *model_spec_to_metadata(const model_spec *spec)
 /* ---- in ------------------------------------------------------------------------------------ */
 static bool bad_value(const st_file *file, const char *key, const char *value, GError **error)
 {
-    g_set_error(error, QS_ERROR, QS_ERROR_FORMAT, "%s: metadata '%s' is %s%s%s, which cannot be used",
-                st_path(file), key, value ? "\"" : "", value ? value : "missing", value ? "\"" : "");
+    if (value)
+        g_set_error(error, QS_ERROR, QS_ERROR_FORMAT, "%s: metadata '%s' is \"%s\", which cannot be used",
+                    st_path(file), key, value);
+    else
+        g_set_error(error, QS_ERROR, QS_ERROR_FORMAT, "%s: metadata '%s' is missing", st_path(file), key);
     return false;
 }
 
