@@ -1,0 +1,25 @@
+/* A store's training patches as the trainer wants them, and their colour statistics. */
+#ifndef QS_CLI_TRAIN_SOURCE_H
+#define QS_CLI_TRAIN_SOURCE_H
+
+#include "db/store.h"
+#include "train/source.h"
+
+typedef struct {
+    tr_source source;
+    db_store *store; /* borrowed */
+    GArray *patches; /* of db_patch: source.items[i] is patches[i] */
+    int64_t n_train_slides, n_labelled_slides;
+} cli_train_source;
+
+/* Kept patches of the training slides. QS_ERROR_ARG when there are none. */
+bool cli_train_source_open(cli_train_source *s, db_store *store, GError **error);
+void cli_train_source_close(cli_train_source *s);
+
+/* Mean and standard deviation of RGB/255 over the slide pixels of all training patches, labelled or not. Integer
+ * sums, so the result does not depend on order or threads. Kept in the store as a run of kind
+ * "normalise" under a key of the patches' checksums, and read back from there. */
+bool cli_train_normalisation(cli_train_source *s, bool store_is_writable, double mean[3], double std[3],
+                             const qs_progress *progress, GError **error);
+
+#endif

@@ -1,0 +1,132 @@
+#include "cli/train_validation.h"
+
+#include "base/error.h"
+#include "infer/metric.h"
+
+#include <string.h>
+
+static void val_slide_free(gpointer data)
+{
+    cli_val_slide *s = data;
+    wsi_tissue_destroy(s->tissue);
+    wsi_mask_close(s->mask);
+    wsi_slide_close(s->slide);
+    g_free(s->path);
+    g_free(s);
+}
+
+static bool open_slide(cli_validation *v, const db_store_config *config, const db_slide *row, GError **error)
+{
+    cli_val_slide *s = g_new0(cli_val_slide, 1);
+    g_ptr_array_add(v->slides, s);
+    s->path = g_strdup(row->path);
+    s->slide = wsi_slide_open(row->path, g_strcmp0(row->mpp_origin, "override") == 0 ? row->mpp : 0, error);
+    if (!s->slide || !wsi_view_init(&s->view, s->slide, config->level0, config->mpp, error))
+        return false;
+    const wsi_slide_info *info = wsi_slide_get_info(s->slide);
+    wsi_tissue_options options;
+    wsi_tissue_options_init(&options);
+    s->tissue = wsi_tissue_find(s->slide, &options, error);
+    if (!s->tissue)
+        return false;
+    s->mask = wsi_mask_open(row->truth_path ? row->truth_path : row->mask_path, info->levels[0].w,
+                            info->levels[0].h, v->classes, error);
+    return s->mask != NULL;
+}
+
+bool cli_validation_open(cli_validation *v, db_store *store, int max_slides, GError **error)
+{
+    const db_store_config *config = db_store_get_config(store);
+    *v = (cli_validation){.slides = g_ptr_array_new_with_free_func(val_slide_free), .classes = &config->classes};
+    GArray *rows = db_slide_list(store, error);
+    if (!rows)
+        return false;
+    bool ok = true;
+    for (guint i = 0; ok && i < rows->len; i++) {
+        const db_slide *row = &g_array_index(rows, db_slide, i);
+        bool truth = row->truth_path || row->mask_path;
+        if (row->split != DB_SPLIT_VAL || row->state != DB_SLIDE_DONE || !truth ||
+            (max_slides > 0 && (int)v->slides->len >= max_slides))
+            continue;
+        ok = open_slide(v, config, row, error);
+        if (!ok)
+            g_prefix_error(error, "validation: ");
+    }
+    g_array_unref(rows);
+    return ok;
+}
+
+void cli_validation_close(cli_validation *v)
+{
+    cli_validation_release(v);
+    if (v->slides)
+        g_ptr_array_unref(v->slides);
+    g_free(v->truth);
+    memset(v, 0, sizeof *v);
+}
+
+bool cli_validation_prepare(cli_validation *v, const model *m, kn_engine *engine, int stride_px, int64_t *bytes,
+                            GError **error)
+{
+    inf_options options;
+    inf_options_init(&options);
+    options.window_px = m->spec.patch_px;
+    options.stride_px = stride_px > 0 ? stride_px : m->spec.patch_px;
+    v->predictor = inf_predictor_create(engine, m, &options, error);
+    if (!v->predictor)
+        return false;
+    for (guint i = 0; i < v->slides->len; i++) {
+        const cli_val_slide *s = v->slides->pdata[i];
+        *bytes = MAX(*bytes, inf_predictor_memory(v->predictor, &s->view));
+    }
+    return true;
+}
+
+void cli_validation_release(cli_validation *v)
+{
+    if (v->predictor)
+        inf_predictor_destroy(v->predictor);
+    v->predictor = NULL;
+}
+
+typedef struct {
+    cli_validation *v;
+    const cli_val_slide *slide;
+    inf_counts counts;
+} comparison;
+
+static bool compare_rows(void *user, int64_t y, int n_rows, int64_t w, const uint8_t *label, const float *prob,
+                         GError **error)
+{
+    (void)prob;
+    comparison *c = user;
+    size_t n = (size_t)n_rows * (size_t)w;
+    if (n > c->v->truth_capacity) {
+        g_free(c->v->truth);
+        c->v->truth = g_malloc(n);
+        c->v->truth_capacity = n;
+    }
+    if (!wsi_mask_read(c->slide->mask, &c->slide->view, 0, y, (int)w, n_rows, c->v->truth, (size_t)w, error))
+        return false;
+    inf_counts_add(&c->counts, label, c->v->truth, n);
+    return true;
+}
+
+bool cli_validation_run(cli_validation *v, const qs_progress *progress, double *dsc, GError **error)
+{
+    double sum = 0;
+    for (guint i = 0; i < v->slides->len; i++) {
+        cli_val_slide *s = v->slides->pdata[i];
+        comparison c = {.v = v, .slide = s};
+        inf_counts_init(&c.counts, v->classes->n);
+        qs_progress_update(progress, "validate", (int64_t)i, (int64_t)v->slides->len, NULL);
+        if (!inf_predict(v->predictor, &s->view, s->tissue, compare_rows, &c, NULL, NULL, error)) {
+            g_prefix_error(error, "validation: %s: ", s->path);
+            return false;
+        }
+        s->dsc = inf_dsc_foreground(&c.counts);
+        sum += s->dsc;
+    }
+    *dsc = sum / (double)v->slides->len;
+    return true;
+}
