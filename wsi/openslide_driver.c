@@ -6,6 +6,10 @@
  *   1. readers hold `lock` shared while they use the handle;
  *   2. who sees an error takes `lock` alone, opens the handle again and repeats the read;
  *   3. if that fails too, the region is damaged, not the slide; the handle is opened once more.
+ * OpenSlide 3.4 with libtiff 4.5 gives garbage, and no error, for tiles that are larger than their
+ * level, unless they are JPEG or JPEG 2000 (TIFFRGBAImageGet then narrows its raster, which OpenSlide
+ * does not know). Such levels are left out; a slide whose level 0 is one goes to the image driver.
+ *
  * OpenSlide's ARGB is premultiplied; transparent pixels lie on the slide's background colour. */
 #include "wsi/slide_priv.h"
 
@@ -19,6 +23,7 @@
 enum {
     BLOCK_PX = 1024,               /* largest side of one request to OpenSlide */
     CACHE_BYTES = 32 << 20,        /* OpenSlide 3.4's cache of decoded tiles */
+    COMPRESSION_JPEG_TAG = 7,      /* TIFF 6.0, technical note 2 */
     TILE_SCRATCH_BYTES = 4 << 20,  /* its decoder's working memory in a thread, generously */
 };
 
@@ -26,12 +31,23 @@ typedef struct {
     openslide_t *handle;
     GRWLock lock; /* guards handle */
     char *path;
+    int os_level[WSI_LEVELS_MAX]; /* OpenSlide's number of each of our levels */
 } openslide_data;
+
+/* Does OpenSlide decode this TIFF's tiles itself, without libtiff's RGBA interface? */
+static bool decodes_plainly(const wsi_probe *probe)
+{
+    int c = probe->tiff.compression;
+    return probe->type != WSI_FILE_TIFF || c == COMPRESSION_JPEG_TAG || c == 33003 || c == 33005;
+}
 
 static bool takes(const wsi_probe *probe)
 {
     /* A plain JPEG or PNG is never OpenSlide's, but a JPEG may be the face of a MIRAX slide. */
     if (probe->type == WSI_FILE_PNG)
+        return false;
+    const wsi_tiff_facts *tiff = &probe->tiff;
+    if (!decodes_plainly(probe) && tiff->tiled && (tiff->w < tiff->tile_w || tiff->h < tiff->tile_h))
         return false;
     return openslide_detect_vendor(probe->path) != NULL;
 }
@@ -74,12 +90,28 @@ static void read_properties(openslide_t *handle, wsi_slide_info *info)
     read_mpp(handle, info);
 }
 
-static void read_levels(openslide_t *handle, wsi_slide_info *info)
+static bool tile_fits(openslide_t *handle, int i, const wsi_level *level)
 {
-    info->n_levels = MIN(openslide_get_level_count(handle), WSI_LEVELS_MAX);
-    for (int i = 0; i < info->n_levels; i++) {
-        openslide_get_level_dimensions(handle, i, &info->levels[i].w, &info->levels[i].h);
-        info->levels[i].downsample = i ? openslide_get_level_downsample(handle, i) : 1.0;
+    char name[64];
+    g_snprintf(name, sizeof name, "openslide.level[%d].tile-width", i);
+    double tile_w = number(handle, name);
+    g_snprintf(name, sizeof name, "openslide.level[%d].tile-height", i);
+    double tile_h = number(handle, name);
+    return tile_w <= (double)level->w && tile_h <= (double)level->h;
+}
+
+static void read_levels(openslide_t *handle, const wsi_probe *probe, wsi_slide_info *info, int *os_level)
+{
+    int n = openslide_get_level_count(handle);
+    for (int i = 0; i < n && info->n_levels < WSI_LEVELS_MAX; i++) {
+        wsi_level level = {.downsample = i ? openslide_get_level_downsample(handle, i) : 1.0};
+        openslide_get_level_dimensions(handle, i, &level.w, &level.h);
+        if (i > 0 && !decodes_plainly(probe) && !tile_fits(handle, i, &level)) {
+            qs_debug("%s: level %d is smaller than its tiles and left out", info->path, i);
+            continue;
+        }
+        os_level[info->n_levels] = i;
+        info->levels[info->n_levels++] = level;
     }
 }
 
@@ -110,7 +142,7 @@ static bool os_open(wsi_slide *slide, const wsi_probe *probe, GError **error)
     data->handle = handle;
     data->path = g_strdup(probe->path);
     read_properties(handle, &slide->info);
-    read_levels(handle, &slide->info);
+    read_levels(handle, probe, &slide->info, data->os_level);
     slide->data = data;
     return true;
 }
@@ -137,7 +169,7 @@ static char *read_once(openslide_data *data, uint32_t *argb, int level, int64_t 
 {
     if (!data->handle)
         return g_strdup("the file cannot be opened any more");
-    openslide_read_region(data->handle, argb, x, y, level, w, h);
+    openslide_read_region(data->handle, argb, x, y, data->os_level[level], w, h);
     return g_strdup(openslide_get_error(data->handle));
 }
 

@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "base/report.h"
+#include "wsi/tiff_probe.h"
 
 #include <vips/vips.h>
 
@@ -25,10 +26,12 @@ static void on_vips_log(const gchar *domain, GLogLevelFlags level, const gchar *
 static gpointer start_vips(gpointer user)
 {
     (void)user;
-    if (VIPS_INIT("quadslide") != 0)
-        return NULL;
     g_log_set_handler("VIPS", G_LOG_LEVEL_WARNING | G_LOG_LEVEL_INFO | G_LOG_LEVEL_DEBUG, on_vips_log,
                       NULL);
+    wsi_tiff_silence();
+    if (VIPS_INIT("quadslide") != 0)
+        return NULL;
+    wsi_tiff_silence(); /* libvips has set a handler that logs warnings; its one for errors is kept */
     vips_block_untrusted_set(TRUE);
     vips_concurrency_set(1); /* our own threads read different slides or patches already */
     vips_cache_set_max(0);
@@ -58,6 +61,7 @@ static VipsImage *load(const char *path, wsi_file_type type, GError **error)
 {
     VipsImage *image = NULL;
     int rc = -1;
+    vips_error_clear(); /* what damaged slides may have left there through libtiff's handler */
     if (type == WSI_FILE_JPEG)
         rc = vips_jpegload(path, &image, "access", VIPS_ACCESS_SEQUENTIAL, "fail_on",
                            VIPS_FAIL_ON_ERROR, NULL);

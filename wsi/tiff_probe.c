@@ -24,7 +24,8 @@ enum {
 typedef struct {
     const char *path;
     int64_t n_bytes;
-    char message[256]; /* libtiff's last error */
+    char message[256]; /* libtiff's first error since it was cleared */
+    bool short_table;  /* a table of tiles is shorter than the size of the picture needs */
 } probe_state;
 
 static int on_error(TIFF *tiff, void *user, const char *module, const char *format, va_list args)
@@ -39,7 +40,15 @@ static int on_error(TIFF *tiff, void *user, const char *module, const char *form
 
 static int on_warning(TIFF *tiff, void *user, const char *module, const char *format, va_list args)
 {
-    (void)tiff, (void)user, (void)module, (void)format, (void)args;
+    (void)tiff, (void)module;
+    probe_state *state = user;
+    char text[256];
+    g_vsnprintf(text, sizeof text, format, args);
+    /* libtiff fills the rest of such a table with zeros, which look like empty tiles. */
+    if (strstr(text, "Incorrect count") && (strstr(text, "Offsets") || strstr(text, "ByteCounts")))
+        state->short_table = true;
+    if (strstr(text, "IFD looping") && !state->message[0])
+        g_strlcpy(state->message, text, sizeof state->message);
     return 1;
 }
 
@@ -124,6 +133,10 @@ static bool check_compression(const probe_state *state, int compression, int dir
 static bool check_extent(const probe_state *state, TIFF *tiff, int dir, GError **error)
 {
     bool tiled = TIFFIsTiled(tiff);
+    if (state->short_table)
+        return fail(state, error,
+                    "directory %d has fewer %s than its size needs: damaged, copy it again", dir,
+                    tiled ? "tiles" : "strips");
     uint32_t n = tiled ? TIFFNumberOfTiles(tiff) : TIFFNumberOfStrips(tiff);
     uint64_t *offsets = NULL, *sizes = NULL;
     if (!TIFFGetField(tiff, tiled ? TIFFTAG_TILEOFFSETS : TIFFTAG_STRIPOFFSETS, &offsets) || !offsets ||
@@ -195,6 +208,13 @@ static void first_directory(TIFF *tiff, wsi_tiff_facts *facts)
     facts->compression = compression;
     facts->compression_name = compression_name(compression);
     facts->tiled = TIFFIsTiled(tiff);
+    uint32_t tile_w = 0, tile_h = 0;
+    if (facts->tiled) {
+        TIFFGetField(tiff, TIFFTAG_TILEWIDTH, &tile_w);
+        TIFFGetField(tiff, TIFFTAG_TILELENGTH, &tile_h);
+    }
+    facts->tile_w = tile_w;
+    facts->tile_h = tile_h;
     facts->mpp_x = tag_mpp(tiff, TIFFTAG_XRESOLUTION);
     facts->mpp_y = tag_mpp(tiff, TIFFTAG_YRESOLUTION);
     facts->ndpi = TIFFFindField(tiff, TAG_NDPI, TIFF_ANY) != NULL;
@@ -232,9 +252,24 @@ static TIFF *open_quietly(probe_state *state)
     return tiff;
 }
 
+static gpointer silence_errors(gpointer user)
+{
+    (void)user;
+    TIFFSetErrorHandler(NULL);
+    return NULL;
+}
+
+void wsi_tiff_silence(void)
+{
+    static GOnce once = G_ONCE_INIT;
+    g_once(&once, silence_errors, NULL);
+    TIFFSetWarningHandler(NULL);
+}
+
 bool wsi_tiff_probe(const char *path, int64_t n_bytes, wsi_tiff_facts *facts, GError **error)
 {
     memset(facts, 0, sizeof *facts);
+    wsi_tiff_silence();
     probe_state state = {.path = path, .n_bytes = n_bytes};
     if (!check_header(&state, error))
         return false;

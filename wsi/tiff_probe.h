@@ -13,6 +13,7 @@ typedef struct {
     int64_t w, h;           /* of the first directory, like all that follows */
     int bits, n_samples;
     bool tiled;
+    int64_t tile_w, tile_h; /* 0 when striped */
     bool is_float;
     int compression;
     const char *compression_name; /* static */
@@ -24,5 +25,9 @@ typedef struct {
  * past the end of the file (truncated), a directory loop, zero or absurd dimensions;
  * QS_ERROR_UNSUPPORTED: a compression that no reader here has. */
 bool wsi_tiff_probe(const char *path, int64_t n_bytes, wsi_tiff_facts *facts, GError **error);
+
+/* OpenSlide and libvips read through libtiff's global handlers, which print. Takes the default error
+ * handler away once (libvips may then set its own) and the warning handler at every call. */
+void wsi_tiff_silence(void);
 
 #endif
