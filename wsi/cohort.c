@@ -98,8 +98,9 @@ static bool check_row(const wsi_cohort *cohort, guint i, GHashTable *slides, GHa
         const wsi_cohort_row *first = wsi_cohort_get(cohort, GPOINTER_TO_UINT(seen));
         g_autofree char *there = place(cohort, GPOINTER_TO_UINT(seen));
         g_set_error(error, QS_ERROR, QS_ERROR_MISMATCH,
-                    "%s: slide '%s' (%s) is already listed at %s (%s); list every slide once", here,
-                    row->slide, wsi_split_name(row->split), there, wsi_split_name(first->split));
+                    "%s: slide '%s' (%s) is already listed as '%s' (%s) at %s; list every slide once", here,
+                    row->slide, wsi_split_name(row->split), first->slide, wsi_split_name(first->split),
+                    there);
         return false;
     }
     g_hash_table_insert(slides, key, GUINT_TO_POINTER(i));

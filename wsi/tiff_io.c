@@ -24,7 +24,7 @@ static tmsize_t io_read(thandle_t handle, void *data, tmsize_t n)
 static tmsize_t io_write(thandle_t handle, void *data, tmsize_t n)
 {
     wsi_tiff_io *io = handle;
-    if (!qs_file_write_at(io->file, io->pos, data, (size_t)n, io->error ? NULL : &io->error))
+    if (!io->discard && !qs_file_write_at(io->file, io->pos, data, (size_t)n, io->error ? NULL : &io->error))
         return -1;
     io->pos += n;
     io->size = MAX(io->size, io->pos);
@@ -105,6 +105,7 @@ void wsi_tiff_io_fail(wsi_tiff_io *io, const char *what, GError **error)
 bool wsi_tiff_io_close(wsi_tiff_io *io, bool sync, GError **error)
 {
     bool ok = true;
+    io->discard = !sync; /* closing writes the directory, which nobody will read then */
     if (io->tif)
         TIFFClose(io->tif);
     if (sync && io->error) { /* closing flushes: an error may show only there */

@@ -124,9 +124,10 @@ static bool open_spool(wsi_tiffw *w, int k, GError **error)
 {
     wsi_tiff_io *spool = &w->levels[k].spool;
     g_autofree char *name = g_strdup_printf("%s.level%d", w->part, k);
-    if (!wsi_tiff_io_create(spool, name, true, error))
+    bool made = wsi_tiff_io_create(spool, name, true, error);
+    unlink(name); /* made or half made: nobody else needs the name */
+    if (!made)
         return false;
-    unlink(name);
     bool ok = set_tags(w, spool->tif, k);
     if (ok && is_rgb(w))
         ok = TIFFSetField(spool->tif, TIFFTAG_JPEGQUALITY, w->options.jpeg_quality) &&
