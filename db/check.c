@@ -85,12 +85,15 @@ static void check_row(checker *c, const db_slide *s, const db_patch *p)
     int px = c->store->config.patch_px;
     const char *wrong = NULL;
     int64_t n_class = p->ignore_px;
+    bool foreign_class = false;
     for (int k = 0; k < QS_CLASSES_MAX; k++) {
         n_class += p->class_px[k];
         if (p->class_px[k] < 0 || (k >= c->store->config.classes.n && p->class_px[k] != 0))
-            wrong = "pixels of a class that the store does not have";
+            foreign_class = true;
     }
-    if (p->id != db_patch_key(s->id, p->cell) || p->slide_id != s->id)
+    if (foreign_class)
+        wrong = "pixels of a class that the store does not have";
+    else if (p->id != db_patch_key(s->id, p->cell) || p->slide_id != s->id)
         wrong = "its key is not that of its slide and cell";
     else if (s->n_cells >= 0 && p->cell >= s->n_cells)
         wrong = "the cell lies outside the slide's grid";

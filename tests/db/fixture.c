@@ -4,12 +4,22 @@
 
 #include <glib/gstdio.h>
 #include <string.h>
+#include <unistd.h>
 
 char *fix_dir(void)
 {
     GError *error = NULL;
     char *dir = g_dir_make_tmp("qs-db-XXXXXX", &error);
     g_assert_no_error(error);
+    return dir;
+}
+
+char *fix_fast_dir(void)
+{
+    if (g_access("/dev/shm", W_OK) != 0)
+        return fix_dir();
+    char *dir = g_strdup("/dev/shm/qs-db-XXXXXX");
+    g_assert_nonnull(g_mkdtemp(dir));
     return dir;
 }
 
@@ -150,6 +160,34 @@ bool fix_add(db_store *store, db_writer *writer, int64_t slide_id, int64_t cell,
     db_blob_clear(&image);
     db_blob_clear(&mask);
     return ok;
+}
+
+void fix_fill(db_store *store, int64_t slide_id, int64_t first, int64_t end, bool finish)
+{
+    GError *error = NULL;
+    int64_t next = -1;
+    db_writer *writer = db_writer_open(store, slide_id, &next, &error);
+    g_assert_no_error(error);
+    g_assert_cmpint(next, ==, first);
+    bool ok = true;
+    for (int64_t cell = first; ok && cell < end; cell++)
+        ok = fix_add(store, writer, slide_id, cell, &error);
+    if (ok && finish) {
+        GArray *slides = db_slide_list(store, NULL);
+        for (guint i = 0; i < slides->len; i++) {
+            db_slide *slide = &g_array_index(slides, db_slide, i);
+            if (slide->id != slide_id)
+                continue;
+            slide->n_cells = end;
+            ok = db_writer_finish(writer, slide, &error);
+        }
+        g_array_unref(slides);
+    } else if (ok) {
+        ok = db_writer_commit(writer, &error);
+    }
+    g_assert_no_error(error);
+    g_assert_true(ok);
+    db_writer_close(writer);
 }
 
 static char *verify_patch(db_store *store, const db_patch *p)

@@ -6,10 +6,14 @@
 #include "base/error.h"
 #include "db/store.h"
 
+#include <string.h>
+
 enum { FIX_PX = 16 };
 
-/* A new folder below the temporary one; freed by the caller. */
+/* A new folder below the temporary one; freed by the caller. fix_fast_dir: in memory where that is
+ * possible, for tests that make hundreds of stores or commits. */
 char *fix_dir(void);
+char *fix_fast_dir(void);
 /* Removes the folder and all below it. */
 void fix_remove(const char *dir);
 /* Patches of FIX_PX, stride FIX_PX, 0.5 µm, three classes. */
@@ -25,6 +29,9 @@ bool fix_kept(int64_t cell);
 bool fix_has_label(int64_t cell);
 void fix_rgb(int64_t slide_id, int64_t cell, int px, uint8_t *rgb);
 void fix_label(int64_t slide_id, int64_t cell, int px, uint8_t *label);
+/* Adds cells first … end-1 and commits, or finishes the slide. Asserts that all goes well and that
+ * the slide was at `first`. */
+void fix_fill(db_store *store, int64_t slide_id, int64_t first, int64_t end, bool finish);
 /* Encodes and adds one cell. */
 bool fix_add(db_store *store, db_writer *writer, int64_t slide_id, int64_t cell, GError **error);
 

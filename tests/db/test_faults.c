@@ -19,16 +19,6 @@ typedef struct {
     int err;
 } fault_case;
 
-/* The folder is on memory where that is possible: hundreds of lives, each with its syncs. */
-static char *fast_dir(void)
-{
-    if (g_access("/dev/shm", W_OK) != 0)
-        return fix_dir();
-    char *dir = g_strdup("/dev/shm/qs-db-XXXXXX");
-    g_assert_nonnull(g_mkdtemp(dir));
-    return dir;
-}
-
 static void assert_kept(const char *dir, const work_promise *promise, const char *when, int64_t k)
 {
     g_autofree char *wrong = work_verify(dir, promise);
@@ -42,7 +32,7 @@ static void test_every_operation(gconstpointer data)
     disk_install(c->no_shm);
     int64_t k = 1, n_errors = 0;
     for (;; k++) {
-        g_autofree char *dir = fast_dir();
+        g_autofree char *dir = fix_fast_dir();
         GError *error = NULL;
         work_promise promise = {0};
         disk_fail_at(c->side, k, c->sticky, c->err);
@@ -78,7 +68,7 @@ static void test_every_operation(gconstpointer data)
 static void test_same_store(void)
 {
     for (int side = 0; side < 2; side++) {
-        g_autofree char *dir = fast_dir();
+        g_autofree char *dir = fix_fast_dir();
         GError *error = NULL;
         disk_install(false);
         db_store *store = fix_create(dir, DB_CODEC_ZSTD);
