@@ -64,12 +64,13 @@ bool qs_classes_from_text(qs_classes *classes, const char *text, GError **error)
     for (guint i = 0; i < n; i++) {
         char *colon = strrchr(parts[i], ':');
         if (colon) {
-            unsigned rgb;
-            if (colon[1] != '#' || strlen(colon + 2) != 6 || sscanf(colon + 2, "%6x", &rgb) != 1) {
+            const char *digits = colon[1] == '#' ? colon + 2 : "";
+            if (strlen(digits) != 6 || strspn(digits, "0123456789abcdefABCDEF") != 6) {
                 g_set_error(error, QS_ERROR, QS_ERROR_ARG,
                             "class table \"%s\": \"%s\" is no colour, write name:#rrggbb", text, colon + 1);
                 return false;
             }
+            unsigned rgb = (unsigned)g_ascii_strtoull(digits, NULL, 16);
             for (int k = 0; k < 3; k++)
                 classes->items[i].rgb[k] = (uint8_t)(rgb >> (16 - 8 * k));
             *colon = '\0';
