@@ -2,8 +2,9 @@
  *
  * Such files can only be decoded from the top, and a tiler reads them everywhere, from several
  * threads. So the first read decodes the image once, a few rows at a time, into plain RGB: in memory
- * up to RAW_IN_MEMORY_MAX, beyond that in an unlinked temporary file that is mapped (its pages
- * are the system's to drop, so memory stays bounded). After that every read is a copy. */
+ * up to RAW_IN_MEMORY_MAX, beyond that in an unlinked temporary file. After that every read is a copy
+ * of rows. The file is read with pread and not mapped: memory stays what was stated, and a
+ * disk error is an error and no SIGBUS. */
 #include "wsi/slide_priv.h"
 
 #include "base/error.h"
@@ -14,7 +15,6 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 enum { STRIP_ROWS = 64, RAW_IN_MEMORY_MAX = 64 << 20 };
@@ -27,7 +27,8 @@ typedef struct {
     GMutex lock;      /* guards decoding; raw and failure do not change once `ready` */
     gint ready;
     GError *failure;  /* why the image could not be decoded */
-    uint8_t *raw;     /* (h,w,3), mapped */
+    uint8_t *raw;     /* (h,w,3); NULL when it lies in fd */
+    int fd;           /* the temporary file; -1 */
 } image_data;
 
 static size_t raw_bytes(const image_data *data)
@@ -68,6 +69,7 @@ static bool image_open(wsi_slide *slide, const wsi_probe *probe, GError **error)
     report_conversions(probe->path, info);
     image_data *data = g_new0(image_data, 1);
     g_mutex_init(&data->lock);
+    data->fd = -1;
     data->path = g_strdup(probe->path);
     data->type = probe->type;
     data->w = info->w;
@@ -84,16 +86,16 @@ static bool image_open(wsi_slide *slide, const wsi_probe *probe, GError **error)
 static void image_close(wsi_slide *slide)
 {
     image_data *data = slide->data;
-    if (data->raw)
-        munmap(data->raw, raw_bytes(data));
+    g_free(data->raw);
+    if (data->fd >= 0)
+        close(data->fd);
     g_clear_error(&data->failure);
     g_mutex_clear(&data->lock);
     g_free(data->path);
     g_free(data);
 }
 
-/* An unlinked file of n bytes whose space is taken now: a full disk is an error here and not a
- * SIGBUS later. */
+/* An unlinked file of n bytes whose space is taken now: a full disk is known before the work. */
 static int temp_file(const image_data *data, size_t n, GError **error)
 {
     const char *dir = g_get_tmp_dir();
@@ -119,22 +121,59 @@ static int temp_file(const image_data *data, size_t n, GError **error)
     return -1;
 }
 
-static uint8_t *map_raw(const image_data *data, GError **error)
+static bool make_room(image_data *data, GError **error)
 {
     size_t n = raw_bytes(data);
-    int fd = -1;
-    if (n > RAW_IN_MEMORY_MAX && (fd = temp_file(data, n, error)) < 0)
-        return NULL;
-    void *p = mmap(NULL, n, PROT_READ | PROT_WRITE, fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED, fd, 0);
-    int err = errno;
-    if (fd >= 0) {
-        close(fd);
-        qs_info("%s: decoded into a temporary file of %zu MiB in %s", data->path, n >> 20, g_get_tmp_dir());
+    if (n > RAW_IN_MEMORY_MAX) {
+        data->fd = temp_file(data, n, error);
+        if (data->fd >= 0)
+            qs_info("%s: decoded into a temporary file of %zu MiB in %s", data->path, n >> 20, g_get_tmp_dir());
+        return data->fd >= 0;
     }
-    if (p != MAP_FAILED)
-        return p;
-    qs_set_error_errno(error, err, "%s: %zu MiB for the decoded image cannot be mapped", data->path, n >> 20);
-    return NULL;
+    data->raw = g_try_malloc(n);
+    if (!data->raw)
+        g_set_error(error, QS_ERROR, QS_ERROR_MEMORY, "%s: no memory for %zu MiB of decoded pixels", data->path,
+                    n >> 20);
+    return data->raw != NULL;
+}
+
+static bool put_rows(image_data *data, int64_t y, int n_rows, const uint8_t *rgb, GError **error)
+{
+    size_t row = (size_t)data->w * 3, n = row * (size_t)n_rows, done = 0;
+    if (data->raw) {
+        memcpy(data->raw + (size_t)y * row, rgb, n);
+        return true;
+    }
+    while (done < n) {
+        ssize_t k = pwrite(data->fd, rgb + done, n - done, (off_t)((size_t)y * row + done));
+        if (k > 0)
+            done += (size_t)k;
+        else if (k == 0 || errno != EINTR) {
+            qs_set_error_errno(error, k == 0 ? ENOSPC : errno, "%s: writing its decoded pixels in %s", data->path,
+                               g_get_tmp_dir());
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool get_pixels(const image_data *data, int64_t x, int64_t y, size_t n_px, uint8_t *rgb, GError **error)
+{
+    size_t at = ((size_t)y * (size_t)data->w + (size_t)x) * 3, n = n_px * 3, done = 0;
+    if (data->raw) {
+        memcpy(rgb, data->raw + at, n);
+        return true;
+    }
+    while (done < n) {
+        ssize_t k = pread(data->fd, rgb + done, n - done, (off_t)(at + done));
+        if (k > 0)
+            done += (size_t)k;
+        else if (k == 0 || errno != EINTR) {
+            qs_set_error_errno(error, k == 0 ? EIO : errno, "%s: reading its decoded pixels back", data->path);
+            return false;
+        }
+    }
+    return true;
 }
 
 static void row_to_rgb(const uint8_t *src, int n_bands, int64_t w, uint8_t *rgb)
@@ -162,22 +201,18 @@ static bool decode(image_data *data, GError **error)
     bool ok = info->w == data->w && info->h == data->h;
     if (!ok)
         g_set_error(error, QS_ERROR, QS_ERROR_MISMATCH, "%s: changed while it was open", data->path);
-    size_t row_bytes = (size_t)info->w * (size_t)info->n_bands;
-    uint8_t *strip = ok ? g_malloc(row_bytes * STRIP_ROWS) : NULL;
-    uint8_t *raw = ok ? map_raw(data, error) : NULL;
-    ok = raw != NULL;
+    size_t row_bytes = (size_t)info->w * (size_t)info->n_bands, rgb_bytes = (size_t)info->w * 3;
+    uint8_t *strip = g_malloc(row_bytes * STRIP_ROWS), *rgb = g_malloc(rgb_bytes * STRIP_ROWS);
+    ok = ok && make_room(data, error);
     for (int64_t y = 0; ok && y < data->h; y += STRIP_ROWS) {
         int n = (int)MIN(STRIP_ROWS, data->h - y);
         ok = wsi_raster_read_rows(raster, y, n, strip, error);
         for (int r = 0; ok && r < n; r++)
-            row_to_rgb(strip + (size_t)r * row_bytes, info->n_bands, data->w,
-                       raw + (size_t)(y + r) * (size_t)data->w * 3);
+            row_to_rgb(strip + (size_t)r * row_bytes, info->n_bands, data->w, rgb + (size_t)r * rgb_bytes);
+        ok = ok && put_rows(data, y, n, rgb, error);
     }
-    if (ok)
-        data->raw = raw;
-    else if (raw)
-        munmap(raw, raw_bytes(data));
     g_free(strip);
+    g_free(rgb);
     wsi_raster_close(raster);
     return ok;
 }
@@ -211,9 +246,8 @@ static bool image_read(wsi_slide *slide, int level, int64_t x_l0, int64_t y_l0, 
         bool inside = y >= 0 && y < data->h && x1 > x0;
         if (!inside || x1 - x0 < w_lv)
             memset(row, 255, (size_t)w_lv * 3);
-        if (inside)
-            memcpy(row + (x0 - x_l0) * 3, data->raw + ((size_t)y * (size_t)data->w + (size_t)x0) * 3,
-                   (size_t)(x1 - x0) * 3);
+        if (inside && !get_pixels(data, x0, y, (size_t)(x1 - x0), row + (x0 - x_l0) * 3, error))
+            return false;
     }
     return true;
 }
@@ -223,7 +257,7 @@ static int64_t image_memory(const wsi_slide *slide, int n_threads)
     (void)n_threads;
     const image_data *data = slide->data;
     size_t n = raw_bytes(data);
-    return (n > RAW_IN_MEMORY_MAX ? 0 : (int64_t)n) + data->decoder_bytes + data->w * 4 * STRIP_ROWS * 3;
+    return (n > RAW_IN_MEMORY_MAX ? 0 : (int64_t)n) + data->decoder_bytes + data->w * 7 * STRIP_ROWS * 2;
 }
 
 const wsi_driver wsi_driver_image = {

@@ -63,8 +63,9 @@ static VipsImage *load(const char *path, wsi_file_type type, GError **error)
     int rc = -1;
     vips_error_clear(); /* what damaged slides may have left there through libtiff's handler */
     if (type == WSI_FILE_JPEG)
+        /* libjpeg only warns of destroyed data and goes on with grey: that must not pass as a picture. */
         rc = vips_jpegload(path, &image, "access", VIPS_ACCESS_SEQUENTIAL, "fail_on",
-                           VIPS_FAIL_ON_ERROR, NULL);
+                           VIPS_FAIL_ON_WARNING, NULL);
     else if (type == WSI_FILE_PNG)
         rc = vips_pngload(path, &image, "access", VIPS_ACCESS_SEQUENTIAL, "fail_on", VIPS_FAIL_ON_ERROR,
                           NULL);
@@ -184,7 +185,7 @@ bool wsi_raster_read_rows(wsi_raster *raster, int64_t y, int n, uint8_t *dst, GE
 {
     VipsRect rect = {0, (int)y, (int)raster->info.w, n};
     if (vips_region_prepare(raster->region, &rect) != 0)
-        return vips_fail(raster->path, "damaged image", error);
+        return vips_fail(raster->path, "damaged image (if it looks right, save it anew)", error);
     size_t row_bytes = (size_t)raster->info.w * (size_t)raster->info.n_bands;
     for (int r = 0; r < n; r++)
         memcpy(dst + (size_t)r * row_bytes, VIPS_REGION_ADDR(raster->region, 0, (int)y + r), row_bytes);

@@ -75,27 +75,42 @@ static void saturate(wsi_tissue *tissue, const uint8_t *rgb, int64_t *histogram)
     tissue->pen_share = (double)pen / (double)n;
 }
 
-/* The picture, block by block. A block that cannot be read is remembered as damaged. */
+/* A block that cannot be read is white in the picture, and remembered as damaged. */
+static void mark_damaged(wsi_tissue *tissue, int x, int y, int w, int h, uint8_t *rgb, uint8_t *damaged)
+{
+    tissue->n_damaged++;
+    for (int r = y; r < y + h; r++) {
+        size_t at = (size_t)r * (size_t)tissue->w + (size_t)x;
+        memset(rgb + at * 3, 255, (size_t)w * 3);
+        memset(damaged + at, 1, (size_t)w);
+    }
+}
+
+/* The picture, block by block. An error when no block can be read. */
 static bool read_picture(wsi_tissue *tissue, const wsi_view *view, uint8_t *rgb, uint8_t *damaged,
                          GError **error)
 {
+    GError *damage = NULL;
+    int n_blocks = 0;
     for (int y = 0; y < tissue->h; y += BLOCK_PX)
-        for (int x = 0; x < tissue->w; x += BLOCK_PX) {
-            if (!qs_stop_check(error))
-                return false;
+        for (int x = 0; x < tissue->w; x += BLOCK_PX, n_blocks++) {
             int w = MIN(BLOCK_PX, tissue->w - x), h = MIN(BLOCK_PX, tissue->h - y);
             size_t at = (size_t)y * (size_t)tissue->w + (size_t)x;
-            GError *damage = NULL;
-            if (wsi_view_read(view, x, y, w, h, rgb + at * 3, (size_t)tissue->w * 3, &damage))
-                continue;
-            qs_warn("tissue detection: %s", damage->message);
-            g_error_free(damage);
-            tissue->n_damaged++;
-            for (int r = 0; r < h; r++) {
-                memset(rgb + (at + (size_t)r * (size_t)tissue->w) * 3, 255, (size_t)w * 3);
-                memset(damaged + at + (size_t)r * (size_t)tissue->w, 1, (size_t)w);
+            if (!qs_stop_check(error)) {
+                g_clear_error(&damage);
+                return false;
             }
+            if (!wsi_view_read(view, x, y, w, h, rgb + at * 3, (size_t)tissue->w * 3, damage ? NULL : &damage))
+                mark_damaged(tissue, x, y, w, h, rgb, damaged);
         }
+    if (tissue->n_damaged == n_blocks) {
+        g_propagate_error(error, damage);
+        return false;
+    }
+    if (damage)
+        qs_warn("tissue detection: %d of %d blocks cannot be read and count as tissue; the first: %s",
+                tissue->n_damaged, n_blocks, damage->message);
+    g_clear_error(&damage);
     return true;
 }
 

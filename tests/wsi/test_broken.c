@@ -217,6 +217,19 @@ static void test_damaged_images(void)
         expect_error(error, QS_ERROR_FORMAT, path, "damaged", NULL);
         wsi_slide_close(slide);
     }
+    /* destroyed in the middle: libjpeg would go on with grey */
+    size_t n;
+    GError *error = NULL;
+    g_autofree char *middle = temp_path("middle.jpg");
+    g_assert_true(wsi_picture_encode(rgb, W, H, 90, &bytes, &n, &error));
+    memset(bytes + n / 2, 0, 200);
+    write_file(middle, bytes, n);
+    g_free(bytes);
+    wsi_slide *slide = wsi_slide_open(middle, 0, &error);
+    g_assert_no_error(error);
+    g_assert_false(wsi_slide_read(slide, 0, 0, 0, 64, 64, back, 64 * 3, &error));
+    expect_error(error, QS_ERROR_FORMAT, middle, "damaged", NULL);
+    wsi_slide_close(slide);
     g_free(rgb);
     g_autofree char *head = temp_path("head.jpg");
     write_file(head, "\xff\xd8\xff\xe0\x00\x10JFIF\0\1\1", 14);
