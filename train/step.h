@@ -1,29 +1,15 @@
 /* One training step, run from a method's declaration.
  *
- *   inputs → all forwards → references (softmax, argmax, confidence) → γ → partitions and losses
- *   → gradients of the logits → backward → SGD → moving averages
+ *   inputs → all forwards → losses (train/losses.h) → backward → SGD → moving averages
  *
  * (order of ssl-methods A.11). Passes and buffers are planned and allocated at creation; a step
  * allocates nothing. One thread drives it. */
 #ifndef QS_TRAIN_STEP_H
 #define QS_TRAIN_STEP_H
 
-#include "train/learner.h"
-#include "train/loader.h"
-#include "train/trainer.h"
+#include "train/losses.h"
 
 typedef struct tr_step tr_step;
-
-/* What a step found. */
-typedef struct {
-    double loss;         /* Σ weight·term */
-    double sup, unsup;   /* Σ of the labelled terms, of the unlabelled without their weight over time */
-    double lr, lambda;
-    /* Pixels and Σ w·CE of quadripartite terms, and how often the reference was right: [0] labelled half,
-     * [1] unlabelled half. */
-    int64_t region_px[2][KN_N_REGIONS], region_right[2][KN_N_REGIONS], truth_px[2][KN_N_REGIONS];
-    double region_loss[2][KN_N_REGIONS];
-} tr_step_result;
 
 /* Bytes that the step's passes and buffers will take; -1 on error. */
 int64_t tr_step_memory(const tr_learner *learner, const tr_options *options, int patch_px, GError **error);

@@ -1,0 +1,44 @@
+/* The losses of a step: from the logits of all forwards to their gradients, as the method's terms
+ * say. Separate from the passes, so that it can be held against numbers computed by hand.
+ *
+ * Buffers (argmax and confidence of references, regions) are allocated at creation; running
+ * allocates nothing. One thread drives it; inside, the engine's team. */
+#ifndef QS_TRAIN_LOSSES_H
+#define QS_TRAIN_LOSSES_H
+
+#include "train/learner.h"
+#include "train/loader.h"
+#include "train/trainer.h"
+
+typedef struct tr_losses tr_losses;
+
+/* What a step found. */
+typedef struct {
+    double loss;       /* Σ weight·term */
+    double sup, unsup; /* Σ of the labelled terms, of the unlabelled without their weight over time */
+    double lr, lambda;
+    /* Pixels and Σ w·CE of quadripartite terms, and how often the reference was right: [0] labelled
+     * half, [1] unlabelled half. */
+    int64_t region_px[2][KN_N_REGIONS], region_right[2][KN_N_REGIONS], truth_px[2][KN_N_REGIONS];
+    double region_loss[2][KN_N_REGIONS];
+} tr_step_result;
+
+/* Images of a half in the plan's batch. */
+int tr_half_n(const ssl_plan *plan, ssl_half half);
+
+/* Bytes of the buffers. */
+int64_t tr_losses_memory(const tr_learner *learner, const tr_options *options, int patch_px);
+/* learner and options are borrowed. */
+tr_losses *tr_losses_create(tr_learner *learner, const tr_options *options, int patch_px, GError **error);
+void tr_losses_destroy(tr_losses *losses); /* NULL accepted */
+
+/* Step `it` of `total`. logits[f] (n,h,w,C) of every forward of the plan; dlogits[f] of those with
+ * gradient is overwritten (others may be NULL). Updates the learner's γ. Of the batch only label, truth and
+ * exclude are looked at. Adds to *result, which comes zeroed. */
+void tr_losses_run(tr_losses *losses, const tr_batch *batch, const kn_tensor *const *logits,
+                   const kn_tensor *const *dlogits, int64_t it, int64_t total, tr_step_result *result);
+/* The last run's batch as the loss saw it. Borrowed until the next run. */
+void tr_losses_snapshot(tr_losses *losses, const tr_batch *batch, const kn_tensor *const *logits, int64_t it,
+                        tr_snapshot *snapshot);
+
+#endif
