@@ -1,4 +1,4 @@
-/* Pixels out: codecs, checksums, many threads, more packs than file handles, no allocation. */
+/* Pixels in and out: codecs, checksums, many threads, more packs than file handles, no allocation. */
 #include "tests/db/fixture.h"
 
 #include "base/philox.h"
@@ -274,6 +274,71 @@ static void test_threads(void)
     fix_remove(dir);
 }
 
+/* ---- writing from threads -------------------------------------------------------------------- */
+
+enum { CELLS = 40, WRITERS = 4 };
+
+typedef struct {
+    db_store *store;
+    int64_t slide_id;
+    char *wrong; /* owned */
+} writer_thread;
+
+static gpointer write_slide(gpointer data)
+{
+    writer_thread *w = data;
+    GError *error = NULL;
+    int64_t next = 0;
+    db_writer *writer = db_writer_open(w->store, w->slide_id, &next, &error);
+    for (int64_t cell = 0; writer && !error && cell < CELLS; cell++)
+        if (fix_add(w->store, writer, w->slide_id, cell, &error) && cell % 5 == 4)
+            db_writer_commit(writer, &error);
+    db_writer_close(writer);
+    if (error)
+        w->wrong = g_strdup(error->message);
+    g_clear_error(&error);
+    return NULL;
+}
+
+/* Slides written at once by threads of one store, while another thread reads and logs. */
+static void test_writer_threads(void)
+{
+    g_autofree char *dir = fix_fast_dir();
+    GError *error = NULL;
+    db_store *store = fix_create(dir, DB_CODEC_ZSTD);
+    writer_thread w[WRITERS];
+    GThread *threads[WRITERS];
+    db_run run = {.kind = g_strdup("tile")};
+    g_assert_true(db_run_begin(store, &run, &error));
+    for (int i = 0; i < WRITERS; i++) {
+        g_autofree char *name = g_strdup_printf("w%d", i);
+        w[i] = (writer_thread){store, fix_put_slide(store, name, CELLS), NULL};
+    }
+    for (int i = 0; i < WRITERS; i++)
+        threads[i] = g_thread_new("writer", write_slide, &w[i]);
+    for (int i = 0; i < 20; i++) {
+        g_assert_true(db_metric_add(store, run.id, i, "cells", i, "", 0, &error));
+        GArray *list = db_patch_list(store, 0, true, &error);
+        uint8_t rgb[FIX_PX * FIX_PX * 3], want[FIX_PX * FIX_PX * 3];
+        if (list->len > 0) {
+            const db_patch *p = &g_array_index(list, db_patch, list->len - 1);
+            g_assert_true(db_patch_read(store, p, rgb, NULL, &error));
+            fix_rgb(p->slide_id, p->cell, FIX_PX, want);
+            g_assert_cmpmem(rgb, sizeof rgb, want, sizeof want);
+        }
+        g_array_unref(list);
+    }
+    for (int i = 0; i < WRITERS; i++) {
+        g_thread_join(threads[i]);
+        g_assert_cmpstr(w[i].wrong, ==, NULL);
+        g_autofree char *wrong = fix_verify(store, w[i].slide_id, CELLS, NULL);
+        g_assert_cmpstr(wrong, ==, NULL);
+    }
+    db_run_clear(&run);
+    db_store_close(store);
+    fix_remove(dir);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -282,5 +347,6 @@ int main(int argc, char **argv)
     g_test_add_func("/db/codec/garbage", test_garbage);
     g_test_add_func("/db/read/patch", test_read);
     g_test_add_func("/db/read/threads", test_threads);
+    g_test_add_func("/db/write/threads", test_writer_threads);
     return g_test_run();
 }
