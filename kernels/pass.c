@@ -173,6 +173,7 @@ static void plan_forward(kn_pass *pass)
     bool train = pass->options.mode == KN_PASS_TRAIN;
     int end = 2 * n_nodes(pass);
     use_value(pass, pass->net->input, -1, true);
+    use_value(pass, pass->net->input, end, true); /* the caller may run the same images again */
     for (int i = 0; i < n_nodes(pass); i++) {
         const kn_node *node = kn_net_node(pass->net, i);
         kn_step *s = &pass->steps[i];
