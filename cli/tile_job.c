@@ -153,8 +153,9 @@ void tile_job_plan(tile_job *job, const tile_run *run)
         one.n_threads = 1;
         two.n_threads = 2;
         job->n_cells = w.grid.n_cells;
-        /* A writer's batch grows by doubling. */
-        job->memory = wsi_tile_memory(&w.view, &one) + 2 * (int64_t)DB_WRITER_BATCH_BYTES;
+        /* A writer's batch grows by doubling, and holds no more than the slide has. */
+        int64_t all = w.grid.n_cells * run->config->patch_px * run->config->patch_px * 4;
+        job->memory = wsi_tile_memory(&w.view, &one) + 2 * MIN(all, (int64_t)DB_WRITER_BATCH_BYTES);
         job->memory_per_thread = wsi_tile_memory(&w.view, &two) - wsi_tile_memory(&w.view, &one);
     } else {
         job->state = TILE_FAILED;

@@ -52,7 +52,8 @@ bool wsi_slide_read(wsi_slide *slide, int level, int64_t x_l0, int64_t y_l0, int
  * resamples by area averaging when its downsample differs by more than 2 %. */
 typedef struct {
     wsi_slide *slide; /* borrowed */
-    int64_t w, h;     /* view pixels: floor(level-0 size / downsample), at least 1 */
+    int64_t w, h;     /* view pixels: the level's own size when it is read as it is, else floor(level-0
+                         size / downsample), at least 1 */
     double downsample;
     int level;
     double level_scale; /* pixels of `level` per view pixel; exactly 1 when read as it is */

@@ -54,10 +54,11 @@ static int64_t patch_bytes(const wsi_tile_options *options)
     return (int64_t)options->patch_px * options->patch_px * 4; /* image and label */
 }
 
-static int ring_length(const wsi_tile_options *options)
+/* Never longer than the grid: small images do not pay for large ones. */
+static int ring_length(const wsi_tile_options *options, const wsi_grid *grid)
 {
     int64_t fits = RING_BYTES / patch_bytes(options);
-    return (int)CLAMP(fits, 2 * options->n_threads, RING_MAX);
+    return (int)MIN(CLAMP(fits, 2 * options->n_threads, RING_MAX), MAX(1, grid->n_cells));
 }
 
 int64_t wsi_tile_memory(const wsi_view *view, const wsi_tile_options *options)
@@ -67,8 +68,13 @@ int64_t wsi_tile_memory(const wsi_view *view, const wsi_tile_options *options)
     /* Resampling keeps a strip of the level and sums of 8 bytes a channel. */
     int64_t worker = patch + (view->level_scale == 1 ? 0 : (int64_t)LEVEL_PX_MAX * 3 + pixels * 24);
     /* Detection holds picture, mask, one sum or queue entry a pixel, and is over before tiling. */
-    int64_t tissue = options->no_tissue ? 0 : (int64_t)2048 * 2048 * 10;
-    int64_t ring = ring_length(options) * (patch + (int64_t)sizeof(slot));
+    const wsi_level *base = &wsi_slide_get_info(view->slide)->levels[0];
+    int64_t picture = MIN((int64_t)2048 * 2048, base->w * base->h);
+    int64_t tissue = options->no_tissue ? 0 : picture * 10;
+    wsi_grid grid;
+    if (!wsi_grid_init(&grid, view, options->patch_px, options->stride_px, NULL))
+        return 0; /* wsi_tile_run will say why */
+    int64_t ring = ring_length(options, &grid) * (patch + (int64_t)sizeof(slot));
     return view->slide->driver->memory(view->slide, n) + n * worker + MAX(tissue, ring);
 }
 
@@ -299,7 +305,7 @@ bool wsi_tile_run(const wsi_view *view, const wsi_tissue *tissue, wsi_mask *mask
         !check_options(options, tissue, &t.grid, first_cell, error))
         return false;
     t.next = t.added = first_cell;
-    t.n_ring = ring_length(options);
+    t.n_ring = ring_length(options, &t.grid);
     t.ring = g_new0(slot, (size_t)t.n_ring);
     g_mutex_init(&t.lock);
     g_cond_init(&t.room);
