@@ -228,18 +228,35 @@ static gint by_memory(gconstpointer a, gconstpointer b)
 }
 
 /* The n_threads hungriest slides at once, each with its share of the threads. */
-static int64_t peak_memory(GPtrArray *order, int n_threads)
+static void peak_needs(GPtrArray *order, int n_threads, int64_t *memory, int64_t *temp)
 {
     g_autoptr(GPtrArray) sorted = g_ptr_array_copy(order, NULL, NULL);
     g_ptr_array_sort(sorted, by_memory);
-    int64_t sum = LIBRARY_BYTES, per_thread = 0;
+    int64_t per_thread = 0, largest_temp = 0;
+    *memory = LIBRARY_BYTES;
     for (guint i = 0; i < sorted->len; i++) {
         const tile_job *job = sorted->pdata[i];
         if ((int)i < n_threads)
-            sum += job->memory;
+            *memory += job->memory;
         per_thread = MAX(per_thread, job->memory_per_thread);
+        largest_temp = MAX(largest_temp, job->temp_bytes);
     }
-    return sum + per_thread * (n_threads - 1);
+    *memory += per_thread * (n_threads - 1);
+    *temp = largest_temp * MIN(n_threads, (int)sorted->len);
+}
+
+static void say_plan(GArray *jobs, const tile_run *run, GPtrArray *order, int n_threads, int n_broken)
+{
+    int64_t memory, temp;
+    peak_needs(order, n_threads, &memory, &temp);
+    g_autofree char *memory_text = cli_format_bytes(memory), *temp_text = cli_format_bytes(temp);
+    cli_print("%u slides, %" G_GINT64_FORMAT " patches of %d pixels at stride %d, %d threads, at most %s of memory",
+              jobs->len, run->n_cells, run->config->patch_px, run->config->stride_px, n_threads, memory_text);
+    if (temp > 0)
+        cli_print(" and %s of temporary files in %s", temp_text, g_get_tmp_dir());
+    cli_print("\n");
+    if (n_broken)
+        cli_print("%d of them cannot be opened; they are recorded as failed\n", n_broken);
 }
 
 static bool plan(GArray *jobs, tile_run *run, GPtrArray *order, int n_threads)
@@ -255,11 +272,7 @@ static bool plan(GArray *jobs, tile_run *run, GPtrArray *order, int n_threads)
     }
     cli_progress_end();
     g_ptr_array_sort(order, by_cells);
-    g_autofree char *memory = cli_format_bytes(peak_memory(order, n_threads));
-    cli_print("%u slides, %" G_GINT64_FORMAT " patches of %d pixels at stride %d, %d threads, at most %s of memory\n",
-              jobs->len, run->n_cells, run->config->patch_px, run->config->stride_px, n_threads, memory);
-    if (n_broken)
-        cli_print("%d of them cannot be opened; they are recorded as failed\n", n_broken);
+    say_plan(jobs, run, order, n_threads, n_broken);
     return !qs_stop_requested();
 }
 
@@ -334,7 +347,7 @@ static void work(tile_run *run, GPtrArray *order, int n_threads)
 
 /* ---- the end ----------------------------------------------------------------------------------------------- */
 typedef struct {
-    int n[TILE_STOPPED + 1], n_store_failed;
+    int n[TILE_STOPPED + 1], n_masks[WSI_MASK_LABELS + 1], n_small_masks;
     int64_t kept, tissue, blank, damaged, pixels;
     double hash_s, prepare_s, read_s, measure_s, encode_s, add_s;
 } totals;
@@ -345,7 +358,8 @@ static totals sum_up(GArray *jobs)
     for (guint i = 0; i < jobs->len; i++) {
         const tile_job *job = &g_array_index(jobs, tile_job, i);
         t.n[job->state]++;
-        t.n_store_failed += job->store_failed;
+        t.n_masks[job->mask_kind] += job->has_mask;
+        t.n_small_masks += job->has_mask && job->mask_factor > 1;
         t.kept += job->n_kept;
         t.tissue += job->n_tissue;
         t.blank += job->n_blank;
@@ -368,6 +382,10 @@ static void print_summary(const totals *t, double wall_s)
               t->n[TILE_ALREADY], t->n[TILE_FAILED], t->n[TILE_STOPPED] + t->n[TILE_TODO]);
     cli_print("patches   %" G_GINT64_FORMAT " kept; dropped: %" G_GINT64_FORMAT " for tissue, %" G_GINT64_FORMAT
               " blank; %" G_GINT64_FORMAT " damaged\n", t->kept, t->tissue, t->blank, t->damaged);
+    if (t->n_masks[0] + t->n_masks[1] + t->n_masks[2] > 0)
+        cli_print("masks     %d label maps, %d binary (their values are 0 and 255), %d JPEG (binary at >= 128); %d smaller "
+                  "than their slide by a whole number\n", t->n_masks[WSI_MASK_LABELS], t->n_masks[WSI_MASK_BINARY_255],
+                  t->n_masks[WSI_MASK_BINARY_JPEG], t->n_small_masks);
     cli_print("time      %s, %.1f MP/s; thread seconds: hash %.1f, tissue and mask %.1f, read %.1f, measure %.1f, "
               "encode %.1f, store %.1f\n", wall, wall_s > 0 ? (double)t->pixels * 1e-6 / wall_s : 0.0, t->hash_s,
               t->prepare_s, t->read_s, t->measure_s, t->encode_s, t->add_s);

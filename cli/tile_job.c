@@ -156,6 +156,7 @@ void tile_job_plan(tile_job *job, const tile_run *run)
         /* A writer's batch grows by doubling, and holds no more than the slide has. */
         int64_t all = w.grid.n_cells * run->config->patch_px * run->config->patch_px * 4;
         job->memory = wsi_tile_memory(&w.view, &one) + 2 * MIN(all, (int64_t)DB_WRITER_BATCH_BYTES);
+        job->temp_bytes = wsi_slide_temp_bytes(w.slide);
         job->memory_per_thread = wsi_tile_memory(&w.view, &two) - wsi_tile_memory(&w.view, &one);
     } else {
         job->state = TILE_FAILED;
@@ -211,6 +212,15 @@ static bool open_rest(slide_work *w, const tile_job *job, const tile_run *run, G
     if (!w->mask)
         g_prefix_error(error, "the mask of %s: ", job->path);
     return w->mask != NULL;
+}
+
+static void note_mask(tile_job *job, const wsi_mask *mask)
+{
+    job->has_mask = mask != NULL;
+    if (!mask)
+        return;
+    job->mask_kind = wsi_mask_get_info(mask)->kind;
+    job->mask_factor = wsi_mask_get_info(mask)->factor;
 }
 
 static void warn_no_patches(const slide_work *w, const tile_job *job, const tile_run *run)
@@ -314,6 +324,7 @@ static bool work_on(slide_work *w, tile_job *job, tile_run *run, int n_threads, 
     if (!ready)
         return false;
     describe_row(w);
+    note_mask(job, w->mask);
     w->row.state = DB_SLIDE_TILING;
     if (!db_slide_update(run->store, &w->row, error)) {
         job->store_failed = true;

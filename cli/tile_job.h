@@ -32,12 +32,16 @@ typedef struct {
     /* Filled by tile_job_plan: */
     int64_t n_cells, memory; /* memory of one thread, without what each further thread adds */
     int64_t memory_per_thread;
+    int64_t temp_bytes; /* of temporary files */
     /* Filled by tile_job_run: */
     tile_state state;
     GError *error;     /* why FAILED, or what stopped the store */
     bool store_failed; /* the store, not the slide: no other slide can go on */
     int64_t resumed_at; /* cells that were in the store already */
     int64_t n_kept, n_tissue, n_blank, n_damaged; /* of this run */
+    bool has_mask;
+    wsi_mask_kind mask_kind;
+    int mask_factor;
     int64_t pixels;    /* read from the slide as patches */
     double hash_s, prepare_s, wall_s;
     wsi_tile_report report;

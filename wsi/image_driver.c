@@ -127,7 +127,7 @@ static bool make_room(image_data *data, GError **error)
     if (n > RAW_IN_MEMORY_MAX) {
         data->fd = temp_file(data, n, error);
         if (data->fd >= 0)
-            qs_info("%s: decoded into a temporary file of %zu MiB in %s", data->path, n >> 20, g_get_tmp_dir());
+            qs_debug("%s: decoded into a temporary file of %zu MiB in %s", data->path, n >> 20, g_get_tmp_dir());
         return data->fd >= 0;
     }
     data->raw = g_try_malloc(n);
@@ -260,6 +260,12 @@ static int64_t image_memory(const wsi_slide *slide, int n_threads)
     return (n > RAW_IN_MEMORY_MAX ? 0 : (int64_t)n) + data->decoder_bytes + data->w * 7 * STRIP_ROWS * 2;
 }
 
+static int64_t image_temp_bytes(const wsi_slide *slide)
+{
+    size_t n = raw_bytes(slide->data);
+    return n > RAW_IN_MEMORY_MAX ? (int64_t)n : 0;
+}
+
 const wsi_driver wsi_driver_image = {
     .name = "image",
     .takes = takes,
@@ -267,4 +273,5 @@ const wsi_driver wsi_driver_image = {
     .close = image_close,
     .read = image_read,
     .memory = image_memory,
+    .temp_bytes = image_temp_bytes,
 };

@@ -99,7 +99,7 @@ static bool check_size(wsi_mask *mask, const wsi_raster_info *raster, GError **e
         return false;
     }
     if (info->factor > 1)
-        qs_info("%s: the mask is the slide divided by %d", info->path, info->factor);
+        qs_debug("%s: the mask is the slide divided by %d", info->path, info->factor);
     return true;
 }
 
@@ -164,13 +164,13 @@ static bool settle_kind(wsi_mask *mask, const qs_classes *classes, GError **erro
 {
     wsi_mask_info *info = &mask->info;
     if (is_jpeg(mask)) {
-        qs_info("%s: JPEG mask, binarised at >= %d: %" G_GINT64_FORMAT " of %" G_GINT64_FORMAT
+        qs_debug("%s: JPEG mask, binarised at >= %d: %" G_GINT64_FORMAT " of %" G_GINT64_FORMAT
                 " pixels are foreground", info->path, JPEG_THRESHOLD, info->counts[1], info->w * info->h);
         return true;
     }
     if (info->counts[255] > 0 && info->counts[0] + info->counts[255] == info->w * info->h) {
         info->kind = WSI_MASK_BINARY_255;
-        qs_info("%s: its values are 0 and 255 only, so it is a binary mask (255 is class 1)", info->path);
+        qs_debug("%s: its values are 0 and 255 only, so it is a binary mask (255 is class 1)", info->path);
         return true;
     }
     for (int v = classes->n; v < QS_CLASS_IGNORE; v++)

@@ -162,6 +162,11 @@ const wsi_slide_info *wsi_slide_get_info(const wsi_slide *slide)
     return &slide->info;
 }
 
+int64_t wsi_slide_temp_bytes(const wsi_slide *slide)
+{
+    return slide->driver->temp_bytes ? slide->driver->temp_bytes(slide) : 0;
+}
+
 bool wsi_slide_read(wsi_slide *slide, int level, int64_t x_l0, int64_t y_l0, int w_lv, int h_lv,
                     uint8_t *rgb, size_t row_bytes, GError **error)
 {

@@ -41,6 +41,8 @@ typedef struct {
 wsi_slide *wsi_slide_open(const char *path, double mpp_override, GError **error);
 void wsi_slide_close(wsi_slide *slide);
 const wsi_slide_info *wsi_slide_get_info(const wsi_slide *slide);
+/* Bytes that reading it takes in the system's folder for temporary files (TMPDIR); 0 for most. */
+int64_t wsi_slide_temp_bytes(const wsi_slide *slide);
 /* rgb: h_lv rows of row_bytes bytes. Parts outside the slide are background. On error the output is
  * undefined and the message names level and place. */
 bool wsi_slide_read(wsi_slide *slide, int level, int64_t x_l0, int64_t y_l0, int w_lv, int h_lv,

@@ -29,6 +29,8 @@ typedef struct wsi_driver {
                  uint8_t *rgb, size_t row_bytes, GError **error);
     /* Bytes of memory that reading takes at most with n_threads readers (caches, scratch). */
     int64_t (*memory)(const wsi_slide *slide, int n_threads);
+    /* (optional) Bytes of temporary disk space while the slide is open; without it none. */
+    int64_t (*temp_bytes)(const wsi_slide *slide);
 } wsi_driver;
 
 struct wsi_slide {
