@@ -1,5 +1,5 @@
 /* The look of the report: one style sheet, light and dark, and the colours that charts and pictures
- * share. Model colours and the three of the error maps are from Okabe and Ito's palette (the third
+ * share; the regions have the colours of the training snapshots. Model colours and the three of the error maps are from Okabe and Ito's palette (the third
  * darkened), which stays apart for red-green and blue-yellow blind readers; found and false differ
  * in hue, missed differs from both in lightness. */
 #include "cli/report_priv.h"
@@ -17,12 +17,12 @@ static const char *const sheet[] = {
     ":root{color-scheme:light "
     "dark;--paper:#fbfaf7;--card:#fff;--ink:#1d1b18;--soft:#6b665e;--rule:#e4dfd6;",
     "--m0:#0072b2;--m1:#d55e00;--m2:#009e73;--m3:#b0568a;--m4:#a67800;--m5:#2f8fc4;",
-    "--tp:#56b4e9;--fp:#e69f00;--fn:#7a0177;--uc:#0072b2;--us:#56b4e9;--dc:#d55e00;--ds:#e6b800;}"
+    "--tp:#56b4e9;--fp:#e69f00;--fn:#7a0177;--uc:#2166ac;--us:#92c5de;--dc:#b2182b;--ds:#f4a582;}"
     "\n",
     "@media(prefers-color-scheme:dark){:root{--paper:#171613;--card:#201e1b;--ink:#ece7dd;--soft:#"
     "a49c8f;",
     "--rule:#37332d;--m0:#5ab4e8;--m1:#f08a3c;--m2:#3cc79c;--m3:#e09cc4;--m4:#d9ae3a;--m5:#9bd4f5;",
-    "--uc:#4a9fd4}}\n",
+    "}}\n",
     "*{box-sizing:border-box}html{-webkit-text-size-adjust:100%}\n",
     "body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.55 "
     "ui-sans-serif,system-ui,-apple-system,",
