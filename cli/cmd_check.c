@@ -13,11 +13,16 @@ static const GOptionEntry entries[] = {
     G_OPTION_ENTRY_NULL};
 
 static const char description[] =
-    "Reads all of the store and verifies: SQLite's own integrity and foreign keys; that every patch's\n"
-    "bytes lie inside what was committed to its slide's pack, in cell order, without overlap; every\n"
-    "checksum; that no cell is missing or there twice; that each pack is there, and belongs to a slide.\n"
-    "Nothing is changed. A store that is being tiled can be checked; a killed tiling leaves a sound one.\n\n"
-    "Each problem is one line that names the slide and the cell. A damaged patch fails when it is read;\n"
+    "Reads all of the store and verifies: SQLite's own integrity and foreign keys; that every "
+    "patch's\n"
+    "bytes lie inside what was committed to its slide's pack, in cell order, without overlap; "
+    "every\n"
+    "checksum; that no cell is missing or there twice; that each pack is there, and belongs to a "
+    "slide.\n"
+    "Nothing is changed. A store that is being tiled can be checked; a killed tiling leaves a "
+    "sound one.\n\n"
+    "Each problem is one line that names the slide and the cell. A damaged patch fails when it is "
+    "read;\n"
     "tile the slide into a new store to have it again.\n\n"
     "Exit status: 0 sound, 1 problems were found or the store cannot be opened, 2 wrong usage.";
 
@@ -100,4 +105,5 @@ static int run(int argc, char **argv)
     return run_check(rest[0]);
 }
 
-const cli_command cli_cmd_check = {"check", "STORE", "verify a store: every row, range and checksum", run};
+const cli_command cli_cmd_check = {"check", "STORE",
+                                   "verify a store: every row, range and checksum", run};

@@ -16,8 +16,10 @@ static const GOptionEntry entries[] = {
     G_OPTION_ENTRY_NULL};
 
 static const char description[] =
-    "Prints the store's patch size and resolution; per split the slides by state (pending, tiling, done,\n"
-    "failed), cells looked at, patches kept, patches of labelled slides, and bytes; the share of each class\n"
+    "Prints the store's patch size and resolution; per split the slides by state (pending, tiling, "
+    "done,\n"
+    "failed), cells looked at, patches kept, patches of labelled slides, and bytes; the share of "
+    "each class\n"
     "among the pixels that have a label; and the runs that were logged, with their state.\n"
     "Nothing is changed, and a store that is being tiled or trained from can be looked at.\n\n"
     "Exit status: 0 done, 1 the store cannot be read, 2 wrong usage.";
@@ -148,26 +150,29 @@ static void print_json(const status_data *d)
 static void print_head(const status_data *d)
 {
     const db_store_config *c = d->config;
-    g_autofree char *at = c->level0 ? g_strdup("level 0") : g_strdup_printf("%g µm per pixel", c->mpp);
-    g_autofree char *codec = c->codec == DB_CODEC_JPEG ? g_strdup_printf("JPEG quality %d", c->jpeg_quality)
-                                                       : g_strdup("zstd, lossless");
-    cli_print("%s: patches of %d pixels, stride %d, at %s, %s\n\n", d->dir, c->patch_px, c->stride_px, at,
-              codec);
+    g_autofree char *at =
+        c->level0 ? g_strdup("level 0") : g_strdup_printf("%g µm per pixel", c->mpp);
+    g_autofree char *codec = c->codec == DB_CODEC_JPEG
+                                 ? g_strdup_printf("JPEG quality %d", c->jpeg_quality)
+                                 : g_strdup("zstd, lossless");
+    cli_print("%s: patches of %d pixels, stride %d, at %s, %s\n\n", d->dir, c->patch_px,
+              c->stride_px, at, codec);
 }
 
 static void print_splits(const status_data *d)
 {
-    cli_print("%-6s %7s %9s %8s %8s %6s %7s %10s %10s %9s %10s\n", "split", "slides", "labelled", "pending",
-              "tiling", "done", "failed", "cells", "patches", "labelled", "size");
+    cli_print("%-6s %7s %9s %8s %8s %6s %7s %10s %10s %9s %10s\n", "split", "slides", "labelled",
+              "pending", "tiling", "done", "failed", "cells", "patches", "labelled", "size");
     for (int i = 0; i <= DB_SPLIT_TEST; i++) {
         const db_split_summary *s = &d->sum.splits[i];
         g_autofree char *size = cli_format_bytes(s->n_bytes);
         double share = s->n_kept ? 100.0 * (double)s->n_labelled_patches / (double)s->n_kept : 0;
-        cli_print("%-6s %7d %9d %8d %8d %6d %7d %10" G_GINT64_FORMAT " %10" G_GINT64_FORMAT " %8.1f%% %10s\n",
+        cli_print("%-6s %7d %9d %8d %8d %6d %7d %10" G_GINT64_FORMAT " %10" G_GINT64_FORMAT
+                  " %8.1f%% %10s\n",
                   db_split_name((db_split)i), (int)s->n_slides, (int)s->n_labelled,
                   (int)s->n_state[DB_SLIDE_PENDING], (int)s->n_state[DB_SLIDE_TILING],
-                  (int)s->n_state[DB_SLIDE_DONE], (int)s->n_state[DB_SLIDE_FAILED], s->n_cells, s->n_kept,
-                  share, size);
+                  (int)s->n_state[DB_SLIDE_DONE], (int)s->n_state[DB_SLIDE_FAILED], s->n_cells,
+                  s->n_kept, share, size);
     }
 }
 
@@ -194,14 +199,16 @@ static void print_classes(const status_data *d)
 
 static void print_slides(const status_data *d)
 {
-    cli_print("\n%-28s %-6s %-8s %-8s %8s %8s %8s\n", "slide", "split", "labelled", "state", "cells", "tissue",
-              "damaged");
+    cli_print("\n%-28s %-6s %-8s %-8s %8s %8s %8s\n", "slide", "split", "labelled", "state",
+              "cells", "tissue", "damaged");
     for (guint i = 0; i < d->slides->len; i++) {
         const db_slide *s = &g_array_index(d->slides, db_slide, i);
-        g_autofree char *cells = s->n_cells < 0 ? g_strdup("?") : g_strdup_printf("%d", (int)s->n_cells);
+        g_autofree char *cells =
+            s->n_cells < 0 ? g_strdup("?") : g_strdup_printf("%d", (int)s->n_cells);
         cli_print("%-28s %-6s %-8s %-8s %8s %7.1f%% %8d%s%s\n", s->name, db_split_name(s->split),
-                  s->labelled ? "yes" : "no", db_slide_state_name(s->state), cells, 100 * s->tissue_share,
-                  (int)s->n_damaged, s->error ? "  " : "", s->error ? s->error : "");
+                  s->labelled ? "yes" : "no", db_slide_state_name(s->state), cells,
+                  100 * s->tissue_share, (int)s->n_damaged, s->error ? "  " : "",
+                  s->error ? s->error : "");
     }
 }
 
@@ -209,7 +216,8 @@ static void print_runs(const status_data *d)
 {
     if (d->runs->len == 0)
         return;
-    cli_print("\n%4s %-8s %-8s %-20s %8s  %s\n", "run", "kind", "state", "started", "metrics", "name");
+    cli_print("\n%4s %-8s %-8s %-20s %8s  %s\n", "run", "kind", "state", "started", "metrics",
+              "name");
     for (guint i = 0; i < d->runs->len; i++) {
         const db_run *r = &g_array_index(d->runs, db_run, i);
         cli_print("%4d %-8s %-8s %-20s %8d  %s\n", (int)r->id, r->kind, r->state, r->started_at,
@@ -257,5 +265,5 @@ static int run(int argc, char **argv)
     return run_status(rest[0]);
 }
 
-const cli_command cli_cmd_status = {"status", "STORE", "what is in a store: slides, patches, classes, runs",
-                                    run};
+const cli_command cli_cmd_status = {"status", "STORE",
+                                    "what is in a store: slides, patches, classes, runs", run};

@@ -28,7 +28,8 @@ G_GNUC_PRINTF(2, 3) static void problem(checker *c, const char *format, ...)
     if (c->report->problems->len > PROBLEMS_MAX)
         return;
     if (c->report->problems->len == PROBLEMS_MAX) {
-        g_ptr_array_add(c->report->problems, g_strdup("… and more; only the first 1000 are listed"));
+        g_ptr_array_add(c->report->problems,
+                        g_strdup("… and more; only the first 1000 are listed"));
         return;
     }
     va_list args;
@@ -110,8 +111,8 @@ static void check_row(checker *c, const db_slide *s, const db_patch *p)
 }
 
 /* Blobs lie in the pack in cell order without overlap, inside the committed size. */
-static bool check_place(checker *c, const db_slide *s, const db_patch *p, const char *what, int64_t offset,
-                        int64_t n, int64_t pack_bytes, int64_t *end)
+static bool check_place(checker *c, const db_slide *s, const db_patch *p, const char *what,
+                        int64_t offset, int64_t n, int64_t pack_bytes, int64_t *end)
 {
     if (n == 0)
         return false;
@@ -131,8 +132,8 @@ static bool check_place(checker *c, const db_slide *s, const db_patch *p, const 
     return true;
 }
 
-static void check_blob(checker *c, const db_slide *s, const db_patch *p, const char *what, int64_t offset,
-                       int64_t n, uint64_t sum)
+static void check_blob(checker *c, const db_slide *s, const db_patch *p, const char *what,
+                       int64_t offset, int64_t n, uint64_t sum)
 {
     GError *error = NULL;
     uint8_t *data = db_thread_scratch((size_t)n);
@@ -140,8 +141,8 @@ static void check_blob(checker *c, const db_slide *s, const db_patch *p, const c
         g_prefix_error(&error, "slide %s, cell %" G_GINT64_FORMAT ": %s: ", s->name, p->cell, what);
         problem_error(c, &error);
     } else if (db_checksum(data, (size_t)n) != sum) {
-        problem(c, "slide %s, cell %" G_GINT64_FORMAT ": %s does not match its checksum", s->name, p->cell,
-                what);
+        problem(c, "slide %s, cell %" G_GINT64_FORMAT ": %s does not match its checksum", s->name,
+                p->cell, what);
     }
     c->report->n_blobs++;
     c->report->n_bytes += n;
@@ -174,7 +175,8 @@ static bool check_pack(checker *c, const db_slide *s, int64_t pack_bytes)
     }
     if (st.st_size < pack_bytes)
         problem(c,
-                "slide %s: its pack %s has %" G_GINT64_FORMAT " bytes of %" G_GINT64_FORMAT " committed ones",
+                "slide %s: its pack %s has %" G_GINT64_FORMAT " bytes of %" G_GINT64_FORMAT
+                " committed ones",
                 s->name, path, (int64_t)st.st_size, pack_bytes);
     return true;
 }
@@ -185,14 +187,15 @@ static void check_cells(checker *c, const db_slide *s, const GArray *patches)
     for (guint i = 0; i < patches->len; i++) {
         const db_patch *p = &g_array_index(patches, db_patch, i);
         if (p->cell != (int64_t)i) {
-            problem(c, "slide %s: cell %u has no row, though cell %" G_GINT64_FORMAT " has one", s->name, i,
-                    p->cell);
+            problem(c, "slide %s: cell %u has no row, though cell %" G_GINT64_FORMAT " has one",
+                    s->name, i, p->cell);
             return;
         }
     }
     if (s->state == DB_SLIDE_DONE && s->n_cells >= 0 && n != s->n_cells)
         problem(c,
-                "slide %s: done, but %" G_GINT64_FORMAT " of its %" G_GINT64_FORMAT " cells have rows",
+                "slide %s: done, but %" G_GINT64_FORMAT " of its %" G_GINT64_FORMAT
+                " cells have rows",
                 s->name, n, s->n_cells);
 }
 
@@ -214,7 +217,8 @@ static bool check_slide(checker *c, const db_slide *s, GError **error)
         check_row(c, s, p);
         if (check_place(c, s, p, "image", p->offset, p->n_bytes, pack_bytes, &end) && readable)
             check_blob(c, s, p, "image", p->offset, p->n_bytes, p->checksum);
-        if (check_place(c, s, p, "label", p->label_offset, p->label_n_bytes, pack_bytes, &end) && readable)
+        if (check_place(c, s, p, "label", p->label_offset, p->label_n_bytes, pack_bytes, &end) &&
+            readable)
             check_blob(c, s, p, "label", p->label_offset, p->label_n_bytes, p->label_checksum);
         ok = qs_stop_check(error);
     }
@@ -250,8 +254,8 @@ static bool check_all(checker *c, GError **error)
     check_index(c);
     check_config(c);
     GError *damage = NULL;
-    g_autofree char *n = db_sql_text(c->store->sql,
-                                     "SELECT sum((n_bytes > 0) + (label_n_bytes > 0)) FROM patches", &damage);
+    g_autofree char *n = db_sql_text(
+        c->store->sql, "SELECT sum((n_bytes > 0) + (label_n_bytes > 0)) FROM patches", &damage);
     c->n_blobs_total = n ? g_ascii_strtoll(n, NULL, 10) : 0;
     g_clear_error(&damage); /* the lists below meet the same damage and report it */
     GArray *slides = db_slide_list(c->store, &damage);
@@ -270,7 +274,8 @@ static bool check_all(checker *c, GError **error)
     return ok;
 }
 
-bool db_store_check(db_store *store, const qs_progress *progress, db_check_report *report, GError **error)
+bool db_store_check(db_store *store, const qs_progress *progress, db_check_report *report,
+                    GError **error)
 {
     *report = (db_check_report){.problems = g_ptr_array_new_with_free_func(g_free)};
     checker c = {.store = store, .progress = progress, .report = report};

@@ -1,7 +1,7 @@
 /* Pixels to bytes and back. Images: zstd level 1 (lossless) or baseline JPEG, 4:4:4, since the
  * stain boundaries that a network learns from are colour edges and 4:2:0 halves their resolution.
- * Labels: always zstd. One set of compressor contexts and buffers per thread, made at its first call
- * and freed when the thread ends, so a patch costs no allocation of ours. */
+ * Labels: always zstd. One set of compressor contexts and buffers per thread, made at its first
+ * call and freed when the thread ends, so a patch costs no allocation of ours. */
 #include "db/store_priv.h"
 
 #include "db/filter.h"
@@ -113,7 +113,7 @@ static bool zstd_decode(const uint8_t *data, size_t n, uint8_t *dst, size_t n_ds
     if (t->zd && !ZSTD_isError(k) && k == n_dst)
         return true;
     g_set_error(error, QS_ERROR, QS_ERROR_FORMAT, "zstd: %s (%zu bytes where %zu belong)",
-                !t->zd             ? "no context"
+                !t->zd            ? "no context"
                 : ZSTD_isError(k) ? ZSTD_getErrorName(k)
                                   : "wrong size",
                 ZSTD_isError(k) ? (size_t)0 : k, n_dst);
@@ -129,8 +129,8 @@ static bool jpeg_encode(const uint8_t *rgb, int size_px, int quality, db_blob *b
     blob->n = 0;
     unsigned long n = blob->capacity;
     unsigned char *out = blob->data;
-    if (!t->jc || tjCompress2(t->jc, rgb, size_px, 0, size_px, TJPF_RGB, &out, &n, TJSAMP_444, quality,
-                              TJFLAG_NOREALLOC | TJFLAG_ACCURATEDCT) != 0) {
+    if (!t->jc || tjCompress2(t->jc, rgb, size_px, 0, size_px, TJPF_RGB, &out, &n, TJSAMP_444,
+                              quality, TJFLAG_NOREALLOC | TJFLAG_ACCURATEDCT) != 0) {
         g_set_error(error, QS_ERROR, QS_ERROR_INTERNAL, "tjCompress2: %s", tjGetErrorStr2(t->jc));
         return false;
     }
@@ -146,8 +146,8 @@ static bool jpeg_decode(const uint8_t *data, size_t n, int size_px, uint8_t *rgb
     int w = 0, h = 0, sub = 0, space = 0;
     if (!t->jd || tjDecompressHeader3(t->jd, data, (unsigned long)n, &w, &h, &sub, &space) != 0 ||
         w != size_px || h != size_px) {
-        g_set_error(error, QS_ERROR, QS_ERROR_FORMAT, "JPEG patch of %d×%d where %d×%d belong: %s", w, h,
-                    size_px, size_px, tjGetErrorStr2(t->jd));
+        g_set_error(error, QS_ERROR, QS_ERROR_FORMAT, "JPEG patch of %d×%d where %d×%d belong: %s",
+                    w, h, size_px, size_px, tjGetErrorStr2(t->jd));
         return false;
     }
     if (tjDecompress2(t->jd, data, (unsigned long)n, rgb, size_px, 0, size_px, TJPF_RGB,
@@ -204,7 +204,8 @@ bool db_format_decode_image(int format, const uint8_t *data, size_t n, int size_
     }
 }
 
-bool db_format_decode_label(const uint8_t *data, size_t n, int size_px, uint8_t *label, GError **error)
+bool db_format_decode_label(const uint8_t *data, size_t n, int size_px, uint8_t *label,
+                            GError **error)
 {
     return zstd_decode(data, n, label, (size_t)size_px * (size_t)size_px, error);
 }

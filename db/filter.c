@@ -4,8 +4,8 @@
  * the vertical difference removes the slow part. Both directions work on whole rows without a
  * dependence along the row, so the compiler vectorises them.
  *
- * Why this one: 64 H&E patches of 256² (an Aperio slide at 20x, gland images), zstd level 1, one core,
- * encode / decode in MB of pixels a second (bench/db prints it for the store's own codecs):
+ * Why this one: 64 H&E patches of 256² (an Aperio slide at 20x, gland images), zstd level 1, one
+ * core, encode / decode in MB of pixels a second (bench/db prints it for the store's own codecs):
  *
  *   as they are                 ratio 1.15   680 / 1840    ratio × encode rate  780
  *   planes with differences           1.25   547 / 1130                         680

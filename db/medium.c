@@ -5,11 +5,12 @@
  *                       which does not exist between two machines
  *   read-only           no lock and no WAL file can be made, so none is asked for
  *
- * synchronous=EXTRA everywhere: what db_writer_commit reported must survive a power cut. In WAL that
- * is the same as FULL, one sync of the WAL a commit; NORMAL would leave the last commits in the
- * page cache. With a DELETE journal FULL is not enough: the journal's removal is the commit, and
- * only EXTRA syncs the folder after it; without that an old journal comes back after the power cut
- * and rolls back a commit that was reported. A batch of patches shares one sync, so it costs little.
+ * synchronous=EXTRA everywhere: what db_writer_commit reported must survive a power cut. In WAL
+ * that is the same as FULL, one sync of the WAL a commit; NORMAL would leave the last commits in
+ * the page cache. With a DELETE journal FULL is not enough: the journal's removal is the commit,
+ * and only EXTRA syncs the folder after it; without that an old journal comes back after the power
+ * cut and rolls back a commit that was reported. A batch of patches shares one sync, so it costs
+ * little.
  *
  * The page size is 16 kB (16.0 against 8.9 thousand rows a second at 4 kB) and must be set before
  * the file has its first page. */
@@ -29,12 +30,12 @@ const char *db_medium_without_wal(int64_t magic)
         uint32_t magic;
         const char *name;
     } known[] = {
-        {0x6969, "NFS"},          {0x517B, "SMB"},        {0xFF534D42, "CIFS"},
-        {0xFE534D42, "SMB2"},     {0x65735546, "FUSE"},   {0x01021997, "9p"},
-        {0x5346414F, "AFS"},      {0x6B414653, "AFS"},    {0x0BD00BD0, "Lustre"},
-        {0x47504653, "GPFS"},     {0x00C36400, "Ceph"},   {0x19830326, "BeeGFS"},
-        {0x01161970, "GFS2"},     {0x7461636F, "OCFS2"},  {0x786F4256, "VirtualBox share"},
-        {0x73757245, "Coda"},     {0x564C, "NCP"},        {0xBACBACBC, "VMware share"},
+        {0x6969, "NFS"},      {0x517B, "SMB"},       {0xFF534D42, "CIFS"},
+        {0xFE534D42, "SMB2"}, {0x65735546, "FUSE"},  {0x01021997, "9p"},
+        {0x5346414F, "AFS"},  {0x6B414653, "AFS"},   {0x0BD00BD0, "Lustre"},
+        {0x47504653, "GPFS"}, {0x00C36400, "Ceph"},  {0x19830326, "BeeGFS"},
+        {0x01161970, "GFS2"}, {0x7461636F, "OCFS2"}, {0x786F4256, "VirtualBox share"},
+        {0x73757245, "Coda"}, {0x564C, "NCP"},       {0xBACBACBC, "VMware share"},
     };
     for (size_t i = 0; i < G_N_ELEMENTS(known); i++)
         if (known[i].magic == (uint32_t)magic)
@@ -74,10 +75,12 @@ static bool leave_wal(db_sql *sql, const char *why, GError **error)
     GError *local = NULL;
     if (db_sql_exec(sql, "PRAGMA locking_mode = EXCLUSIVE", &local) &&
         set_journal(sql, "delete", &done, &local) && done &&
-        db_sql_exec(sql, "PRAGMA locking_mode = NORMAL; SELECT count(*) FROM sqlite_schema", &local))
+        db_sql_exec(sql, "PRAGMA locking_mode = NORMAL; SELECT count(*) FROM sqlite_schema",
+                    &local))
         return true;
     if (local)
-        g_propagate_prefixed_error(error, local, "WAL cannot be used here (%s) and cannot be left: ", why);
+        g_propagate_prefixed_error(error, local,
+                                   "WAL cannot be used here (%s) and cannot be left: ", why);
     else
         g_set_error(error, QS_ERROR, QS_ERROR_BUSY,
                     "%s: WAL cannot be used here (%s), and another program holds the store in WAL",
@@ -149,8 +152,8 @@ db_sql *db_medium_open_read(const char *dir, GError **error)
     }
     db_sql *sql = NULL;
     bool writable = access(dir, W_OK) == 0 && access(path, W_OK) == 0;
-    db_read_mode mode =
-        db_medium_read_mode(writable, has_bytes(dir, "index.db-wal"), has_bytes(dir, "index.db-shm"));
+    db_read_mode mode = db_medium_read_mode(writable, has_bytes(dir, "index.db-wal"),
+                                            has_bytes(dir, "index.db-shm"));
     if (mode == DB_READ_IMMUTABLE) {
         g_autofree char *absolute = g_canonicalize_filename(path, NULL);
         g_autofree char *escaped = g_uri_escape_string(absolute, "/", FALSE);

@@ -58,10 +58,12 @@ void db_packs_destroy(db_packs *packs)
 static int open_pack(const db_packs *packs, int64_t slide_id, GError **error)
 {
     char path[4096];
-    int n = snprintf(path, sizeof path, "%s/packs/%06" G_GINT64_FORMAT ".pack", packs->dir, slide_id);
+    int n =
+        snprintf(path, sizeof path, "%s/packs/%06" G_GINT64_FORMAT ".pack", packs->dir, slide_id);
     int fd = n < (int)sizeof path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
     if (fd < 0)
-        qs_set_error_errno(error, n < (int)sizeof path ? errno : ENAMETOOLONG, "%s: cannot be opened", path);
+        qs_set_error_errno(error, n < (int)sizeof path ? errno : ENAMETOOLONG,
+                           "%s: cannot be opened", path);
     return fd;
 }
 
@@ -95,7 +97,8 @@ static pack_slot *take(db_packs *packs, int64_t slide_id, int *fd, GError **erro
     return found;
 }
 
-bool db_packs_read(db_packs *packs, int64_t slide_id, int64_t offset, void *data, size_t n, GError **error)
+bool db_packs_read(db_packs *packs, int64_t slide_id, int64_t offset, void *data, size_t n,
+                   GError **error)
 {
     int fd = -1;
     pack_slot *slot = take(packs, slide_id, &fd, error);
@@ -128,9 +131,11 @@ bool db_packs_read(db_packs *packs, int64_t slide_id, int64_t offset, void *data
         return true;
     g_autofree char *path = db_pack_path(packs->dir, slide_id);
     if (err)
-        qs_set_error_errno(error, err, "%s: cannot read %zu bytes at %" G_GINT64_FORMAT, path, n, offset);
+        qs_set_error_errno(error, err, "%s: cannot read %zu bytes at %" G_GINT64_FORMAT, path, n,
+                           offset);
     else
         g_set_error(error, QS_ERROR, QS_ERROR_FORMAT,
-                    "%s: ends at byte %" G_GINT64_FORMAT ", %zu bytes of a patch are missing", path, at, left);
+                    "%s: ends at byte %" G_GINT64_FORMAT ", %zu bytes of a patch are missing", path,
+                    at, left);
     return false;
 }

@@ -4,10 +4,12 @@
 #include <string.h>
 
 /* The columns in the order of db_patch_insert and read_patch. */
-#define PATCH_COLUMNS                                                                                \
-    "id, slide_id, cell, x_l0, y_l0, w_l0, h_l0, valid_w, valid_h, level, mpp, kept, reason, tissue," \
-    " white, dark, saturation, blur, pen, has_label, ignore_px, px0, px1, px2, px3, px4, px5, px6,"   \
-    " px7, px8, px9, px10, px11, px12, px13, px14, px15, format, offset, n_bytes, checksum,"          \
+#define PATCH_COLUMNS                                                                              \
+    "id, slide_id, cell, x_l0, y_l0, w_l0, h_l0, valid_w, valid_h, level, mpp, kept, reason, "     \
+    "tissue,"                                                                                      \
+    " white, dark, saturation, blur, pen, has_label, ignore_px, px0, px1, px2, px3, px4, px5, "    \
+    "px6,"                                                                                         \
+    " px7, px8, px9, px10, px11, px12, px13, px14, px15, format, offset, n_bytes, checksum,"       \
     " label_offset, label_n_bytes, label_checksum"
 
 G_STATIC_ASSERT(QS_CLASSES_MAX == 16); /* px0 … px15 */
@@ -15,11 +17,12 @@ G_STATIC_ASSERT(QS_CLASSES_MAX == 16); /* px0 … px15 */
 bool db_patch_insert(db_store *store, const db_patch *p, GError **error)
 {
     db_query q;
-    if (!db_query_init(&q, store->sql,
-                       "INSERT INTO patches (" PATCH_COLUMNS ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,"
-                       " ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,"
-                       " ?, ?, ?, ?)",
-                       error))
+    if (!db_query_init(
+            &q, store->sql,
+            "INSERT INTO patches (" PATCH_COLUMNS ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,"
+            " ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,"
+            " ?, ?, ?, ?)",
+            error))
         return false;
     const int64_t place[] = {p->id,   p->slide_id, p->cell,    p->x_l0,    p->y_l0,
                              p->w_l0, p->h_l0,     p->valid_w, p->valid_h, p->level};
@@ -48,7 +51,8 @@ bool db_patch_insert(db_store *store, const db_patch *p, GError **error)
 static void read_patch(db_query *q, db_patch *p)
 {
     memset(p, 0, sizeof *p);
-    int64_t *const place[] = {&p->id, &p->slide_id, &p->cell, &p->x_l0, &p->y_l0, &p->w_l0, &p->h_l0};
+    int64_t *const place[] = {&p->id,   &p->slide_id, &p->cell, &p->x_l0,
+                              &p->y_l0, &p->w_l0,     &p->h_l0};
     for (size_t i = 0; i < G_N_ELEMENTS(place); i++)
         *place[i] = db_read_int(q);
     p->valid_w = (int32_t)db_read_int(q);
@@ -100,14 +104,15 @@ GArray *db_patch_list(db_store *store, int64_t slide_id, bool kept_only, GError 
 }
 
 /* Reads one blob into the thread's scratch and verifies it; NULL on error. */
-static const uint8_t *read_blob(db_store *store, const db_patch *p, bool label, size_t bound, GError **error)
+static const uint8_t *read_blob(db_store *store, const db_patch *p, bool label, size_t bound,
+                                GError **error)
 {
     int64_t offset = label ? p->label_offset : p->offset, n = label ? p->label_n_bytes : p->n_bytes;
     uint64_t expected = label ? p->label_checksum : p->checksum;
     if (offset < 0 || n <= 0 || (uint64_t)n > bound) {
         g_set_error(error, QS_ERROR, QS_ERROR_FORMAT,
-                    "%s: slide %" G_GINT64_FORMAT " cell %" G_GINT64_FORMAT ": %s of %" G_GINT64_FORMAT
-                    " bytes at %" G_GINT64_FORMAT " is impossible",
+                    "%s: slide %" G_GINT64_FORMAT " cell %" G_GINT64_FORMAT
+                    ": %s of %" G_GINT64_FORMAT " bytes at %" G_GINT64_FORMAT " is impossible",
                     store->dir, p->slide_id, p->cell, label ? "a label" : "an image", n, offset);
         return NULL;
     }
@@ -117,19 +122,22 @@ static const uint8_t *read_blob(db_store *store, const db_patch *p, bool label, 
     if (db_checksum(data, (size_t)n) == expected)
         return data;
     g_set_error(error, QS_ERROR, QS_ERROR_FORMAT,
-                "%s: slide %" G_GINT64_FORMAT " cell %" G_GINT64_FORMAT ": the %s's bytes do not match "
+                "%s: slide %" G_GINT64_FORMAT " cell %" G_GINT64_FORMAT
+                ": the %s's bytes do not match "
                 "their checksum; the pack is damaged (quadslide check lists what is)",
                 store->dir, p->slide_id, p->cell, label ? "label" : "image");
     return NULL;
 }
 
-bool db_patch_read(db_store *store, const db_patch *patch, uint8_t *rgb, uint8_t *label, GError **error)
+bool db_patch_read(db_store *store, const db_patch *patch, uint8_t *rgb, uint8_t *label,
+                   GError **error)
 {
     int px = store->config.patch_px;
     size_t bound = db_format_bound(px);
     if (!patch->kept) {
         g_set_error(error, QS_ERROR, QS_ERROR_ARG,
-                    "%s: slide %" G_GINT64_FORMAT " cell %" G_GINT64_FORMAT " was not kept (%s), it has no "
+                    "%s: slide %" G_GINT64_FORMAT " cell %" G_GINT64_FORMAT
+                    " was not kept (%s), it has no "
                     "pixels",
                     store->dir, patch->slide_id, patch->cell, patch->reason);
         return false;

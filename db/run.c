@@ -4,8 +4,8 @@
 
 void db_run_clear(db_run *run)
 {
-    char **texts[] = {&run->kind,    &run->name,  &run->config,     &run->version,
-                      &run->device,  &run->state, &run->started_at, &run->ended_at};
+    char **texts[] = {&run->kind,   &run->name,  &run->config,     &run->version,
+                      &run->device, &run->state, &run->started_at, &run->ended_at};
     for (size_t i = 0; i < G_N_ELEMENTS(texts); i++)
         g_clear_pointer(texts[i], g_free);
 }
@@ -20,10 +20,11 @@ bool db_run_begin(db_store *store, db_run *run, GError **error)
     }
     db_sql_lock(store->sql);
     db_query q;
-    bool ok = db_query_init(&q, store->sql,
-                            "INSERT INTO runs (kind, name, config, version, device, seed, state, started_at)"
-                            " VALUES (?, ?, ?, ?, ?, ?, ?, strftime('%Y-%m-%dT%H:%M:%SZ'))",
-                            error);
+    bool ok = db_query_init(
+        &q, store->sql,
+        "INSERT INTO runs (kind, name, config, version, device, seed, state, started_at)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, strftime('%Y-%m-%dT%H:%M:%SZ'))",
+        error);
     if (ok) {
         db_bind_text(&q, run->kind);
         db_bind_text(&q, run->name);
@@ -55,8 +56,8 @@ bool db_run_end(db_store *store, int64_t run_id, const char *state, GError **err
         db_bind_int(&q, run_id);
         ok = db_query_run(&q, error);
         if (ok && sqlite3_changes(store->sql->handle) != 1) {
-            g_set_error(error, QS_ERROR, QS_ERROR_ARG, "%s: there is no run %" G_GINT64_FORMAT, store->dir,
-                        run_id);
+            g_set_error(error, QS_ERROR, QS_ERROR_ARG, "%s: there is no run %" G_GINT64_FORMAT,
+                        store->dir, run_id);
             ok = false;
         }
     }
@@ -76,10 +77,11 @@ GArray *db_run_list(db_store *store, GError **error)
     db_query q;
     int row = -1;
     db_sql_lock(store->sql);
-    if (db_query_init(&q, store->sql,
-                      "SELECT id, kind, name, config, version, device, seed, state, started_at, ended_at,"
-                      " (SELECT count(*) FROM metrics WHERE run_id = runs.id) FROM runs ORDER BY id",
-                      error)) {
+    if (db_query_init(
+            &q, store->sql,
+            "SELECT id, kind, name, config, version, device, seed, state, started_at, ended_at,"
+            " (SELECT count(*) FROM metrics WHERE run_id = runs.id) FROM runs ORDER BY id",
+            error)) {
         while ((row = db_query_step(&q, error)) == 1) {
             db_run run = {.id = db_read_int(&q)};
             run.kind = db_read_text(&q);
@@ -102,8 +104,8 @@ GArray *db_run_list(db_store *store, GError **error)
     return NULL;
 }
 
-static bool insert_metric(db_store *store, int64_t run_id, int64_t step, const char *name, double value,
-                          const char *unit, int64_t slide_id, GError **error)
+static bool insert_metric(db_store *store, int64_t run_id, int64_t step, const char *name,
+                          double value, const char *unit, int64_t slide_id, GError **error)
 {
     db_query q;
     if (!db_query_init(&q, store->sql,
@@ -139,7 +141,8 @@ bool db_metric_add_many(db_store *store, int64_t run_id, int64_t step, const cha
     db_sql_lock(store->sql);
     bool begun = db_sql_begin(store->sql, error), ok = begun;
     for (size_t i = 0; ok && i < n; i++)
-        ok = insert_metric(store, run_id, step, names[i], values[i], units ? units[i] : NULL, 0, error);
+        ok = insert_metric(store, run_id, step, names[i], values[i], units ? units[i] : NULL, 0,
+                           error);
     if (ok)
         ok = db_sql_commit(store->sql, error);
     else if (begun)
@@ -154,10 +157,11 @@ GArray *db_metric_list(db_store *store, int64_t run_id, const char *name, GError
     db_query q;
     int row = -1;
     db_sql_lock(store->sql);
-    if (db_query_init(&q, store->sql,
-                      "SELECT step, value, coalesce(slide_id, 0) FROM metrics WHERE run_id = ? AND name = ?"
-                      " ORDER BY step, id",
-                      error)) {
+    if (db_query_init(
+            &q, store->sql,
+            "SELECT step, value, coalesce(slide_id, 0) FROM metrics WHERE run_id = ? AND name = ?"
+            " ORDER BY step, id",
+            error)) {
         db_bind_int(&q, run_id);
         db_bind_text(&q, name);
         while ((row = db_query_step(&q, error)) == 1) {

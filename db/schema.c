@@ -49,7 +49,8 @@ static const char v1_tables[] =
     " px12 INTEGER NOT NULL, px13 INTEGER NOT NULL, px14 INTEGER NOT NULL, px15 INTEGER NOT NULL,"
     " format INTEGER NOT NULL," /* of the image: 0 none, 1 zstd, 2 filtered zstd, 3 jpeg */
     " offset INTEGER NOT NULL, n_bytes INTEGER NOT NULL, checksum INTEGER NOT NULL,"
-    " label_offset INTEGER NOT NULL, label_n_bytes INTEGER NOT NULL, label_checksum INTEGER NOT NULL);"
+    " label_offset INTEGER NOT NULL, label_n_bytes INTEGER NOT NULL,"
+    " label_checksum INTEGER NOT NULL);"
 
     "CREATE TABLE damage ("
     " id INTEGER PRIMARY KEY, slide_id INTEGER NOT NULL REFERENCES slides (id),"
@@ -58,7 +59,8 @@ static const char v1_tables[] =
     " UNIQUE (slide_id, x_l0, y_l0, w_l0, h_l0));"
 
     "CREATE TABLE runs ("
-    " id INTEGER PRIMARY KEY, kind TEXT NOT NULL, name TEXT, config TEXT, version TEXT, device TEXT,"
+    " id INTEGER PRIMARY KEY, kind TEXT NOT NULL, name TEXT, config TEXT, version TEXT,"
+    " device TEXT,"
     " seed INTEGER NOT NULL, state TEXT NOT NULL, started_at TEXT NOT NULL, ended_at TEXT);"
 
     "CREATE TABLE metrics ("
@@ -96,7 +98,8 @@ static bool accept_known(db_sql *sql, int64_t application, int64_t version, GErr
 {
     if (application != DB_APPLICATION_ID) {
         g_set_error(error, QS_ERROR, QS_ERROR_FORMAT,
-                    "%s: a SQLite file, but not a quadslide store (application id %" G_GINT64_FORMAT ")",
+                    "%s: a SQLite file, but not a quadslide store (application id %" G_GINT64_FORMAT
+                    ")",
                     sql->path, application);
         return false;
     }
@@ -113,10 +116,11 @@ static bool accept_known(db_sql *sql, int64_t application, int64_t version, GErr
 static bool apply(db_sql *sql, int version, GError **error)
 {
     char stamp[160];
-    snprintf(stamp, sizeof stamp,
-             "INSERT INTO migrations VALUES (%d, strftime('%%Y-%%m-%%dT%%H:%%M:%%SZ'), 'quadslide %s');"
-             "PRAGMA user_version = %d",
-             version, QS_VERSION, version);
+    snprintf(
+        stamp, sizeof stamp,
+        "INSERT INTO migrations VALUES (%d, strftime('%%Y-%%m-%%dT%%H:%%M:%%SZ'), 'quadslide %s');"
+        "PRAGMA user_version = %d",
+        version, QS_VERSION, version);
     return db_sql_exec(sql, migrations[version - 1], error) && db_sql_exec(sql, stamp, error);
 }
 
@@ -128,10 +132,11 @@ static bool read_identity(db_sql *sql, int64_t *application, int64_t *version, G
 
 static bool refuse_empty(db_sql *sql, GError **error)
 {
-    g_set_error(error, QS_ERROR, QS_ERROR_FORMAT,
-                "%s: not a quadslide store, or its creation was interrupted; run the command that made "
-                "it again",
-                sql->path);
+    g_set_error(
+        error, QS_ERROR, QS_ERROR_FORMAT,
+        "%s: not a quadslide store, or its creation was interrupted; run the command that made "
+        "it again",
+        sql->path);
     return false;
 }
 
@@ -186,7 +191,8 @@ bool db_schema_check(db_sql *sql, GError **error)
         return false;
     if (version < db_schema_version()) {
         g_set_error(error, QS_ERROR, QS_ERROR_UNSUPPORTED,
-                    "%s: store version %" G_GINT64_FORMAT " is older than %d; open it once for writing "
+                    "%s: store version %" G_GINT64_FORMAT
+                    " is older than %d; open it once for writing "
                     "(quadslide tile), which brings it up",
                     sql->path, version, db_schema_version());
         return false;

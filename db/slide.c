@@ -35,22 +35,25 @@ static db_slide_state state_parse(const char *name)
 
 void db_slide_clear(db_slide *slide)
 {
-    char **texts[] = {&slide->name,    &slide->path,         &slide->mask_path, &slide->truth_path,
-                      &slide->case_id, &slide->content_hash, &slide->driver,    &slide->lane,
-                      &slide->mpp_origin, &slide->error};
+    char **texts[] = {&slide->name,       &slide->path,    &slide->mask_path,
+                      &slide->truth_path, &slide->case_id, &slide->content_hash,
+                      &slide->driver,     &slide->lane,    &slide->mpp_origin,
+                      &slide->error};
     for (size_t i = 0; i < G_N_ELEMENTS(texts); i++)
         g_clear_pointer(texts[i], g_free);
 }
 
 /* The columns in the order of bind_slide and read_slide. */
-#define SLIDE_COLUMNS                                                                                  \
-    "name, path, mask_path, truth_path, case_id, content_hash, driver, lane, mpp_origin, error, split," \
-    " labelled, state, w_l0, h_l0, mpp, level, downsample, n_cells, n_damaged, mask_factor, tissue_share"
+#define SLIDE_COLUMNS                                                                              \
+    "name, path, mask_path, truth_path, case_id, content_hash, driver, lane, mpp_origin, error, "  \
+    "split,"                                                                                       \
+    " labelled, state, w_l0, h_l0, mpp, level, downsample, n_cells, n_damaged, mask_factor, "      \
+    "tissue_share"
 
 static void bind_slide(db_query *q, const db_slide *s, db_slide_state state)
 {
-    const char *texts[] = {s->name,   s->path, s->mask_path,  s->truth_path, s->case_id, s->content_hash,
-                           s->driver, s->lane, s->mpp_origin, s->error};
+    const char *texts[] = {s->name,         s->path,   s->mask_path, s->truth_path, s->case_id,
+                           s->content_hash, s->driver, s->lane,      s->mpp_origin, s->error};
     for (size_t i = 0; i < G_N_ELEMENTS(texts); i++)
         db_bind_text(q, texts[i]);
     db_bind_text(q, split_names[s->split]);
@@ -71,8 +74,8 @@ static void read_slide(db_query *q, db_slide *s)
 {
     memset(s, 0, sizeof *s);
     s->id = db_read_int(q);
-    char **texts[] = {&s->name,   &s->path, &s->mask_path,  &s->truth_path, &s->case_id, &s->content_hash,
-                      &s->driver, &s->lane, &s->mpp_origin, &s->error};
+    char **texts[] = {&s->name,         &s->path,   &s->mask_path, &s->truth_path, &s->case_id,
+                      &s->content_hash, &s->driver, &s->lane,      &s->mpp_origin, &s->error};
     for (size_t i = 0; i < G_N_ELEMENTS(texts); i++)
         *texts[i] = db_read_text(q);
     g_autofree char *split = db_read_text(q);
@@ -107,7 +110,8 @@ bool db_slide_write(db_store *store, const db_slide *slide, db_slide_state state
     db_query q;
     if (!slide_valid(slide, error) ||
         !db_query_init(&q, store->sql,
-                       "UPDATE slides SET (" SLIDE_COLUMNS ") = (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,"
+                       "UPDATE slides SET (" SLIDE_COLUMNS
+                       ") = (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,"
                        " ?, ?, ?, ?, ?, ?, ?, ?) WHERE id = ?",
                        error))
         return false;
@@ -117,13 +121,14 @@ bool db_slide_write(db_store *store, const db_slide *slide, db_slide_state state
         return false;
     if (sqlite3_changes(store->sql->handle) == 1)
         return true;
-    g_set_error(error, QS_ERROR, QS_ERROR_ARG, "%s: there is no slide %" G_GINT64_FORMAT, store->dir,
-                slide->id);
+    g_set_error(error, QS_ERROR, QS_ERROR_ARG, "%s: there is no slide %" G_GINT64_FORMAT,
+                store->dir, slide->id);
     return false;
 }
 
 /* 1 and the number in *value, 0 no row, -1 error. */
-static int find_int(db_store *store, const char *text, const char *key, int64_t *value, GError **error)
+static int find_int(db_store *store, const char *text, const char *key, int64_t *value,
+                    GError **error)
 {
     db_query q;
     if (!db_query_init(&q, store->sql, text, error))
@@ -142,7 +147,8 @@ static bool insert_slide(db_store *store, db_slide *slide, GError **error)
     g_autofree char *base = g_strdup(slide->name);
     for (int k = 2;; k++) {
         int64_t other = 0;
-        int row = find_int(store, "SELECT id FROM slides WHERE name = ?", slide->name, &other, error);
+        int row =
+            find_int(store, "SELECT id FROM slides WHERE name = ?", slide->name, &other, error);
         if (row < 0)
             return false;
         if (row == 0)
@@ -152,7 +158,8 @@ static bool insert_slide(db_store *store, db_slide *slide, GError **error)
     }
     db_query q;
     if (!db_query_init(&q, store->sql,
-                       "INSERT INTO slides (" SLIDE_COLUMNS ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,"
+                       "INSERT INTO slides (" SLIDE_COLUMNS
+                       ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,"
                        " ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                        error))
         return false;
@@ -164,7 +171,8 @@ static bool insert_slide(db_store *store, db_slide *slide, GError **error)
     return true;
 }
 
-/* The slide is known by its path: takes its name and state over, refuses another content under it. */
+/* The slide is known by its path: takes its name and state over, refuses another content under it.
+ */
 static bool refresh_slide(db_store *store, int64_t id, db_slide *slide, GError **error)
 {
     db_query q;
@@ -189,10 +197,11 @@ static bool refresh_slide(db_store *store, int64_t id, db_slide *slide, GError *
     slide->id = id;
     slide->state = state_parse(state);
     if (hash && slide->content_hash && strcmp(hash, slide->content_hash) != 0 && has_patches) {
-        g_set_error(error, QS_ERROR, QS_ERROR_MISMATCH,
-                    "%s: the file was replaced since its patches were stored (content %.8s…, now %.8s…); "
-                    "put the old file back, or tile into a new store",
-                    slide->path, hash, slide->content_hash);
+        g_set_error(
+            error, QS_ERROR, QS_ERROR_MISMATCH,
+            "%s: the file was replaced since its patches were stored (content %.8s…, now %.8s…); "
+            "put the old file back, or tile into a new store",
+            slide->path, hash, slide->content_hash);
         return false;
     }
     if (!db_query_init(&q, store->sql,
@@ -256,9 +265,10 @@ GArray *db_slide_list(db_store *store, GError **error)
     g_array_set_clear_func(list, clear_slide);
     db_query q;
     db_sql_lock(store->sql);
-    int row = db_query_init(&q, store->sql, "SELECT id, " SLIDE_COLUMNS " FROM slides ORDER BY id", error)
-                  ? 1
-                  : -1;
+    int row =
+        db_query_init(&q, store->sql, "SELECT id, " SLIDE_COLUMNS " FROM slides ORDER BY id", error)
+            ? 1
+            : -1;
     while (row == 1 && (row = db_query_step(&q, error)) == 1) {
         db_slide slide;
         read_slide(&q, &slide);

@@ -86,8 +86,8 @@ void db_sql_set_error(db_sql *sql, int rc, const char *doing, GError **error)
     }
     int system_errno = sql->handle ? sqlite3_system_errno(sql->handle) : 0;
     bool say_errno = code == QS_ERROR_IO && system_errno != 0;
-    g_set_error(error, QS_ERROR, code, "%s: cannot %s: %s%s%s (SQLite %d)%s", sql->path, doing, text,
-                say_errno ? ": " : "", say_errno ? g_strerror(system_errno) : "", rc, hint);
+    g_set_error(error, QS_ERROR, code, "%s: cannot %s: %s%s%s (SQLite %d)%s", sql->path, doing,
+                text, say_errno ? ": " : "", say_errno ? g_strerror(system_errno) : "", rc, hint);
 }
 
 bool db_sql_exec(db_sql *sql, const char *text, GError **error)
@@ -147,7 +147,8 @@ bool db_query_init(db_query *query, db_sql *sql, const char *text, GError **erro
     query->stmt = g_hash_table_lookup(sql->statements, text);
     if (query->stmt)
         return true;
-    int rc = sqlite3_prepare_v3(sql->handle, text, -1, SQLITE_PREPARE_PERSISTENT, &query->stmt, NULL);
+    int rc =
+        sqlite3_prepare_v3(sql->handle, text, -1, SQLITE_PREPARE_PERSISTENT, &query->stmt, NULL);
     if (rc != SQLITE_OK) {
         g_autofree char *doing = g_strdup_printf("prepare \"%.60s\"", text);
         db_sql_set_error(sql, rc, doing, error);
@@ -224,8 +225,9 @@ int64_t db_read_int(db_query *query)
 double db_read_double(db_query *query)
 {
     int i = query->i++;
-    return sqlite3_column_type(query->stmt, i) == SQLITE_NULL ? (double)NAN
-                                                              : sqlite3_column_double(query->stmt, i);
+    return sqlite3_column_type(query->stmt, i) == SQLITE_NULL
+               ? (double)NAN
+               : sqlite3_column_double(query->stmt, i);
 }
 
 char *db_read_text(db_query *query)

@@ -34,7 +34,8 @@ bool db_sql_exec(db_sql *sql, const char *text, GError **error);
  * there is no row or it is NULL. */
 char *db_sql_text(db_sql *sql, const char *text, GError **error);
 
-bool db_sql_begin(db_sql *sql, GError **error); /* BEGIN IMMEDIATE: waits for the writer's place here */
+bool db_sql_begin(db_sql *sql,
+                  GError **error); /* BEGIN IMMEDIATE: waits for the writer's place here */
 /* False: rolled back. */
 bool db_sql_commit(db_sql *sql, GError **error);
 void db_sql_rollback(db_sql *sql); /* fine outside a transaction */
@@ -50,7 +51,8 @@ typedef struct {
 bool db_query_init(db_query *query, db_sql *sql, const char *text, GError **error);
 void db_bind_int(db_query *query, int64_t value);
 void db_bind_double(db_query *query, double value); /* NaN becomes NULL, as SQLite has it */
-void db_bind_text(db_query *query, const char *value); /* NULL allowed; borrowed until the next step ends */
+void db_bind_text(db_query *query,
+                  const char *value); /* NULL allowed; borrowed until the next step ends */
 /* 1: a row is there, 0: no more rows, -1: error. The statement is reset on 0 and -1. */
 int db_query_step(db_query *query, GError **error);
 /* For statements without rows: step, then reset. */
@@ -58,8 +60,8 @@ bool db_query_run(db_query *query, GError **error);
 /* Drops the rest of the rows. */
 void db_query_end(db_query *query);
 int64_t db_read_int(db_query *query);
-double db_read_double(db_query *query); /* NULL reads as NaN */
-char *db_read_text(db_query *query);      /* owned; NULL for NULL */
+double db_read_double(db_query *query);    /* NULL reads as NaN */
+char *db_read_text(db_query *query);       /* owned; NULL for NULL */
 const char *db_peek_text(db_query *query); /* borrowed until the next step; "" for NULL */
 
 #endif

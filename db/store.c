@@ -15,9 +15,10 @@ void db_store_config_clear(db_store_config *config)
 static bool config_valid(const db_store_config *c, GError **error)
 {
     if (c->patch_px < 1 || c->patch_px > 8192 || c->stride_px < 1) {
-        g_set_error(error, QS_ERROR, QS_ERROR_ARG,
-                    "patch size %d, stride %d: a patch has 1 to 8192 pixels a side, a stride is at least 1",
-                    c->patch_px, c->stride_px);
+        g_set_error(
+            error, QS_ERROR, QS_ERROR_ARG,
+            "patch size %d, stride %d: a patch has 1 to 8192 pixels a side, a stride is at least 1",
+            c->patch_px, c->stride_px);
         return false;
     }
     if (c->classes.n < 2 || c->classes.n > QS_CLASSES_MAX) {
@@ -37,9 +38,10 @@ static bool config_valid(const db_store_config *c, GError **error)
         return false;
     }
     if (!c->level0 && !(c->mpp > 0 && isfinite(c->mpp))) {
-        g_set_error(error, QS_ERROR, QS_ERROR_ARG,
-                    "wanted resolution %g µm per pixel: give a positive number or take level 0 as it is",
-                    c->mpp);
+        g_set_error(
+            error, QS_ERROR, QS_ERROR_ARG,
+            "wanted resolution %g µm per pixel: give a positive number or take level 0 as it is",
+            c->mpp);
         return false;
     }
     return true;
@@ -69,19 +71,21 @@ static bool config_write(db_sql *sql, const db_store_config *c, GError **error)
 static bool config_read(db_sql *sql, db_store_config *c, GError **error)
 {
     db_query q;
-    if (!db_query_init(&q, sql,
-                       "SELECT patch_px, stride_px, level0, mpp, codec, jpeg_quality, classes, grid_rules"
-                       " FROM store",
-                       error))
+    if (!db_query_init(
+            &q, sql,
+            "SELECT patch_px, stride_px, level0, mpp, codec, jpeg_quality, classes, grid_rules"
+            " FROM store",
+            error))
         return false;
     int row = db_query_step(&q, error);
     if (row < 0)
         return false;
     if (row == 0) {
-        g_set_error(error, QS_ERROR, QS_ERROR_FORMAT,
-                    "%s: the store has no configuration: its creation was interrupted; run the command "
-                    "that made it again",
-                    sql->path);
+        g_set_error(
+            error, QS_ERROR, QS_ERROR_FORMAT,
+            "%s: the store has no configuration: its creation was interrupted; run the command "
+            "that made it again",
+            sql->path);
         return false;
     }
     c->patch_px = (int)db_read_int(&q);
@@ -98,14 +102,16 @@ static bool config_read(db_sql *sql, db_store_config *c, GError **error)
         i++;
     c->codec = (db_codec)i;
     if (i == G_N_ELEMENTS(codec_names) || !classes || !c->grid_rules) {
-        g_set_error(error, QS_ERROR, QS_ERROR_FORMAT, "%s: the store's configuration is damaged (codec %s)",
-                    sql->path, codec ? codec : "missing");
+        g_set_error(error, QS_ERROR, QS_ERROR_FORMAT,
+                    "%s: the store's configuration is damaged (codec %s)", sql->path,
+                    codec ? codec : "missing");
         return false;
     }
     return qs_classes_from_text(&c->classes, classes, error) && config_valid(c, error);
 }
 
-static bool differs(const char *dir, const char *what, const char *has, const char *wanted, GError **error)
+static bool differs(const char *dir, const char *what, const char *has, const char *wanted,
+                    GError **error)
 {
     g_set_error(error, QS_ERROR, QS_ERROR_MISMATCH,
                 "%s: the store was made with %s %s, not %s; one store has one: use that value or "
@@ -126,12 +132,14 @@ static bool config_agree(const char *dir, const db_store_config *has, const db_s
         {"level0", has->level0, want->level0},
     };
     for (size_t i = 0; i < G_N_ELEMENTS(ints); i++) {
-        g_autofree char *a = g_strdup_printf("%d", ints[i].has), *b = g_strdup_printf("%d", ints[i].want);
+        g_autofree char *a = g_strdup_printf("%d", ints[i].has),
+                        *b = g_strdup_printf("%d", ints[i].want);
         if (ints[i].has != ints[i].want)
             return differs(dir, ints[i].name, a, b, error);
     }
     if (!has->level0 && !(fabs(has->mpp - want->mpp) <= 1e-9)) {
-        g_autofree char *a = g_strdup_printf("%.9g", has->mpp), *b = g_strdup_printf("%.9g", want->mpp);
+        g_autofree char *a = g_strdup_printf("%.9g", has->mpp),
+                        *b = g_strdup_printf("%.9g", want->mpp);
         return differs(dir, "resolution (µm per pixel)", a, b, error);
     }
     if (has->codec != want->codec)
@@ -142,7 +150,8 @@ static bool config_agree(const char *dir, const db_store_config *has, const db_s
         return differs(dir, "JPEG quality", a, b, error);
     }
     if (!qs_classes_equal(&has->classes, &want->classes)) {
-        g_autofree char *a = qs_classes_to_text(&has->classes), *b = qs_classes_to_text(&want->classes);
+        g_autofree char *a = qs_classes_to_text(&has->classes),
+                        *b = qs_classes_to_text(&want->classes);
         return differs(dir, "classes", a, b, error);
     }
     const char *rules = want->grid_rules ? want->grid_rules : "";
@@ -153,7 +162,8 @@ static bool config_agree(const char *dir, const db_store_config *has, const db_s
 
 /* Looks at the file's own header before SQLite touches it: opening sets the journal mode, which
  * must not happen to a database that is someone else's. 0 is a store whose first commit is still in
- * the WAL. With a journal beside it the file may be half written, and SQLite will undo that first. */
+ * the WAL. With a journal beside it the file may be half written, and SQLite will undo that first.
+ */
 static bool header_acceptable(const char *path, GError **error)
 {
     uint8_t head[100];
@@ -165,16 +175,20 @@ static bool header_acceptable(const char *path, GError **error)
         return false;
     int64_t size = qs_file_size(file, error);
     bool ok = size >= 0;
-    if (size > 0 && (size < (int64_t)sizeof head || !qs_file_read_at(file, 0, head, sizeof head, NULL) ||
-                     memcmp(head, "SQLite format 3", 16) != 0)) {
-        g_set_error(error, QS_ERROR, QS_ERROR_FORMAT, "%s: not a SQLite file, so no quadslide store", path);
+    if (size > 0 &&
+        (size < (int64_t)sizeof head || !qs_file_read_at(file, 0, head, sizeof head, NULL) ||
+         memcmp(head, "SQLite format 3", 16) != 0)) {
+        g_set_error(error, QS_ERROR, QS_ERROR_FORMAT,
+                    "%s: not a SQLite file, so no quadslide store", path);
         ok = false;
     } else if (size > 0) {
-        uint32_t id = (uint32_t)head[68] << 24 | (uint32_t)head[69] << 16 | (uint32_t)head[70] << 8 | head[71];
+        uint32_t id = (uint32_t)head[68] << 24 | (uint32_t)head[69] << 16 |
+                      (uint32_t)head[70] << 8 | head[71];
         if (id != 0 && id != DB_APPLICATION_ID) {
-            g_set_error(error, QS_ERROR, QS_ERROR_FORMAT,
-                        "%s: a SQLite file of another program (application id %u), not a quadslide store",
-                        path, id);
+            g_set_error(
+                error, QS_ERROR, QS_ERROR_FORMAT,
+                "%s: a SQLite file of another program (application id %u), not a quadslide store",
+                path, id);
             ok = false;
         }
     }
@@ -213,8 +227,9 @@ db_store *db_store_create(const char *dir, const db_store_config *config, GError
     if (!sql)
         return NULL;
     db_store *store = store_new(dir, sql, false);
-    if (db_schema_migrate(sql, true, error) && config_write(sql, config, error) && qs_dir_sync(dir, error) &&
-        config_read(sql, &store->config, error) && config_agree(dir, &store->config, config, error))
+    if (db_schema_migrate(sql, true, error) && config_write(sql, config, error) &&
+        qs_dir_sync(dir, error) && config_read(sql, &store->config, error) &&
+        config_agree(dir, &store->config, config, error))
         return store;
     db_store_close(store);
     return NULL;
@@ -230,7 +245,8 @@ db_store *db_store_open(const char *dir, bool read_only, GError **error)
     }
     if (!header_acceptable(path, error))
         return NULL;
-    db_sql *sql = read_only ? db_medium_open_read(dir, error) : db_medium_open_write(dir, false, error);
+    db_sql *sql =
+        read_only ? db_medium_open_read(dir, error) : db_medium_open_write(dir, false, error);
     if (!sql)
         return NULL;
     db_store *store = store_new(dir, sql, read_only);
@@ -271,6 +287,7 @@ bool db_store_need_write(const db_store *store, GError **error)
 {
     if (!store->read_only)
         return true;
-    g_set_error(error, QS_ERROR, QS_ERROR_ARG, "%s: the store was opened for reading only", store->dir);
+    g_set_error(error, QS_ERROR, QS_ERROR_ARG, "%s: the store was opened for reading only",
+                store->dir);
     return false;
 }

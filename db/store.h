@@ -34,12 +34,12 @@ const char *db_slide_state_name(db_slide_state state); /* "pending" "tiling" "do
 typedef struct {
     int patch_px;
     int stride_px;
-    bool level0;       /* patches at level 0 as it is; mpp is then 0 */
-    double mpp;        /* wanted µm per pixel */
+    bool level0; /* patches at level 0 as it is; mpp is then 0 */
+    double mpp;  /* wanted µm per pixel */
     db_codec codec;
-    int jpeg_quality;  /* for DB_CODEC_JPEG */
+    int jpeg_quality; /* for DB_CODEC_JPEG */
     qs_classes classes;
-    char *grid_rules;  /* owned */
+    char *grid_rules; /* owned */
 } db_store_config;
 
 void db_store_config_clear(db_store_config *config);
@@ -47,9 +47,9 @@ void db_store_config_clear(db_store_config *config);
 /* Opens `dir`; creates it when absent and `config` is given. With `config` given and the store
  * present, every member must agree: QS_ERROR_MISMATCH names the first that does not. */
 db_store *db_store_create(const char *dir, const db_store_config *config, GError **error);
-/* read_only: no row and no pack is written, and nothing is cut or folded in; works on read-only file
- * systems, where no file is touched at all. In a folder that can be written, where a writer may come
- * at any time, SQLite's own coordination files (-wal, -shm) may appear. */
+/* read_only: no row and no pack is written, and nothing is cut or folded in; works on read-only
+ * file systems, where no file is touched at all. In a folder that can be written, where a writer
+ * may come at any time, SQLite's own coordination files (-wal, -shm) may appear. */
 db_store *db_store_open(const char *dir, bool read_only, GError **error);
 void db_store_close(db_store *store); /* NULL accepted */
 const db_store_config *db_store_get_config(const db_store *store);
@@ -79,7 +79,8 @@ void db_slide_clear(db_slide *slide);
  * slide->id, and slide->state from the store. QS_ERROR_MISMATCH when the file's content hash
  * differs from the stored one (replaced under the same name) and the slide has patches. */
 bool db_slide_put(db_store *store, db_slide *slide, GError **error);
-bool db_slide_update(db_store *store, const db_slide *slide, GError **error); /* all columns, by id */
+bool db_slide_update(db_store *store, const db_slide *slide,
+                     GError **error);                   /* all columns, by id */
 GArray *db_slide_list(db_store *store, GError **error); /* of db_slide, by id; clear func set */
 
 /* ---- patches ----------------------------------------------------------------------------- */
@@ -90,9 +91,9 @@ typedef struct {
     int64_t w_l0, h_l0;       /* extent at level 0, valid part */
     int32_t valid_w, valid_h; /* pixels of the patch that lie on the slide; the rest is padding */
     int32_t level;
-    double mpp;               /* of the stored pixels; 0 unknown */
-    bool kept;                /* has pixels */
-    char reason[16];          /* why not kept: "tissue", "blank", "damaged" … ; "" when kept */
+    double mpp;      /* of the stored pixels; 0 unknown */
+    bool kept;       /* has pixels */
+    char reason[16]; /* why not kept: "tissue", "blank", "damaged" … ; "" when kept */
     float tissue, white, dark, saturation, blur, pen; /* quality numbers */
     int64_t class_px[QS_CLASSES_MAX]; /* valid pixels per class; all 0 without mask */
     int64_t ignore_px;
@@ -138,7 +139,8 @@ GArray *db_patch_list(db_store *store, int64_t slide_id, bool kept_only, GError 
 /* Reads and decodes, verifying the checksum. rgb (size,size,3) u8 and label (size,size) u8 may
  * each be NULL. A patch without label fills `label` with QS_CLASS_IGNORE. Padding is 255 in label.
  * Thread-safe; allocates nothing after a thread's first call. */
-bool db_patch_read(db_store *store, const db_patch *patch, uint8_t *rgb, uint8_t *label, GError **error);
+bool db_patch_read(db_store *store, const db_patch *patch, uint8_t *rgb, uint8_t *label,
+                   GError **error);
 
 /* ---- damage ledger ------------------------------------------------------------------------ */
 bool db_damage_add(db_store *store, int64_t slide_id, int64_t x_l0, int64_t y_l0, int64_t w_l0,
@@ -151,7 +153,8 @@ typedef struct {
 } db_check_report;
 void db_check_report_clear(db_check_report *report);
 /* SQLite integrity, foreign keys, every blob's range and checksum, cell order, overlaps. */
-bool db_store_check(db_store *store, const qs_progress *progress, db_check_report *report, GError **error);
+bool db_store_check(db_store *store, const qs_progress *progress, db_check_report *report,
+                    GError **error);
 
 /* ---- runs and metrics ----------------------------------------------------------------------- */
 typedef struct {
@@ -162,7 +165,7 @@ typedef struct {
     char *version; /* of the program and of the libraries that matter */
     char *device;  /* "cpu: AMD EPYC …, 2 threads" */
     int64_t seed;
-    char *state;   /* "running", "done", "stopped", "failed" */
+    char *state;                 /* "running", "done", "stopped", "failed" */
     char *started_at, *ended_at; /* ISO 8601, UTC; set by the store, read by db_run_list */
     int64_t n_metrics;           /* rows; read by db_run_list */
 } db_run;
@@ -181,9 +184,11 @@ typedef struct {
     int64_t step, slide_id; /* slide 0: of the whole run */
     double value;           /* NaN is kept */
 } db_metric;
-GArray *db_metric_list(db_store *store, int64_t run_id, const char *name, GError **error); /* by step */
+GArray *db_metric_list(db_store *store, int64_t run_id, const char *name,
+                       GError **error); /* by step */
 
-/* ---- summary ---------------------------------------------------------------------------------- */
+/* ---- summary ----------------------------------------------------------------------------------
+ */
 typedef struct {
     int64_t n_slides, n_state[DB_SLIDE_FAILED + 1], n_labelled, n_damaged;
     int64_t n_cells, n_kept;    /* patches looked at; those with pixels */

@@ -25,8 +25,8 @@ bool db_store_need_write(const db_store *store, GError **error);
 
 /* ---- schema.c --------------------------------------------------------------------------- */
 enum { DB_APPLICATION_ID = 0x51534c44 }; /* "QSLD" */
-/* Brings the database to the newest version, all of it in one transaction. An empty database becomes
- * a store only with `create`. */
+/* Brings the database to the newest version, all of it in one transaction. An empty database
+ * becomes a store only with `create`. */
 bool db_schema_migrate(db_sql *sql, bool create, GError **error);
 /* For readers: true when it is a store of the version this program writes; else says what it is. */
 bool db_schema_check(db_sql *sql, GError **error);
@@ -42,7 +42,8 @@ typedef enum {
     DB_READ_HEAP_WAL,  /* nobody can write here, a WAL without its -shm holds the newest rows */
 } db_read_mode;
 db_read_mode db_medium_read_mode(bool dir_writable, bool has_wal, bool has_shm);
-/* Opens index.db of `dir` for writing (created when `create`), sets journal, page size and syncs. */
+/* Opens index.db of `dir` for writing (created when `create`), sets journal, page size and syncs.
+ */
 db_sql *db_medium_open_write(const char *dir, bool create, GError **error);
 db_sql *db_medium_open_read(const char *dir, GError **error);
 
@@ -56,7 +57,8 @@ bool db_packs_read(db_packs *packs, int64_t slide_id, int64_t offset, void *data
                    GError **error);
 
 /* ---- codec.c ---------------------------------------------------------------------------- */
-/* How the pixels of a row are encoded: the number is in the database, so it never changes meaning. */
+/* How the pixels of a row are encoded: the number is in the database, so it never changes meaning.
+ */
 enum {
     DB_FORMAT_NONE = 0,       /* no pixels */
     DB_FORMAT_ZSTD = 1,       /* interleaved RGB, zstd */
@@ -66,7 +68,8 @@ enum {
 int db_format_of(const db_store_config *config);
 bool db_format_decode_image(int format, const uint8_t *data, size_t n, int size_px, uint8_t *rgb,
                             GError **error);
-bool db_format_decode_label(const uint8_t *data, size_t n, int size_px, uint8_t *label, GError **error);
+bool db_format_decode_label(const uint8_t *data, size_t n, int size_px, uint8_t *label,
+                            GError **error);
 /* Most bytes that one image or label of this size can take, encoded. */
 size_t db_format_bound(int size_px);
 uint64_t db_checksum(const void *data, size_t n); /* XXH3-64 */

@@ -22,13 +22,14 @@ static bool count_slides(db_store *store, db_summary *sum, GError **error)
 static bool count_patches(db_store *store, db_summary *sum, GError **error)
 {
     db_query q;
-    if (!db_query_init(&q, store->sql,
-                       "SELECT s.split, count(*), sum(kept), sum(kept AND has_label),"
-                       " sum(kept AND s.labelled), sum(n_bytes + label_n_bytes), sum(ignore_px),"
-                       " sum(px0), sum(px1), sum(px2), sum(px3), sum(px4), sum(px5), sum(px6), sum(px7),"
-                       " sum(px8), sum(px9), sum(px10), sum(px11), sum(px12), sum(px13), sum(px14),"
-                       " sum(px15) FROM patches p JOIN slides s ON s.id = p.slide_id GROUP BY s.split",
-                       error))
+    if (!db_query_init(
+            &q, store->sql,
+            "SELECT s.split, count(*), sum(kept), sum(kept AND has_label),"
+            " sum(kept AND s.labelled), sum(n_bytes + label_n_bytes), sum(ignore_px),"
+            " sum(px0), sum(px1), sum(px2), sum(px3), sum(px4), sum(px5), sum(px6), sum(px7),"
+            " sum(px8), sum(px9), sum(px10), sum(px11), sum(px12), sum(px13), sum(px14),"
+            " sum(px15) FROM patches p JOIN slides s ON s.id = p.slide_id GROUP BY s.split",
+            error))
         return false;
     int row;
     while ((row = db_query_step(&q, error)) == 1) {

@@ -22,10 +22,10 @@ struct db_writer {
     db_store *store;
     int64_t slide_id;
     qs_file *pack;
-    int64_t committed;  /* bytes of the pack that rows may point at */
-    int64_t next_cell;  /* smallest cell that may be added */
-    GArray *rows;       /* of db_patch, not yet committed */
-    uint8_t *bytes;     /* their blobs, to lie at `committed` */
+    int64_t committed; /* bytes of the pack that rows may point at */
+    int64_t next_cell; /* smallest cell that may be added */
+    GArray *rows;      /* of db_patch, not yet committed */
+    uint8_t *bytes;    /* their blobs, to lie at `committed` */
     size_t n_bytes, capacity;
     bool failed;
 };
@@ -35,13 +35,15 @@ static bool sticky_ok(const db_writer *writer, GError **error)
     if (!writer->failed)
         return true;
     g_set_error(error, QS_ERROR, QS_ERROR_IO,
-                "%s: slide %" G_GINT64_FORMAT ": an earlier write failed; open the slide again, it goes on "
+                "%s: slide %" G_GINT64_FORMAT
+                ": an earlier write failed; open the slide again, it goes on "
                 "after the last committed cell",
                 writer->store->dir, writer->slide_id);
     return false;
 }
 
-/* Committed size and next cell, read after the pack's lock is held: no other writer can move them. */
+/* Committed size and next cell, read after the pack's lock is held: no other writer can move them.
+ */
 static bool read_place(db_writer *writer, GError **error)
 {
     db_sql *sql = writer->store->sql;
@@ -96,7 +98,8 @@ db_writer *db_writer_open(db_store *store, int64_t slide_id, int64_t *next_cell,
     writer->rows = g_array_sized_new(FALSE, FALSE, sizeof(db_patch), DB_WRITER_BATCH);
     g_autofree char *path = db_pack_path(store->dir, slide_id);
     g_autofree char *packs = g_build_filename(store->dir, "packs", NULL);
-    /* The slide is looked up first, so that a wrong id leaves no file behind, and again under the lock. */
+    /* The slide is looked up first, so that a wrong id leaves no file behind, and again under the
+     * lock. */
     if (!read_place(writer, error))
         goto fail;
     writer->pack = qs_file_open(path, QS_FILE_UPDATE, error);
@@ -137,13 +140,15 @@ static bool patch_valid(const db_writer *writer, const db_patch *p, const db_blo
     if (!wrong)
         return true;
     g_set_error(error, QS_ERROR, QS_ERROR_ARG,
-                "%s: slide %" G_GINT64_FORMAT ", cell %" G_GINT64_FORMAT " (next is %" G_GINT64_FORMAT "): %s",
+                "%s: slide %" G_GINT64_FORMAT ", cell %" G_GINT64_FORMAT
+                " (next is %" G_GINT64_FORMAT "): %s",
                 writer->store->dir, writer->slide_id, p->cell, writer->next_cell, wrong);
     return false;
 }
 
 /* Appends a blob to the batch; sets where it will lie. */
-static void append_blob(db_writer *writer, const db_blob *blob, int64_t *offset, int64_t *n, uint64_t *sum)
+static void append_blob(db_writer *writer, const db_blob *blob, int64_t *offset, int64_t *n,
+                        uint64_t *sum)
 {
     *offset = *n = 0;
     *sum = 0;
@@ -180,10 +185,11 @@ bool db_writer_add(db_writer *writer, db_patch *patch, const db_blob *image, con
 static bool move_committed(db_writer *writer, int64_t size, GError **error)
 {
     db_query q;
-    if (!db_query_init(&q, writer->store->sql,
-                       "UPDATE slides SET pack_bytes = ?,"
-                       " state = CASE state WHEN 'pending' THEN 'tiling' ELSE state END WHERE id = ?",
-                       error))
+    if (!db_query_init(
+            &q, writer->store->sql,
+            "UPDATE slides SET pack_bytes = ?,"
+            " state = CASE state WHEN 'pending' THEN 'tiling' ELSE state END WHERE id = ?",
+            error))
         return false;
     db_bind_int(&q, size);
     db_bind_int(&q, writer->slide_id);
@@ -214,9 +220,9 @@ static bool commit(db_writer *writer, const db_slide *done, GError **error)
         return false;
     if (writer->rows->len == 0 && !done)
         return true;
-    bool ok = writer->n_bytes == 0 ||
-              (qs_file_write_at(writer->pack, writer->committed, writer->bytes, writer->n_bytes, error) &&
-               qs_file_sync(writer->pack, error));
+    bool ok = writer->n_bytes == 0 || (qs_file_write_at(writer->pack, writer->committed,
+                                                        writer->bytes, writer->n_bytes, error) &&
+                                       qs_file_sync(writer->pack, error));
     ok = ok && transact(writer, done, error);
     if (!ok) {
         writer->failed = true;

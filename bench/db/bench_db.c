@@ -92,17 +92,20 @@ static void bench_codec(const db_store_config *config, const char *name)
         bytes = 0;
         for (int i = 0; i < n_images; i++) {
             double t0 = now();
-            require(db_encode_image(config, images + (size_t)i * PIXEL_BYTES, PX, &blob, &error), error);
+            require(db_encode_image(config, images + (size_t)i * PIXEL_BYTES, PX, &blob, &error),
+                    error);
             double t1 = now();
-            require(db_format_decode_image(db_format_of(config), blob.data, blob.n, PX, back, &error), error);
+            require(
+                db_format_decode_image(db_format_of(config), blob.data, blob.n, PX, back, &error),
+                error);
             enc[r] += t1 - t0;
             dec[r] += now() - t1;
             bytes += blob.n;
         }
     }
     double mb = (double)n_images * PIXEL_BYTES / 1e6;
-    g_autofree char *e = g_strdup_printf("encode %s", name), *d = g_strdup_printf("decode %s", name),
-                    *q = g_strdup_printf("ratio %s", name);
+    g_autofree char *e = g_strdup_printf("encode %s", name),
+                    *d = g_strdup_printf("decode %s", name), *q = g_strdup_printf("ratio %s", name);
     line(e, mb / median(enc), "MB/s of pixels");
     line(d, mb / median(dec), "MB/s of pixels");
     line(q, (double)n_images * PIXEL_BYTES / (double)bytes, "");
@@ -145,7 +148,8 @@ static double write_cells(db_store *store, const db_blob *blobs, int n)
         db_patch patch = {.cell = cell, .kept = blobs != NULL, .valid_w = PX, .valid_h = PX};
         if (!blobs)
             g_strlcpy(patch.reason, "tissue", sizeof patch.reason);
-        require(db_writer_add(writer, &patch, blobs ? &blobs[cell % n_images] : NULL, NULL, &error), error);
+        require(db_writer_add(writer, &patch, blobs ? &blobs[cell % n_images] : NULL, NULL, &error),
+                error);
     }
     require(db_writer_commit(writer, &error), error);
     db_writer_close(writer);
@@ -168,7 +172,8 @@ static double write_plain(const char *dir, const db_blob *blobs, int n)
         fill += blobs[cell % n_images].n;
         if ((cell + 1) % DB_WRITER_BATCH && fill < DB_WRITER_BATCH_BYTES && cell + 1 < n)
             continue;
-        require(qs_file_write_at(file, at, batch, fill, &error) && qs_file_sync(file, &error), error);
+        require(qs_file_write_at(file, at, batch, fill, &error) && qs_file_sync(file, &error),
+                error);
         at += (int64_t)fill;
         fill = 0;
     }
@@ -189,7 +194,8 @@ static gpointer read_some(gpointer data)
     uint8_t *rgb = g_malloc(PIXEL_BYTES);
     for (guint i = r->first; i < r->list->len; i += r->step) {
         GError *error = NULL;
-        require(db_patch_read(r->store, &g_array_index(r->list, db_patch, i), rgb, NULL, &error), error);
+        require(db_patch_read(r->store, &g_array_index(r->list, db_patch, i), rgb, NULL, &error),
+                error);
     }
     g_free(rgb);
     return NULL;
@@ -213,10 +219,11 @@ static void bench_store(const char *dir, const db_store_config *config, int n)
 {
     GError *error = NULL;
     db_blob *blobs = g_new0(db_blob, n_images);
-    double bytes = 0, stored[ROUNDS], plain[ROUNDS], rows[ROUNDS], one[ROUNDS], two[ROUNDS], list_s[ROUNDS],
-           check[ROUNDS], ratio[ROUNDS];
+    double bytes = 0, stored[ROUNDS], plain[ROUNDS], rows[ROUNDS], one[ROUNDS], two[ROUNDS],
+           list_s[ROUNDS], check[ROUNDS], ratio[ROUNDS];
     for (int i = 0; i < n_images; i++)
-        require(db_encode_image(config, images + (size_t)i * PIXEL_BYTES, PX, &blobs[i], &error), error);
+        require(db_encode_image(config, images + (size_t)i * PIXEL_BYTES, PX, &blobs[i], &error),
+                error);
     for (int i = 0; i < n; i++)
         bytes += (double)blobs[i % n_images].n;
     for (int r = 0; r < ROUNDS; r++) {

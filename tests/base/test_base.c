@@ -14,7 +14,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* ---- random numbers ---------------------------------------------------------------------------- */
+/* ---- random numbers ----------------------------------------------------------------------------
+ */
 
 /* Random123's kat_vectors, philox4x32 with 10 rounds. */
 static void test_philox(void)
@@ -25,7 +26,9 @@ static void test_philox(void)
     } known[] = {
         {0, 0, 0, {0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}},
         {UINT64_MAX, UINT64_MAX, UINT64_MAX, {0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}},
-        {0x299f31d0a4093822, 0x85a308d3243f6a88, 0x0370734413198a2e,
+        {0x299f31d0a4093822,
+         0x85a308d3243f6a88,
+         0x0370734413198a2e,
          {0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}},
     };
     for (size_t i = 0; i < G_N_ELEMENTS(known); i++) {
@@ -95,7 +98,8 @@ static void test_rng_shapes(void)
     for (int k = 0; k < 7; k++)
         g_assert_true(fabs(count[k] - N / 10.0) <= 5 * sqrt(N / 10.0));
     g_assert_cmpuint(qs_rng_below(&rng, 1), ==, 0);
-    /* Where plain multiplication would be biased most: 3·2³⁰ is not hit 4/3 as often in its first third. */
+    /* Where plain multiplication would be biased most: 3·2³⁰ is not hit 4/3 as often in its first
+     * third. */
     uint32_t n = 3u << 30;
     int low = 0;
     for (int i = 0; i < N; i++)
@@ -125,7 +129,8 @@ static void test_rng_shuffle(void)
     qs_rng_shuffle_u32(&rng, NULL, 0);
 }
 
-/* ---- classes ------------------------------------------------------------------------------------- */
+/* ---- classes
+ * ------------------------------------------------------------------------------------- */
 
 static void test_classes(void)
 {
@@ -145,13 +150,24 @@ static void test_classes(void)
     g_assert_cmpstr(b.items[0].name, ==, "background");
     g_assert_cmpstr(b.items[1].name, ==, "tumour");
     g_assert_false(qs_classes_equal(&a, &b));
-    g_assert_true(qs_classes_from_text(&b, "background,a:b:#102030", &error)); /* a colon in a name */
+    g_assert_true(
+        qs_classes_from_text(&b, "background,a:b:#102030", &error)); /* a colon in a name */
     g_assert_cmpstr(b.items[1].name, ==, "a:b");
-    g_assert_cmpint(b.items[1].rgb[0] << 16 | b.items[1].rgb[1] << 8 | b.items[1].rgb[2], ==, 0x102030);
-    static const char *const wrong[] = {
-        "", "one", "a,b:#12345", "a,b:#1234567", "a,b:red", "a,,b", "a,b:#12g456",
-        "0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16", "a,a name of more than thirty-one bytes",
-        "a,b:# 12345", "a,b:#-12345", "a,b:#0x1234", "a,b:"};
+    g_assert_cmpint(b.items[1].rgb[0] << 16 | b.items[1].rgb[1] << 8 | b.items[1].rgb[2], ==,
+                    0x102030);
+    static const char *const wrong[] = {"",
+                                        "one",
+                                        "a,b:#12345",
+                                        "a,b:#1234567",
+                                        "a,b:red",
+                                        "a,,b",
+                                        "a,b:#12g456",
+                                        "0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16",
+                                        "a,a name of more than thirty-one bytes",
+                                        "a,b:# 12345",
+                                        "a,b:#-12345",
+                                        "a,b:#0x1234",
+                                        "a,b:"};
     for (size_t i = 0; i < G_N_ELEMENTS(wrong); i++) {
         if (qs_classes_from_text(&b, wrong[i], &error))
             g_error("\"%s\" was taken for a class table", wrong[i]);
@@ -161,7 +177,8 @@ static void test_classes(void)
     }
 }
 
-/* ---- files ------------------------------------------------------------------------------------------ */
+/* ---- files
+ * ------------------------------------------------------------------------------------------ */
 
 static char *temp_dir(void)
 {
@@ -254,8 +271,8 @@ static int on_io(void *user, qs_io_kind kind, const char *path, const char *path
     return ++probe->count == probe->fail_at ? ENOSPC : 0;
 }
 
-/* Whole or not at all: at each step that can fail the old content stays and no other file does, until
- * the rename, after which the new one is there. */
+/* Whole or not at all: at each step that can fail the old content stays and no other file does,
+ * until the rename, after which the new one is there. */
 static void test_replace(void)
 {
     g_autofree char *dir = temp_dir(), *path = g_build_filename(dir, "f", NULL);
@@ -297,7 +314,8 @@ static void test_hash(void)
     GError *error = NULL;
     g_assert_true(g_file_set_contents(path, "", 0, NULL));
     g_autofree char *empty = qs_file_hash(path, &error);
-    g_assert_cmpstr(empty, ==, "99aa06d3014798d86001c324468d497f"); /* XXH3-128 of nothing, seed 0 */
+    g_assert_cmpstr(empty, ==,
+                    "99aa06d3014798d86001c324468d497f"); /* XXH3-128 of nothing, seed 0 */
     /* More than one chunk: a change of the last byte changes it. */
     size_t n = ((size_t)1 << 20) + 77;
     char *data = g_malloc0(n);
@@ -321,23 +339,27 @@ static void test_hash(void)
     g_clear_error(&error);
     g_assert_cmpint(qs_disk_free(path), >, 0); /* of the nearest parent that exists */
     g_assert_cmpint(qs_disk_free("no/such/folder"), >, 0);
-    g_autofree char *below = g_build_filename(dir, "a", "b", NULL), *a = g_build_filename(dir, "a", NULL);
+    g_autofree char *below = g_build_filename(dir, "a", "b", NULL),
+                    *a = g_build_filename(dir, "a", NULL);
     g_assert_true(qs_dir_create(below, &error) && qs_dir_create(below, &error));
     g_rmdir(below);
     g_rmdir(a);
     g_rmdir(dir);
 }
 
-/* ---- reports ------------------------------------------------------------------------------------------ */
+/* ---- reports
+ * ------------------------------------------------------------------------------------------ */
 
 static void on_log(void *user, qs_log_level level, const char *text)
 {
     g_string_append_printf(user, "%d:%s;", (int)level, text);
 }
 
-static void on_progress(void *user, const char *stage, int64_t done, int64_t total, const char *detail)
+static void on_progress(void *user, const char *stage, int64_t done, int64_t total,
+                        const char *detail)
 {
-    g_string_append_printf(user, "%s %d/%d %s;", stage, (int)done, (int)total, detail ? detail : "-");
+    g_string_append_printf(user, "%s %d/%d %s;", stage, (int)done, (int)total,
+                           detail ? detail : "-");
 }
 
 static void test_reports(void)

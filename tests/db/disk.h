@@ -1,13 +1,14 @@
 /* A disk that remembers: every create, write, sync, cut, rename and delete of a store, by base/file
- * and by SQLite, in one ordered log; and a machine that rebuilds from it what a power cut may leave.
+ * and by SQLite, in one ordered log; and a machine that rebuilds from it what a power cut may
+ * leave.
  *
  * Recording: base/file reports through qs_io_set_hook, SQLite through a VFS that wraps the default
  * one (disk_install). The -shm file is left out: it is memory, and no power cut keeps it.
  *
  * Faults: the same two places can make the k-th operation fail, once or from then on.
  *
- * What a power cut may leave (disk_replay): all that was synced, and of the rest anything: none of it,
- * all of it, only the later part, half of a write, any subset of 512-byte sectors; a folder's
+ * What a power cut may leave (disk_replay): all that was synced, and of the rest anything: none of
+ * it, all of it, only the later part, half of a write, any subset of 512-byte sectors; a folder's
  * entries likewise, in order, until the folder is synced. */
 #ifndef QS_TESTS_DB_DISK_H
 #define QS_TESTS_DB_DISK_H
@@ -24,8 +25,8 @@ void disk_install(bool no_shm);
 void disk_remove(void);
 
 /* ---- faults ------------------------------------------------------------------------------ */
-/* The k-th operation of that side (from 1) fails with this errno; sticky: all later ones too. k = 0:
- * none, and counting starts again. */
+/* The k-th operation of that side (from 1) fails with this errno; sticky: all later ones too. k =
+ * 0: none, and counting starts again. */
 void disk_fail_at(disk_side side, int64_t k, bool sticky, int err);
 int64_t disk_count(disk_side side); /* operations since */
 bool disk_has_failed(void);         /* did a planned fault happen? */
@@ -52,9 +53,9 @@ void disk_forget(void); /* frees the log */
 typedef char *(*disk_verify)(void *user, const char *dir, int64_t mark);
 
 typedef struct {
-    int64_t n_states;  /* different ones that were verified */
+    int64_t n_states; /* different ones that were verified */
     int64_t n_bad;
-    char *first_bad;   /* "cut after 17 (sync index.db-wal), only the last write kept: …"; owned */
+    char *first_bad; /* "cut after 17 (sync index.db-wal), only the last write kept: …"; owned */
 } disk_report;
 /* Every cut point times every variant; stops at the first bad state when stop_at_bad. */
 void disk_replay(disk_verify verify, void *user, bool stop_at_bad, disk_report *report);

@@ -4,7 +4,16 @@
 
 #include "tests/db/disk.h"
 
-typedef enum { OP_CREATE, OP_WRITE, OP_TRUNCATE, OP_SYNC, OP_RENAME, OP_DELETE, OP_DIRSYNC, OP_MARK } op_kind;
+typedef enum {
+    OP_CREATE,
+    OP_WRITE,
+    OP_TRUNCATE,
+    OP_SYNC,
+    OP_RENAME,
+    OP_DELETE,
+    OP_DIRSYNC,
+    OP_MARK
+} op_kind;
 
 typedef struct {
     op_kind kind;

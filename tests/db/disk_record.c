@@ -92,8 +92,8 @@ static bool dropped(op_kind kind, const char *path)
     }
 }
 
-static void record(op_kind kind, const char *path, const char *path2, int64_t offset, const void *data,
-                   size_t n)
+static void record(op_kind kind, const char *path, const char *path2, int64_t offset,
+                   const void *data, size_t n)
 {
     char *below = relative(path);
     if (!below || dropped(kind, below)) {
@@ -110,8 +110,8 @@ static void record(op_kind kind, const char *path, const char *path2, int64_t of
     g_ptr_array_add(rec.ops, op);
 }
 
-static int on_file_op(void *user, qs_io_kind kind, const char *path, const char *path2, int64_t offset,
-                      const void *data, size_t n)
+static int on_file_op(void *user, qs_io_kind kind, const char *path, const char *path2,
+                      int64_t offset, const void *data, size_t n)
 {
     (void)user;
     int err = fault(DISK_FILES);
@@ -211,7 +211,8 @@ static int shim_close(sqlite3_file *file)
 
 static int shim_read(sqlite3_file *file, void *data, int n, sqlite3_int64 offset)
 {
-    return fault(DISK_SQLITE) ? SQLITE_IOERR_READ : real_of(file)->pMethods->xRead(real_of(file), data, n, offset);
+    return fault(DISK_SQLITE) ? SQLITE_IOERR_READ
+                              : real_of(file)->pMethods->xRead(real_of(file), data, n, offset);
 }
 
 static int shim_write(sqlite3_file *file, const void *data, int n, sqlite3_int64 offset)
@@ -247,12 +248,14 @@ static int shim_sync(sqlite3_file *file, int flags)
 
 static int shim_size(sqlite3_file *file, sqlite3_int64 *size)
 {
-    return fault(DISK_SQLITE) ? SQLITE_IOERR_FSTAT : real_of(file)->pMethods->xFileSize(real_of(file), size);
+    return fault(DISK_SQLITE) ? SQLITE_IOERR_FSTAT
+                              : real_of(file)->pMethods->xFileSize(real_of(file), size);
 }
 
 static int shim_lock(sqlite3_file *file, int level)
 {
-    return fault(DISK_SQLITE) ? SQLITE_IOERR_LOCK : real_of(file)->pMethods->xLock(real_of(file), level);
+    return fault(DISK_SQLITE) ? SQLITE_IOERR_LOCK
+                              : real_of(file)->pMethods->xLock(real_of(file), level);
 }
 
 static int shim_unlock(sqlite3_file *file, int level)
@@ -285,8 +288,9 @@ static int shim_features(sqlite3_file *file)
 
 static int shim_shm_map(sqlite3_file *file, int page, int n, int extend, void volatile **out)
 {
-    return fault(DISK_SQLITE) ? SQLITE_IOERR_SHMMAP
-                              : real_of(file)->pMethods->xShmMap(real_of(file), page, n, extend, out);
+    return fault(DISK_SQLITE)
+               ? SQLITE_IOERR_SHMMAP
+               : real_of(file)->pMethods->xShmMap(real_of(file), page, n, extend, out);
 }
 
 static int shim_shm_lock(sqlite3_file *file, int offset, int n, int flags)
@@ -305,12 +309,28 @@ static int shim_shm_unmap(sqlite3_file *file, int drop)
 }
 
 /* Version 2 has shared memory but no memory-mapped pages, version 1 has neither. */
-static sqlite3_io_methods shim_methods = {
-    2,           shim_close,     shim_read,     shim_write,   shim_truncate, shim_sync,
-    shim_size,   shim_lock,      shim_unlock,   shim_reserved, shim_control, shim_sector,
-    shim_features, shim_shm_map, shim_shm_lock, shim_shm_barrier, shim_shm_unmap, NULL, NULL};
+static sqlite3_io_methods shim_methods = {2,
+                                          shim_close,
+                                          shim_read,
+                                          shim_write,
+                                          shim_truncate,
+                                          shim_sync,
+                                          shim_size,
+                                          shim_lock,
+                                          shim_unlock,
+                                          shim_reserved,
+                                          shim_control,
+                                          shim_sector,
+                                          shim_features,
+                                          shim_shm_map,
+                                          shim_shm_lock,
+                                          shim_shm_barrier,
+                                          shim_shm_unmap,
+                                          NULL,
+                                          NULL};
 
-static int shim_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *file, int flags, int *out_flags)
+static int shim_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *file, int flags,
+                     int *out_flags)
 {
     (void)vfs;
     shim_file *f = (shim_file *)(void *)file;
@@ -380,7 +400,8 @@ void disk_install(bool no_shm)
     shim_vfs.xFullPathname = shim_full_path;
     shim_methods.iVersion = no_shm ? 1 : 2;
     real_open_directory = real_vfs->xGetSystemCall(real_vfs, "openDirectory");
-    int rc = real_vfs->xSetSystemCall(real_vfs, "openDirectory", (sqlite3_syscall_ptr)shim_open_directory);
+    int rc = real_vfs->xSetSystemCall(real_vfs, "openDirectory",
+                                      (sqlite3_syscall_ptr)shim_open_directory);
     g_assert_cmpint(rc, ==, SQLITE_OK);
     rc = sqlite3_vfs_register(&shim_vfs, 1);
     g_assert_cmpint(rc, ==, SQLITE_OK);

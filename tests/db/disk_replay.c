@@ -6,8 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
-static const char *const op_names[] = {"create", "write", "cut", "sync", "rename", "delete", "folder sync",
-                                       "mark"};
+static const char *const op_names[] = {"create", "write",  "cut",         "sync",
+                                       "rename", "delete", "folder sync", "mark"};
 
 typedef struct {
     GByteArray *synced; /* content that survives */
@@ -131,17 +131,17 @@ static void machine_step(machine *m, disk_op *op)
 
 typedef enum {
     KEEP_NONE,
-    KEEP_ALL,       /* a kill, no power cut */
-    KEEP_LAST,      /* only the last unsynced write of each file */
+    KEEP_ALL,  /* a kill, no power cut */
+    KEEP_LAST, /* only the last unsynced write of each file */
     KEEP_ALL_BUT_FIRST,
     KEEP_TORN,      /* the last write of each file stops in the middle */
     KEEP_SECTORS_A, /* any subset of sectors, any number of folder entries */
     KEEP_SECTORS_B,
-    KEEP_INDEX,     /* the database's unsynced writes, not the packs' */
-    KEEP_PACKS,     /* and the other way round */
-    KEEP_WAL,       /* the log's or journal's, not the database file's nor the packs' */
-    KEEP_MAIN,      /* the database file's only */
-    KEEP_NO_ENTRY,  /* all writes, no unsynced folder entry */
+    KEEP_INDEX,    /* the database's unsynced writes, not the packs' */
+    KEEP_PACKS,    /* and the other way round */
+    KEEP_WAL,      /* the log's or journal's, not the database file's nor the packs' */
+    KEEP_MAIN,     /* the database file's only */
+    KEEP_NO_ENTRY, /* all writes, no unsynced folder entry */
     N_KEEP
 } keep_rule;
 static const char *const keep_names[] = {"nothing unsynced kept",
@@ -176,8 +176,8 @@ static bool keeps_file(keep_rule rule, const char *path)
     }
 }
 
-static void keep_write(GByteArray *content, const disk_op *op, keep_rule rule, bool first, bool last,
-                       GRand *rand)
+static void keep_write(GByteArray *content, const disk_op *op, keep_rule rule, bool first,
+                       bool last, GRand *rand)
 {
     if ((rule == KEEP_LAST && !last) || (rule == KEEP_ALL_BUT_FIRST && first))
         return;
@@ -206,7 +206,8 @@ static void keep_write(GByteArray *content, const disk_op *op, keep_rule rule, b
 static char *lay_out(const machine *m, const char *dir, keep_rule rule, guint32 seed)
 {
     GRand *rand = g_rand_new_with_seed(seed);
-    g_autofree char *packs = g_build_filename(dir, "packs", NULL); /* made before the first record */
+    g_autofree char *packs =
+        g_build_filename(dir, "packs", NULL); /* made before the first record */
     g_mkdir_with_parents(packs, 0777);
     GHashTable *entries = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     GHashTableIter it;
@@ -229,7 +230,8 @@ static char *lay_out(const machine *m, const char *dir, keep_rule rule, guint32 
         g_byte_array_append(content, file->synced->data, file->synced->len);
         guint n = file->pending->len;
         for (guint i = 1; i < n && keeps_file(rule, p->data); i++)
-            keep_write(content, g_ptr_array_index(file->pending, i), rule, i == 1, i == n - 1, rand);
+            keep_write(content, g_ptr_array_index(file->pending, i), rule, i == 1, i == n - 1,
+                       rand);
         g_autofree char *target = g_build_filename(dir, p->data, NULL);
         g_autofree char *folder = g_path_get_dirname(target);
         g_mkdir_with_parents(folder, 0777);
@@ -281,9 +283,9 @@ static void try_state(const machine *m, const char *dir, guint cut, keep_rule ru
     report->n_bad++;
     if (!report->first_bad) {
         const disk_op *op = cut ? g_ptr_array_index(disk_log(), cut - 1) : NULL;
-        report->first_bad =
-            g_strdup_printf("cut after %u of %u (%s %s), %s: %s", cut, disk_log()->len,
-                            op ? op_names[op->kind] : "nothing", op ? op->path : "", keep_names[rule], wrong);
+        report->first_bad = g_strdup_printf("cut after %u of %u (%s %s), %s: %s", cut,
+                                            disk_log()->len, op ? op_names[op->kind] : "nothing",
+                                            op ? op->path : "", keep_names[rule], wrong);
     }
     g_free(wrong);
 }

@@ -115,8 +115,9 @@ void fix_rgb(int64_t slide_id, int64_t cell, int px, uint8_t *rgb)
 void fix_label(int64_t slide_id, int64_t cell, int px, uint8_t *label)
 {
     for (int i = 0; i < px * px; i++)
-        label[i] = (uint8_t)((slide_id + cell + i / (px * 3)) % 4 == 3 ? QS_CLASS_IGNORE
-                                                                       : (slide_id + cell + i / (px * 3)) % 4);
+        label[i] = (uint8_t)((slide_id + cell + i / (px * 3)) % 4 == 3
+                                 ? QS_CLASS_IGNORE
+                                 : (slide_id + cell + i / (px * 3)) % 4);
 }
 
 static void fix_patch(int64_t slide_id, int64_t cell, const uint8_t *label, db_patch *p)
@@ -214,7 +215,8 @@ static char *verify_patch(db_store *store, const db_patch *p)
     if (!p->has_label)
         memset(label, QS_CLASS_IGNORE, sizeof label);
     bool lossy = db_store_get_config(store)->codec == DB_CODEC_JPEG;
-    if ((!lossy && memcmp(rgb, got, sizeof rgb) != 0) || memcmp(label, got_label, sizeof label) != 0)
+    if ((!lossy && memcmp(rgb, got, sizeof rgb) != 0) ||
+        memcmp(label, got_label, sizeof label) != 0)
         return g_strdup_printf("cell %d: its pixels are others", (int)p->cell);
     return NULL;
 }
@@ -250,7 +252,8 @@ char *fix_verify(db_store *store, int64_t slide_id, int64_t n_cells, int64_t *n_
         *n_found = patches->len;
     char *wrong = NULL;
     if (patches->len < n_cells)
-        wrong = g_strdup_printf("%u cells are there, %d were committed", patches->len, (int)n_cells);
+        wrong =
+            g_strdup_printf("%u cells are there, %d were committed", patches->len, (int)n_cells);
     for (guint i = 0; !wrong && i < patches->len; i++) {
         const db_patch *p = &g_array_index(patches, db_patch, i);
         wrong = p->cell == i ? verify_patch(store, p) : g_strdup_printf("cell %u has no row", i);

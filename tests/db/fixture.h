@@ -22,7 +22,8 @@ db_store *fix_create(const char *dir, db_codec codec);
 
 /* A slide row of n_cells cells with that name, pending, put into the store. Returns its id. */
 int64_t fix_put_slide(db_store *store, const char *name, int64_t n_cells);
-void fix_slide(db_slide *slide, const char *name, int64_t n_cells); /* the row alone; db_slide_clear it */
+void fix_slide(db_slide *slide, const char *name,
+               int64_t n_cells); /* the row alone; db_slide_clear it */
 
 /* Cell c is kept unless c % 4 == 3, and has a label unless c % 3 == 2. */
 bool fix_kept(int64_t cell);
@@ -41,12 +42,12 @@ char *fix_verify(db_store *store, int64_t slide_id, int64_t n_cells, int64_t *n_
 /* Problems of db_store_check joined by newlines, "" when sound; owned. */
 char *fix_check(db_store *store);
 
-#define fix_assert_fails(error, wanted_code, part)                                          \
-    do {                                                                                    \
-        g_assert_error(error, QS_ERROR, (int)(wanted_code));                                \
-        if (!strstr((error)->message, part))                                                \
-            g_error("\"%s\" does not contain \"%s\"", (error)->message, part);              \
-        g_clear_error(&(error));                                                            \
+#define fix_assert_fails(error, wanted_code, part)                                                 \
+    do {                                                                                           \
+        g_assert_error(error, QS_ERROR, (int)(wanted_code));                                       \
+        if (!strstr((error)->message, part))                                                       \
+            g_error("\"%s\" does not contain \"%s\"", (error)->message, part);                     \
+        g_clear_error(&(error));                                                                   \
     } while (0)
 
 #endif

@@ -1,5 +1,5 @@
-/* db_store_check finds what is planted, and nothing else: each case damages a sound store in one way
- * and says which words the report must have. And the runs and metrics. */
+/* db_store_check finds what is planted, and nothing else: each case damages a sound store in one
+ * way and says which words the report must have. And the runs and metrics. */
 #include "tests/db/fixture.h"
 
 #include "base/file.h"
@@ -82,23 +82,30 @@ static const plant plants[] = {
     {"stray-pack", NULL, add_stray, "000009.pack belongs to no slide"},
     {"spoilt-index", NULL, spoil_index, "index.db"},
     {"lost-row", "DELETE FROM patches WHERE slide_id = 1 AND cell = 5", NULL, "cell 5 has no row"},
-    {"lost-last-row", "DELETE FROM patches WHERE slide_id = 1 AND cell = 11", NULL, "11 of its 12 cells"},
-    {"outside-grid", "UPDATE slides SET n_cells = 1 WHERE id = 2", NULL, "outside the slide's grid"},
+    {"lost-last-row", "DELETE FROM patches WHERE slide_id = 1 AND cell = 11", NULL,
+     "11 of its 12 cells"},
+    {"outside-grid", "UPDATE slides SET n_cells = 1 WHERE id = 2", NULL,
+     "outside the slide's grid"},
     {"overlap", "UPDATE patches SET offset = 0 WHERE slide_id = 1 AND cell = 1", NULL, "overlaps"},
-    {"outside-pack", "UPDATE patches SET offset = 1000000 WHERE id = (1 << 32) + 1", NULL, "lies outside"},
+    {"outside-pack", "UPDATE patches SET offset = 1000000 WHERE id = (1 << 32) + 1", NULL,
+     "lies outside"},
     {"negative", "UPDATE patches SET offset = -5 WHERE id = (1 << 32) + 1", NULL, "lies outside"},
     {"huge", "UPDATE patches SET n_bytes = 9223372036854775807 WHERE id = (1 << 32) + 1", NULL,
      "lies outside"},
-    {"no-image", "UPDATE patches SET n_bytes = 0 WHERE id = (1 << 32)", NULL, "kept but has no image"},
+    {"no-image", "UPDATE patches SET n_bytes = 0 WHERE id = (1 << 32)", NULL,
+     "kept but has no image"},
     {"image-of-none", "UPDATE patches SET kept = 0 WHERE id = (1 << 32)", NULL, "not kept but has"},
-    {"no-label-bytes", "UPDATE patches SET label_n_bytes = 0 WHERE id = (1 << 32)", NULL, "no label bytes"},
-    {"label-sum", "UPDATE patches SET label_checksum = 5 WHERE id = (1 << 32)", NULL, "label does not match"},
-    {"class", "UPDATE patches SET px3 = 1 WHERE id = (1 << 32)", NULL, "class that the store does not have"},
+    {"no-label-bytes", "UPDATE patches SET label_n_bytes = 0 WHERE id = (1 << 32)", NULL,
+     "no label bytes"},
+    {"label-sum", "UPDATE patches SET label_checksum = 5 WHERE id = (1 << 32)", NULL,
+     "label does not match"},
+    {"class", "UPDATE patches SET px3 = 1 WHERE id = (1 << 32)", NULL,
+     "class that the store does not have"},
     {"pixels", "UPDATE patches SET px1 = 300 WHERE id = (1 << 32)", NULL, "more class pixels"},
     {"valid", "UPDATE patches SET valid_w = 17 WHERE id = (1 << 32)", NULL, "larger than a patch"},
     {"committed", "UPDATE slides SET pack_bytes = 10 WHERE id = 1", NULL, "lies outside"},
-    {"foreign-key", "PRAGMA foreign_keys = OFF; INSERT INTO damage VALUES (1, 55, 0, 0, 1, 1, 'x')", NULL,
-     "of damage belongs to no slides"},
+    {"foreign-key", "PRAGMA foreign_keys = OFF; INSERT INTO damage VALUES (1, 55, 0, 0, 1, 1, 'x')",
+     NULL, "of damage belongs to no slides"},
 };
 
 static void test_plant(gconstpointer data)
@@ -169,8 +176,12 @@ static void test_runs(void)
     GError *error = NULL;
     db_store *store = fix_create(dir, DB_CODEC_ZSTD);
     int64_t slide = fix_put_slide(store, "s", 4);
-    db_run run = {.kind = g_strdup("train"), .name = g_strdup("run 1"), .config = g_strdup("{\"a\": 1}"),
-                  .version = g_strdup("0"), .device = g_strdup("cpu"), .seed = INT64_MIN};
+    db_run run = {.kind = g_strdup("train"),
+                  .name = g_strdup("run 1"),
+                  .config = g_strdup("{\"a\": 1}"),
+                  .version = g_strdup("0"),
+                  .device = g_strdup("cpu"),
+                  .seed = INT64_MIN};
     g_assert_true(db_run_begin(store, &run, &error));
     g_assert_cmpint(run.id, ==, 1);
     g_assert_true(db_metric_add(store, 1, 5, "loss", NAN, "", 0, &error));
@@ -187,7 +198,8 @@ static void test_runs(void)
     fix_assert_fails(error, QS_ERROR_MISMATCH, "FOREIGN KEY");
     const char *names[] = {"a", NULL};
     const double values[] = {1, 2};
-    g_assert_false(db_metric_add_many(store, 1, 7, names, values, NULL, 2, &error)); /* all or none */
+    g_assert_false(
+        db_metric_add_many(store, 1, 7, names, values, NULL, 2, &error)); /* all or none */
     fix_assert_fails(error, QS_ERROR_MISMATCH, "NOT NULL");
     GArray *none = db_metric_list(store, 1, "a", &error);
     g_assert_cmpuint(none->len, ==, 0);
@@ -211,7 +223,8 @@ static void test_runs(void)
     /* The same damage met again after a resume is one row. */
     for (int i = 0; i < 2; i++)
         g_assert_true(db_damage_add(store, slide, 1, 2, 3, 4, i ? "second" : "first", &error));
-    g_autofree char *n = db_sql_text(store->sql, "SELECT count(*) || max(reason) FROM damage", &error);
+    g_autofree char *n =
+        db_sql_text(store->sql, "SELECT count(*) || max(reason) FROM damage", &error);
     g_assert_cmpstr(n, ==, "1second");
     db_store_close(store);
     fix_remove(dir);

@@ -16,7 +16,8 @@ static int call(char **out, const char *command, const char *option, const char 
     GError *error = NULL;
     int status = 0;
     char *std_out = NULL, *std_err = NULL;
-    g_spawn_sync(NULL, args, NULL, G_SPAWN_DEFAULT, NULL, NULL, &std_out, &std_err, &status, &error);
+    g_spawn_sync(NULL, args, NULL, G_SPAWN_DEFAULT, NULL, NULL, &std_out, &std_err, &status,
+                 &error);
     g_assert_no_error(error);
     g_assert_true(WIFEXITED(status));
     *out = g_strconcat(std_out, std_err, NULL);
@@ -27,12 +28,14 @@ static int call(char **out, const char *command, const char *option, const char 
     return WEXITSTATUS(status);
 }
 
-static void expect(int status, const char *part, const char *command, const char *option, const char *store)
+static void expect(int status, const char *part, const char *command, const char *option,
+                   const char *store)
 {
     g_autofree char *out = NULL;
     int got = call(&out, command, option, store);
     if (got != status || !strstr(out, part))
-        g_error("%s %s: status %d, wanted %d and \"%s\": %s", command, option, got, status, part, out);
+        g_error("%s %s: status %d, wanted %d and \"%s\": %s", command, option, got, status, part,
+                out);
 }
 
 static JsonObject *call_json(JsonParser *parser, int status, const char *command, const char *store)
@@ -61,12 +64,14 @@ static char *make_store(void)
 static void test_status(void)
 {
     g_autofree char *dir = make_store();
-    expect(0, "patches of 16 pixels, stride 16, at 0.5 µm per pixel, zstd", "status", "--quiet", dir);
+    expect(0, "patches of 16 pixels, stride 16, at 0.5 µm per pixel, zstd", "status", "--quiet",
+           dir);
     expect(0, "a run", "status", "--quiet", dir);
     expect(0, "second", "status", "--slides", dir);
     g_autoptr(JsonParser) parser = json_parser_new();
     JsonObject *o = call_json(parser, 0, "status", dir);
-    JsonObject *train = json_object_get_object_member(json_object_get_object_member(o, "splits"), "train");
+    JsonObject *train =
+        json_object_get_object_member(json_object_get_object_member(o, "splits"), "train");
     g_assert_cmpint(json_object_get_int_member(train, "slides"), ==, 2);
     g_assert_cmpint(json_object_get_int_member(train, "done"), ==, 1);
     g_assert_cmpint(json_object_get_int_member(train, "patches"), ==, 9);

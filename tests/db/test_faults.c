@@ -40,7 +40,8 @@ static void test_every_operation(gconstpointer data)
         bool failed = disk_has_failed();
         disk_fail_at(c->side, 0, false, 0);
         if (ok != (error == NULL))
-            g_error("operation %d failed: %s", (int)k, ok ? "an error and success" : "no reason given");
+            g_error("operation %d failed: %s", (int)k,
+                    ok ? "an error and success" : "no reason given");
         g_assert_true(failed || ok);
         if (error) {
             g_assert_true(error->domain == QS_ERROR && strlen(error->message) > 10);
@@ -117,7 +118,8 @@ static void test_full_disk(void)
     db_writer *writer = db_writer_open(store, id, &next, &error);
     bool ok = true;
     for (int64_t cell = 0; ok && cell < 1000000; cell++) {
-        ok = fix_add(store, writer, id, cell, &error) && (cell % 50 != 49 || db_writer_commit(writer, &error));
+        ok = fix_add(store, writer, id, cell, &error) &&
+             (cell % 50 != 49 || db_writer_commit(writer, &error));
         committed = ok && cell % 50 == 49 ? cell + 1 : committed;
     }
     g_assert_error(error, QS_ERROR, QS_ERROR_IO);
@@ -198,7 +200,8 @@ static void test_read_only_disk(void)
 static void test_unwritable(void)
 {
     g_autofree char *dir = fix_dir();
-    g_autofree char *file = g_build_filename(dir, "a-file", NULL), *below = g_build_filename(file, "s", NULL);
+    g_autofree char *file = g_build_filename(dir, "a-file", NULL),
+                    *below = g_build_filename(file, "s", NULL);
     g_assert_true(g_file_set_contents(file, "x", 1, NULL));
     const char *places[] = {below, "/proc/quadslide-store"};
     for (size_t i = 0; i < G_N_ELEMENTS(places); i++) {
@@ -236,7 +239,8 @@ static void test_without_wal(void)
     disk_remove();
     fix_remove(dir);
     g_assert_cmpstr(db_medium_without_wal(0x6969), ==, "NFS");
-    g_assert_cmpstr(db_medium_without_wal((int64_t)(int32_t)0xFF534D42), ==, "CIFS"); /* sign-extended */
+    g_assert_cmpstr(db_medium_without_wal((int64_t)(int32_t)0xFF534D42), ==,
+                    "CIFS");                      /* sign-extended */
     g_assert_null(db_medium_without_wal(0xEF53)); /* ext4 */
 }
 

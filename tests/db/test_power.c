@@ -1,9 +1,9 @@
 /* What a power cut may leave of a store, at every point of its life.
  *
  * The life of work.h is recorded write by write; for every point between two operations, and for
- * every way in which unsynced writes may be lost, the disk is rebuilt, opened, checked, compared with
- * what had been reported as committed by then, and written on. A kill shows none of this: the page
- * cache outlives it.
+ * every way in which unsynced writes may be lost, the disk is rebuilt, opened, checked, compared
+ * with what had been reported as committed by then, and written on. A kill shows none of this: the
+ * page cache outlives it.
  *
  * The harness proves itself: with one kind of sync left out of the record, a state must be found
  * that breaks a promise. */
@@ -47,8 +47,9 @@ static void test_replay(gconstpointer data)
     record_life(c);
     disk_report report;
     disk_replay(verify, NULL, c->drop != DISK_DROP_NOTHING, &report);
-    g_test_message("%d operations, %d different states, %d bad%s%s", (int)disk_n_ops(), (int)report.n_states,
-                   (int)report.n_bad, report.first_bad ? ": " : "", report.first_bad ? report.first_bad : "");
+    g_test_message("%d operations, %d different states, %d bad%s%s", (int)disk_n_ops(),
+                   (int)report.n_states, (int)report.n_bad, report.first_bad ? ": " : "",
+                   report.first_bad ? report.first_bad : "");
     if (c->drop == DISK_DROP_NOTHING) {
         g_assert_cmpstr(report.first_bad, ==, NULL);
         g_assert_cmpint(report.n_states, >, disk_n_ops());

@@ -1,5 +1,5 @@
-/* Several programs on one store, and programs that die: kill -9 at random moments of a writer, locks
- * between two writers, several programs that log at once. */
+/* Several programs on one store, and programs that die: kill -9 at random moments of a writer,
+ * locks between two writers, several programs that log at once. */
 #include "tests/db/fixture.h"
 
 #include "db/store_priv.h"
@@ -11,7 +11,8 @@
 
 enum { KILL_CELLS = 240 };
 
-/* A child reports what was committed through a pipe: the count, after every commit that returned. */
+/* A child reports what was committed through a pipe: the count, after every commit that returned.
+ */
 G_GNUC_NORETURN static void write_forever(const char *dir, int64_t slide_id, int report)
 {
     db_store *store = db_store_open(dir, false, NULL);
@@ -104,8 +105,8 @@ static void test_kill(void)
         db_writer_close(writer);
         db_store_close(store);
     }
-    g_test_message("%d kills, %d of them inside a slide, %d between a commit and its report", n_kills, n_mid,
-                   n_beyond);
+    g_test_message("%d kills, %d of them inside a slide, %d between a commit and its report",
+                   n_kills, n_mid, n_beyond);
     g_assert_cmpint(n_kills, >=, 12);
     g_assert_cmpint(n_mid, >=, 4);
     fix_remove(dir);

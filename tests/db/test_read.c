@@ -1,4 +1,5 @@
-/* Pixels in and out: codecs, checksums, many threads, more packs than file handles, no allocation. */
+/* Pixels in and out: codecs, checksums, many threads, more packs than file handles, no allocation.
+ */
 #include "tests/db/fixture.h"
 
 #include "base/philox.h"
@@ -9,7 +10,8 @@
 #include <stdio.h>
 
 /* ---- counting allocations ------------------------------------------------------------------ */
-/* glibc lets a program bring its own malloc; a sanitizer already has, so there nothing is counted. */
+/* glibc lets a program bring its own malloc; a sanitizer already has, so there nothing is counted.
+ */
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 #define COUNT_ALLOCATIONS 1
 void *__libc_malloc(size_t n);
@@ -65,7 +67,8 @@ static void test_lossless(void)
             make_image(kind, px, 1, rgb);
             g_assert_true(db_encode_image(&c, rgb, px, &blob, &error));
             g_assert_cmpuint(blob.n, <=, db_format_bound(px));
-            g_assert_true(db_format_decode_image(db_format_of(&c), blob.data, blob.n, px, back, &error));
+            g_assert_true(
+                db_format_decode_image(db_format_of(&c), blob.data, blob.n, px, back, &error));
             g_assert_cmpmem(rgb, n, back, n);
             db_filter_fwd(rgb, px, back);
             uint8_t *again = g_malloc(n);
@@ -150,7 +153,8 @@ static void test_garbage(void)
     }
 }
 
-/* ---- reading ----------------------------------------------------------------------------------- */
+/* ---- reading -----------------------------------------------------------------------------------
+ */
 
 static void flip_byte(const char *dir, int64_t slide_id, int64_t offset)
 {
@@ -238,8 +242,8 @@ static gpointer read_all(gpointer data)
     return NULL;
 }
 
-/* 300 slides are more than the packs that are kept open, and several share a slot; four threads read
- * them in different orders. No allocation after a thread's first patch, which has a label. */
+/* 300 slides are more than the packs that are kept open, and several share a slot; four threads
+ * read them in different orders. No allocation after a thread's first patch, which has a label. */
 static void test_threads(void)
 {
     g_autofree char *dir = fix_fast_dir();

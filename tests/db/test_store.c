@@ -36,7 +36,8 @@ static void test_round_trip(gconstpointer data)
         GArray *kept = db_patch_list(store, 0, true, &error);
         g_assert_cmpuint(kept->len, ==, 825 + 7);
         for (guint i = 1; i < kept->len; i++)
-            g_assert_cmpint(g_array_index(kept, db_patch, i - 1).id, <, g_array_index(kept, db_patch, i).id);
+            g_assert_cmpint(g_array_index(kept, db_patch, i - 1).id, <,
+                            g_array_index(kept, db_patch, i).id);
         g_array_unref(kept);
         db_store_close(store);
     }
@@ -45,7 +46,8 @@ static void test_round_trip(gconstpointer data)
 
 /* ---- making and opening -------------------------------------------------------------------- */
 
-static void assert_refused(const char *dir, const db_store_config *config, int code, const char *part)
+static void assert_refused(const char *dir, const db_store_config *config, int code,
+                           const char *part)
 {
     GError *error = NULL;
     g_assert_null(db_store_create(dir, config, &error));
@@ -146,8 +148,11 @@ static void test_open_foreign(void)
     g_autofree char *dir = fix_dir(), *path = g_build_filename(dir, "index.db", NULL);
     assert_not_opened(dir, QS_ERROR_IO, "no store there");
     assert_not_opened("/nonexistent/store", QS_ERROR_IO, "/nonexistent/store");
-    g_assert_true(g_file_set_contents(path, "these are not the bytes of a database, however long they are "
-                                            "meant to be: at least a hundred of them", -1, NULL));
+    g_assert_true(
+        g_file_set_contents(path,
+                            "these are not the bytes of a database, however long they are "
+                            "meant to be: at least a hundred of them",
+                            -1, NULL));
     assert_not_opened(dir, QS_ERROR_FORMAT, "not a SQLite file");
     g_unlink(path);
     run_sql(dir, "PRAGMA application_id = 7; CREATE TABLE t (x)");
@@ -277,7 +282,8 @@ static void test_slide_replaced(void)
     fix_remove(dir);
 }
 
-/* ---- writing ----------------------------------------------------------------------------------- */
+/* ---- writing -----------------------------------------------------------------------------------
+ */
 
 static void test_writer_refuses(void)
 {
@@ -431,7 +437,8 @@ static void test_summary(void)
     GArray *list = db_patch_list(store, a, false, &error);
     int64_t bytes = 0, px1 = 0;
     for (guint i = 0; i < list->len; i++) {
-        bytes += g_array_index(list, db_patch, i).n_bytes + g_array_index(list, db_patch, i).label_n_bytes;
+        bytes += g_array_index(list, db_patch, i).n_bytes +
+                 g_array_index(list, db_patch, i).label_n_bytes;
         px1 += g_array_index(list, db_patch, i).class_px[1];
     }
     g_array_unref(list);

@@ -38,8 +38,8 @@ static bool put_slides(db_store *store, int64_t ids[2], work_promise *promise, G
 }
 
 /* Cells up to end, a commit every third, finished when they are all there. */
-static bool write_cells(db_store *store, int64_t slide_id, int end, int *cells, work_promise *promise,
-                        GError **error)
+static bool write_cells(db_store *store, int64_t slide_id, int end, int *cells,
+                        work_promise *promise, GError **error)
 {
     int64_t next = 0;
     db_writer *writer = db_writer_open(store, slide_id, &next, error);
@@ -71,7 +71,8 @@ static bool write_cells(db_store *store, int64_t slide_id, int end, int *cells, 
 
 static bool log_metrics(db_store *store, work_promise *promise, GError **error)
 {
-    db_run run = {.kind = g_strdup("train"), .name = g_strdup("life"), .state = g_strdup("running")};
+    db_run run = {
+        .kind = g_strdup("train"), .name = g_strdup("life"), .state = g_strdup("running")};
     const char *names[] = {"loss", "dsc"}, *units[] = {"", ""};
     const double values[] = {0.5, 0.25};
     bool ok = db_run_begin(store, &run, error) &&
@@ -128,8 +129,9 @@ static char *verify_metrics(db_store *store, int promised_metrics)
     for (guint i = 0; runs && i < runs->len; i++)
         n += (int)g_array_index(runs, db_run, i).n_metrics;
     g_clear_pointer(&runs, g_array_unref);
-    return n >= promised_metrics ? NULL
-                                 : g_strdup_printf("%d metrics are there, %d were committed", n, promised_metrics);
+    return n >= promised_metrics
+               ? NULL
+               : g_strdup_printf("%d metrics are there, %d were committed", n, promised_metrics);
 }
 
 /* The slide goes on at the right cell, and what is added then is there too. */
@@ -158,8 +160,8 @@ char *work_verify(const char *dir, const work_promise *promise)
     GError *error = NULL;
     db_store_config config;
     fix_config(&config, DB_CODEC_ZSTD);
-    db_store *store =
-        promise->created ? db_store_open(dir, false, &error) : db_store_create(dir, &config, &error);
+    db_store *store = promise->created ? db_store_open(dir, false, &error)
+                                       : db_store_create(dir, &config, &error);
     db_store_config_clear(&config);
     if (!store) {
         char *text = g_strdup_printf("the store does not open: %s", error->message);
