@@ -33,7 +33,8 @@ static const char description[] =
     "cohort check FILE       reads a manifest as every command does (columns, values, a case or a "
     "slide in two\n"
     "                        splits) and looks for the files that it names.\n\n"
-    "A manifest has the header slide,mask,case,split,labelled,mpp[,truth]; paths are relative to the "
+    "A manifest has the header slide,mask,case,split,labelled,mpp[,truth]; paths are relative to "
+    "the "
     "file.";
 
 static void print_counts(const char *path, const wsi_cohort *cohort)
@@ -48,7 +49,8 @@ static void print_counts(const char *path, const wsi_cohort *cohort)
     }
     cli_print("%s: %u slides of %u cases: ", path, cohort->rows->len, g_hash_table_size(cases));
     for (int s = 0; s < 3; s++)
-        cli_print("%s%d %s (%d labelled)", s ? ", " : "", n[s], wsi_split_name((wsi_split)s), n_labelled[s]);
+        cli_print("%s%d %s (%d labelled)", s ? ", " : "", n[s], wsi_split_name((wsi_split)s),
+                  n_labelled[s]);
     cli_print("; no case and no slide in two splits\n");
 }
 

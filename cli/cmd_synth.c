@@ -39,10 +39,12 @@ static const char description[] =
     "holds the exact\n"
     "ones. Slides are pyramidal JPEG-tiled TIFF, masks pyramidal TIFF label maps: 0 background, 1 "
     "tumour.\n"
-    "digestpath: big JPEGs with JPEG masks, laid out and named as DigestPath 2019 has them; make the "
+    "digestpath: big JPEGs with JPEG masks, laid out and named as DigestPath 2019 has them; make "
+    "the "
     "manifest\n"
     "with `quadslide cohort digestpath DIR`.\n\n"
-    "A stopped run goes on where it was. docs/synth.md shows the slides and says how hard they are.";
+    "A stopped run goes on where it was. docs/synth.md shows the slides and says how hard they "
+    "are.";
 
 static bool set_counts(wsi_synth_options *o)
 {
@@ -68,7 +70,8 @@ static int run(int argc, char **argv)
     if (status != CLI_DONE)
         return status < 0 ? CLI_DONE : status;
     if (!opt_out || (rest && rest[0]))
-        return cli_usage(opt_out ? "synth takes no arguments, only options" : "synth needs --out DIR");
+        return cli_usage(opt_out ? "synth takes no arguments, only options"
+                                 : "synth needs --out DIR");
     wsi_synth_options options;
     wsi_synth_options_init(&options);
     options.out_dir = opt_out;
@@ -92,8 +95,9 @@ static int run(int argc, char **argv)
         return cli_fail(error);
     int n = options.n_train + options.n_val + options.n_test;
     if (digestpath)
-        cli_print("%s: %d images with masks; next: quadslide cohort digestpath %s --out cohort.csv\n",
-                  opt_out, n, opt_out);
+        cli_print(
+            "%s: %d images with masks; next: quadslide cohort digestpath %s --out cohort.csv\n",
+            opt_out, n, opt_out);
     else
         cli_print("%s/cohort.csv: %d slides (%d training, %d of them labelled; %d validation; %d "
                   "test)\n",
@@ -101,5 +105,5 @@ static int run(int argc, char **argv)
     return CLI_DONE;
 }
 
-const cli_command cli_cmd_synth = {"synth", "--out DIR …", "make a synthetic cohort: slides, masks, cohort.csv",
-                                   run};
+const cli_command cli_cmd_synth = {"synth", "--out DIR …",
+                                   "make a synthetic cohort: slides, masks, cohort.csv", run};

@@ -2,7 +2,8 @@
  *
  * Invariants of a validated cohort: every slide is listed once; all slides of a case are in one
  * split; a labelled row has a mask. Slides are compared by canonical path (no "..", no "//", made
- * absolute), not by following links; `quadslide cohort check --content` compares what is in them. */
+ * absolute), not by following links; `quadslide cohort check --content` compares what is in them.
+ */
 #include "wsi/cohort.h"
 
 #include "base/error.h"
@@ -97,10 +98,11 @@ static bool check_row(const wsi_cohort *cohort, guint i, GHashTable *slides, GHa
         g_free(key);
         const wsi_cohort_row *first = wsi_cohort_get(cohort, GPOINTER_TO_UINT(seen));
         g_autofree char *there = place(cohort, GPOINTER_TO_UINT(seen));
-        g_set_error(error, QS_ERROR, QS_ERROR_MISMATCH,
-                    "%s: slide '%s' (%s) is already listed as '%s' (%s) at %s; list every slide once", here,
-                    row->slide, wsi_split_name(row->split), first->slide, wsi_split_name(first->split),
-                    there);
+        g_set_error(
+            error, QS_ERROR, QS_ERROR_MISMATCH,
+            "%s: slide '%s' (%s) is already listed as '%s' (%s) at %s; list every slide once", here,
+            row->slide, wsi_split_name(row->split), first->slide, wsi_split_name(first->split),
+            there);
         return false;
     }
     g_hash_table_insert(slides, key, GUINT_TO_POINTER(i));
@@ -108,11 +110,12 @@ static bool check_row(const wsi_cohort *cohort, guint i, GHashTable *slides, GHa
         const wsi_cohort_row *first = wsi_cohort_get(cohort, GPOINTER_TO_UINT(seen));
         if (first->split != row->split) {
             g_autofree char *there = place(cohort, GPOINTER_TO_UINT(seen));
-            g_set_error(error, QS_ERROR, QS_ERROR_MISMATCH,
-                        "%s: case '%s' is in %s with '%s' but in %s with '%s' (%s): a leak; keep all "
-                        "slides of a case in one split",
-                        here, row->case_id, wsi_split_name(row->split), row->slide,
-                        wsi_split_name(first->split), first->slide, there);
+            g_set_error(
+                error, QS_ERROR, QS_ERROR_MISMATCH,
+                "%s: case '%s' is in %s with '%s' but in %s with '%s' (%s): a leak; keep all "
+                "slides of a case in one split",
+                here, row->case_id, wsi_split_name(row->split), row->slide,
+                wsi_split_name(first->split), first->slide, there);
             return false;
         }
         return true;
@@ -137,10 +140,8 @@ bool wsi_cohort_validate(const wsi_cohort *cohort, GError **error)
 enum { COL_SLIDE, COL_MASK, COL_CASE, COL_SPLIT, COL_LABELLED, COL_MPP, COL_TRUTH, N_COLS };
 static const char *const COLUMNS[N_COLS] = {"slide",    "mask", "case", "split",
                                             "labelled", "mpp",  "truth"};
-static const bool REQUIRED[N_COLS] = {[COL_SLIDE] = true,
-                                      [COL_CASE] = true,
-                                      [COL_SPLIT] = true,
-                                      [COL_LABELLED] = true};
+static const bool REQUIRED[N_COLS] = {
+    [COL_SLIDE] = true, [COL_CASE] = true, [COL_SPLIT] = true, [COL_LABELLED] = true};
 
 typedef struct {
     const char *path;
@@ -162,8 +163,8 @@ static bool read_header(reader *r, const wsi_csv_record *header, GError **error)
         if (c == N_COLS) {
             qs_warn("%s:%d: column '%s' is not known and is ignored", r->path, header->line, name);
         } else if (r->at[c] >= 0) {
-            g_set_error(error, QS_ERROR, QS_ERROR_FORMAT, "%s:%d: column '%s' is there twice", r->path,
-                        header->line, name);
+            g_set_error(error, QS_ERROR, QS_ERROR_FORMAT, "%s:%d: column '%s' is there twice",
+                        r->path, header->line, name);
             return false;
         } else {
             r->at[c] = (int)i;
@@ -201,12 +202,13 @@ static bool bad_value(const reader *r, const wsi_csv_record *record, int column,
     return false;
 }
 
-static bool read_row(const reader *r, const wsi_csv_record *record, wsi_cohort_row *row, GError **error)
+static bool read_row(const reader *r, const wsi_csv_record *record, wsi_cohort_row *row,
+                     GError **error)
 {
     if (record->fields->len != r->n_fields) {
         g_set_error(error, QS_ERROR, QS_ERROR_FORMAT,
-                    "%s:%d: %u fields where the header has %u; quote fields that contain commas", r->path,
-                    record->line, record->fields->len, r->n_fields);
+                    "%s:%d: %u fields where the header has %u; quote fields that contain commas",
+                    r->path, record->line, record->fields->len, r->n_fields);
         return false;
     }
     row->line = record->line;
@@ -217,8 +219,8 @@ static bool read_row(const reader *r, const wsi_csv_record *record, wsi_cohort_r
     if (!row->slide)
         return bad_value(r, record, COL_SLIDE, "empty; give the slide's path", error);
     if (!*row->case_id)
-        return bad_value(r, record, COL_CASE, "empty; without it leaks between splits cannot be seen",
-                         error);
+        return bad_value(r, record, COL_CASE,
+                         "empty; without it leaks between splits cannot be seen", error);
     if (!wsi_split_parse(field(r, record, COL_SPLIT), &row->split))
         return bad_value(r, record, COL_SPLIT, "must be train, val or test", error);
     const char *labelled = field(r, record, COL_LABELLED);
@@ -226,8 +228,8 @@ static bool read_row(const reader *r, const wsi_csv_record *record, wsi_cohort_r
         return bad_value(r, record, COL_LABELLED, "must be 0 or 1", error);
     row->labelled = *labelled == '1';
     if (row->labelled && !row->mask)
-        return bad_value(r, record, COL_LABELLED, "but the mask is empty; give it or set labelled to 0",
-                         error);
+        return bad_value(r, record, COL_LABELLED,
+                         "but the mask is empty; give it or set labelled to 0", error);
     const char *mpp = field(r, record, COL_MPP);
     if (*mpp) {
         char *end;

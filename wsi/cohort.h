@@ -1,7 +1,8 @@
 /* cohort.csv: the manifest of a set of slides. Header line, then
- * slide,mask,case,split,labelled,mpp[,truth]; columns in any order, found by name; paths relative to
- * the file; mask, mpp, truth may be empty; RFC 4180 quoting; UTF-8 (a byte-order mark is skipped).
- * Errors carry file and line. A case or a slide in two splits is an error that names both. */
+ * slide,mask,case,split,labelled,mpp[,truth]; columns in any order, found by name; paths relative
+ * to the file; mask, mpp, truth may be empty; RFC 4180 quoting; UTF-8 (a byte-order mark is
+ * skipped). Errors carry file and line. A case or a slide in two splits is an error that names
+ * both. */
 #ifndef QS_WSI_COHORT_H
 #define QS_WSI_COHORT_H
 
@@ -31,7 +32,7 @@ wsi_cohort *wsi_cohort_new(void);
 void wsi_cohort_add(wsi_cohort *cohort, const wsi_cohort_row *row); /* copies strings */
 /* Writes atomically; paths made relative to the file's folder where they lie below it. */
 bool wsi_cohort_write(const wsi_cohort *cohort, const char *path, GError **error);
-void wsi_cohort_destroy(wsi_cohort *cohort); /* NULL accepted */
+void wsi_cohort_destroy(wsi_cohort *cohort);                             /* NULL accepted */
 const wsi_cohort_row *wsi_cohort_get(const wsi_cohort *cohort, guint i); /* i < rows->len */
 /* The leak guard, which read and write also pass: QS_ERROR_MISMATCH naming both places when a slide
  * is listed twice or a case is in two splits. */

@@ -22,7 +22,7 @@ typedef struct {
 
 typedef struct {
     char *name; /* borrowed from an image */
-    int n;            /* images */
+    int n;      /* images */
     bool any_mask;
     wsi_split split;
     bool labelled;
@@ -50,7 +50,8 @@ static void add_image(GArray *images, const char *path, const char *name, int *n
     wsi_digestpath_name parsed;
     if (!wsi_digestpath_parse(name, &parsed)) {
         if ((*n_strange)++ == 0)
-            qs_warn("%s: not a DigestPath name ([<case>_]<YYYY-MM-DD HH_MM_SS>-lv1-<x>-<y>-<w>-<h>.jpg); "
+            qs_warn("%s: not a DigestPath name ([<case>_]<YYYY-MM-DD "
+                    "HH_MM_SS>-lv1-<x>-<y>-<w>-<h>.jpg); "
                     "left out",
                     path);
         return;
@@ -224,7 +225,8 @@ wsi_cohort *wsi_cohort_scan_digestpath(const char *dir, const wsi_cohort_split_o
         qs_warn("%s: %d files with other names were left out", dir, n_strange);
     if (images->len == 0) {
         g_set_error(error, QS_ERROR, QS_ERROR_FORMAT,
-                    "%s: no image named [<case>_]<YYYY-MM-DD HH_MM_SS>-lv1-<x>-<y>-<w>-<h>.jpg", dir);
+                    "%s: no image named [<case>_]<YYYY-MM-DD HH_MM_SS>-lv1-<x>-<y>-<w>-<h>.jpg",
+                    dir);
         return NULL;
     }
     g_array_sort(images, by_path);

@@ -2,8 +2,8 @@
 
 #include <string.h>
 
-#define PATTERN                                                                                        \
-    "^(?:(.+)_)?([0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}_[0-9]{2}_[0-9]{2})"                               \
+#define PATTERN                                                                                    \
+    "^(?:(.+)_)?([0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}_[0-9]{2}_[0-9]{2})"                           \
     "-lv1-([0-9]{1,9})-([0-9]{1,9})-([0-9]{1,9})-([0-9]{1,9})\\.jpg$"
 
 bool wsi_digestpath_parse(const char *name, wsi_digestpath_name *parsed)
@@ -31,8 +31,8 @@ char *wsi_digestpath_format(const wsi_digestpath_name *parsed)
     return g_strdup_printf("%s%s%s-lv1-%" G_GINT64_FORMAT "-%" G_GINT64_FORMAT "-%" G_GINT64_FORMAT
                            "-%" G_GINT64_FORMAT ".jpg",
                            parsed->case_prefix ? parsed->case_prefix : "",
-                           parsed->case_prefix ? "_" : "", parsed->stamp, parsed->x, parsed->y, parsed->w,
-                           parsed->h);
+                           parsed->case_prefix ? "_" : "", parsed->stamp, parsed->x, parsed->y,
+                           parsed->w, parsed->h);
 }
 
 char *wsi_digestpath_mask_of(const char *image)

@@ -8,13 +8,10 @@
  * one refuses; a run that finds its own keeps the slides that are there (files appear whole). */
 #include "wsi/synth.h"
 
-#include "base/classes.h"
 #include "base/error.h"
 #include "base/file.h"
-#include "wsi/cohort.h"
-#include "wsi/digestpath_priv.h"
 #include "wsi/jpegw_priv.h"
-#include "wsi/synth_math_priv.h"
+#include "wsi/synth_plan_priv.h"
 #include "wsi/synth_priv.h"
 #include "wsi/tiffw.h"
 
@@ -34,76 +31,6 @@ void wsi_synth_options_init(wsi_synth_options *options)
                                    .jpeg_quality = 85};
 }
 
-/* ---- the plan: which slides, where ---- */
-
-typedef struct {
-    uint32_t index;
-    int64_t w, h;
-    bool tumour;
-    char *slide, *mask, *truth; /* paths; truth NULL when annotations are exact */
-} plan;
-
-static void plan_clear(gpointer data)
-{
-    plan *p = data;
-    g_free(p->slide);
-    g_free(p->mask);
-    g_free(p->truth);
-}
-
-static plan plan_tiff(const wsi_synth_options *o, uint32_t index)
-{
-    g_autofree char *name = g_strdup_printf("slide_%02u.tif", index + 1);
-    plan p = {.index = index, .w = o->w, .h = o->h, .tumour = true};
-    p.slide = g_build_filename(o->out_dir, "slides", name, NULL);
-    p.mask = g_build_filename(o->out_dir, "masks", name, NULL);
-    if (o->noise > 0)
-        p.truth = g_build_filename(o->out_dir, "truth", name, NULL);
-    return p;
-}
-
-/* DigestPath's images differ in size, some are crops of the same scan, some names lack the case,
- * and a sixth are negative. */
-static plan plan_digestpath(const wsi_synth_options *o, uint32_t index)
-{
-    uint32_t scan = index % 4 == 3 ? index - 1 : index; /* every fourth shares its neighbour's scan */
-    uint64_t key = synth_hash(o->seed, 2, 0, 0);
-    uint64_t h = synth_hash(key, 7, (int32_t)scan, 0), own = synth_hash(key, 8, (int32_t)index, 0);
-    plan p = {.index = index, .tumour = index % 6 != 5};
-    p.w = o->w - (int64_t)(own % 100) * o->w / 400;
-    p.h = o->h - (int64_t)(own / 100 % 100) * o->h / 400;
-    wsi_digestpath_name name = {.w = p.w, .h = p.h};
-    name.x = (int64_t)(own >> 16 & 0x3FFF);
-    name.y = (int64_t)(own >> 32 & 0x3FFF);
-    /* 457 and the seconds of a day have no common divisor: no two scans share a stamp. */
-    unsigned second = (8 * 3600 + scan * 457u) % 86400u;
-    g_snprintf(name.stamp, sizeof name.stamp, "2018-%02u-%02u %02u_%02u_%02u",
-               1 + (unsigned)(h % 12), 1 + (unsigned)(h / 12 % 28), second / 3600, second / 60 % 60,
-               second % 60);
-    if (h / 336 % 4 != 0)
-        name.case_prefix = g_strdup_printf("18-%05u%c", 10000 + scan, (char)('A' + h / 1344 % 6));
-    g_autofree char *file = wsi_digestpath_format(&name);
-    g_free(name.case_prefix);
-    p.slide = g_build_filename(o->out_dir, p.tumour ? "tissue-train-pos-v1" : "tissue-train-neg", file, NULL);
-    p.mask = wsi_digestpath_mask_of(p.slide);
-    if (o->noise > 0) {
-        g_autofree char *truth = wsi_digestpath_mask_of(file);
-        p.truth = g_build_filename(o->out_dir, "truth", truth, NULL);
-    }
-    return p;
-}
-
-static GArray *plan_all(const wsi_synth_options *o)
-{
-    GArray *plans = g_array_new(FALSE, TRUE, sizeof(plan));
-    g_array_set_clear_func(plans, plan_clear);
-    for (int i = 0; i < o->n_train + o->n_val + o->n_test; i++) {
-        plan p = o->format == WSI_SYNTH_TIFF ? plan_tiff(o, (uint32_t)i) : plan_digestpath(o, (uint32_t)i);
-        g_array_append_val(plans, p);
-    }
-    return plans;
-}
-
 /* ---- one picture being written, in either format ---- */
 
 typedef struct {
@@ -111,8 +38,8 @@ typedef struct {
     wsi_jpegw *jpeg;
 } picture;
 
-static bool picture_open(picture *pic, const wsi_synth_options *o, const plan *p, const char *path,
-                         bool labels, GError **error)
+static bool picture_open(picture *pic, const wsi_synth_options *o, const synth_plan *p,
+                         const char *path, bool labels, GError **error)
 {
     *pic = (picture){0};
     if (o->format == WSI_SYNTH_DIGESTPATH) {
@@ -133,7 +60,8 @@ static bool picture_open(picture *pic, const wsi_synth_options *o, const plan *p
     return pic->tiff != NULL;
 }
 
-static bool picture_rows(picture *pic, const uint8_t *rows, size_t row_bytes, int64_t n, GError **error)
+static bool picture_rows(picture *pic, const uint8_t *rows, size_t row_bytes, int64_t n,
+                         GError **error)
 {
     return pic->jpeg ? wsi_jpegw_write_rows(pic->jpeg, rows, row_bytes, n, error)
                      : wsi_tiffw_write_rows(pic->tiff, rows, row_bytes, n, error);
@@ -180,8 +108,8 @@ static void render_block(gpointer data, gpointer user)
     synth_scratch *scratch = g_async_queue_pop(to->scratches);
     int w = (int)MIN(SYNTH_BLOCK, slide->w_px - b->x);
     size_t row = (size_t)slide->w_px, x = (size_t)b->x;
-    wsi_synth_render(slide, scratch, b->x, to->y, w, to->rows, to->rgb + 3 * x, 3 * row, to->truth + x,
-                 to->wants_annotation ? to->annotation + x : NULL, row);
+    wsi_synth_render(slide, scratch, b->x, to->y, w, to->rows, to->rgb + 3 * x, 3 * row,
+                     to->truth + x, to->wants_annotation ? to->annotation + x : NULL, row);
     g_async_queue_push(to->scratches, scratch);
     g_free(b);
     g_mutex_lock(&to->lock);
@@ -242,7 +170,8 @@ typedef struct {
 
 enum { PIC_SLIDE, PIC_MASK, PIC_TRUTH, N_PICS };
 
-static bool band_write(const run *r, const band *b, picture pics[N_PICS], bool noisy, GError **error)
+static bool band_write(const run *r, const band *b, picture pics[N_PICS], bool noisy,
+                       GError **error)
 {
     size_t row = (size_t)b->slide->w_px;
     uint8_t *mask = noisy ? b->annotation : b->truth;
@@ -259,8 +188,8 @@ static bool band_write(const run *r, const band *b, picture pics[N_PICS], bool n
            (!noisy || picture_rows(&pics[PIC_TRUTH], b->truth, row, b->rows, error));
 }
 
-static bool stream(run *r, const synth_slide *slide, const char *name, picture pics[N_PICS], bool noisy,
-                   GError **error)
+static bool stream(run *r, const synth_slide *slide, const char *name, picture pics[N_PICS],
+                   bool noisy, GError **error)
 {
     band bands[2];
     for (int i = 0; i < 2; i++)
@@ -287,7 +216,7 @@ static bool have(const char *path)
     return !path || g_file_test(path, G_FILE_TEST_IS_REGULAR);
 }
 
-static bool make_slide(run *r, const plan *p, GError **error)
+static bool make_slide(run *r, const synth_plan *p, GError **error)
 {
     const wsi_synth_options *o = r->options;
     if (have(p->slide) && have(p->mask) && have(p->truth)) {
@@ -319,20 +248,21 @@ static bool check_options(const wsi_synth_options *o, GError **error)
 {
     int n = o->n_train + o->n_val + o->n_test;
     if (o->n_train < 0 || o->n_val < 0 || o->n_test < 0 || n < 1 || n > 9999)
-        g_set_error(error, QS_ERROR, QS_ERROR_ARG, "%d + %d + %d slides; make 1 to 9999", o->n_train,
-                    o->n_val, o->n_test);
+        g_set_error(error, QS_ERROR, QS_ERROR_ARG, "%d + %d + %d slides; make 1 to 9999",
+                    o->n_train, o->n_val, o->n_test);
     else if (o->n_labelled < 0 || o->n_labelled > o->n_train)
-        g_set_error(error, QS_ERROR, QS_ERROR_ARG, "%d labelled of %d training slides", o->n_labelled,
-                    o->n_train);
+        g_set_error(error, QS_ERROR, QS_ERROR_ARG, "%d labelled of %d training slides",
+                    o->n_labelled, o->n_train);
     else if (o->w < 64 || o->h < 64 || o->w > 1000000 || o->h > 1000000)
         g_set_error(error, QS_ERROR, QS_ERROR_ARG,
-                    "%" G_GINT64_FORMAT " x %" G_GINT64_FORMAT " pixels; 64 to 1000000 a side", o->w,
-                    o->h);
+                    "%" G_GINT64_FORMAT " x %" G_GINT64_FORMAT " pixels; 64 to 1000000 a side",
+                    o->w, o->h);
     else if (!(o->mpp >= 0.1 && o->mpp <= 4))
-        g_set_error(error, QS_ERROR, QS_ERROR_ARG, "%g um per pixel; nuclei can be drawn at 0.1 to 4",
-                    o->mpp);
+        g_set_error(error, QS_ERROR, QS_ERROR_ARG,
+                    "%g um per pixel; nuclei can be drawn at 0.1 to 4", o->mpp);
     else if (!(o->noise >= 0 && o->noise <= 10))
-        g_set_error(error, QS_ERROR, QS_ERROR_ARG, "annotation noise %g is not in 0 to 10", o->noise);
+        g_set_error(error, QS_ERROR, QS_ERROR_ARG, "annotation noise %g is not in 0 to 10",
+                    o->noise);
     else
         return true;
     return false;
@@ -354,48 +284,11 @@ static bool check_note(const wsi_synth_options *o, GError **error)
         return qs_file_replace(path, note, strlen(note), error);
     if (!strcmp(old, note))
         return true;
-    g_set_error(error, QS_ERROR, QS_ERROR_MISMATCH,
-                "%s: the slides there were made with other options; choose another folder or remove it",
-                path);
+    g_set_error(
+        error, QS_ERROR, QS_ERROR_MISMATCH,
+        "%s: the slides there were made with other options; choose another folder or remove it",
+        path);
     return false;
-}
-
-static bool make_folders(const GArray *plans, GError **error)
-{
-    for (guint i = 0; i < plans->len; i++) {
-        const plan *p = &g_array_index(plans, plan, i);
-        const char *paths[] = {p->slide, p->mask, p->truth};
-        for (int k = 0; k < 3; k++) {
-            g_autofree char *dir = paths[k] ? g_path_get_dirname(paths[k]) : NULL;
-            if (dir && !qs_dir_create(dir, error))
-                return false;
-        }
-    }
-    return true;
-}
-
-static bool write_cohort(const wsi_synth_options *o, const GArray *plans, GError **error)
-{
-    wsi_cohort *cohort = wsi_cohort_new();
-    for (int i = 0; i < (int)plans->len; i++) {
-        const plan *p = &g_array_index(plans, plan, i);
-        g_autofree char *case_id = g_strdup_printf("case_%02d", i + 1);
-        bool train = i < o->n_train;
-        wsi_cohort_row row = {.slide = p->slide,
-                              .mask = p->mask,
-                              .truth = p->truth,
-                              .case_id = case_id,
-                              .split = train                    ? WSI_SPLIT_TRAIN
-                                       : i < o->n_train + o->n_val ? WSI_SPLIT_VAL
-                                                                : WSI_SPLIT_TEST,
-                              .labelled = !train || i < o->n_labelled,
-                              .mpp = o->mpp};
-        wsi_cohort_add(cohort, &row);
-    }
-    g_autofree char *path = g_build_filename(o->out_dir, "cohort.csv", NULL);
-    bool ok = wsi_cohort_write(cohort, path, error);
-    wsi_cohort_destroy(cohort);
-    return ok;
 }
 
 static void free_scratch(gpointer data)
@@ -412,13 +305,13 @@ static bool make_all(const wsi_synth_options *o, const GArray *plans, const qs_p
     for (int i = 0; i < n_threads; i++)
         g_async_queue_push(r.scratches, wsi_synth_scratch_new((float)o->mpp));
     for (guint i = 0; i < plans->len; i++) {
-        const plan *p = &g_array_index(plans, plan, i);
+        const synth_plan *p = &g_array_index(plans, synth_plan, i);
         r.px_total += p->w * p->h;
     }
     r.pool = g_thread_pool_new(render_block, NULL, n_threads, TRUE, NULL);
     bool ok = true;
     for (guint i = 0; ok && i < plans->len; i++)
-        ok = make_slide(&r, &g_array_index(plans, plan, i), error);
+        ok = make_slide(&r, &g_array_index(plans, synth_plan, i), error);
     g_thread_pool_free(r.pool, FALSE, TRUE);
     g_async_queue_unref(r.scratches);
     return ok;
@@ -429,8 +322,8 @@ bool wsi_synth_run(const wsi_synth_options *options, const qs_progress *progress
     if (!check_options(options, error) || !qs_dir_create(options->out_dir, error) ||
         !check_note(options, error))
         return false;
-    g_autoptr(GArray) plans = plan_all(options);
-    if (!make_folders(plans, error) || !make_all(options, plans, progress, error))
+    g_autoptr(GArray) plans = wsi_synth_plan_all(options);
+    if (!wsi_synth_plan_folders(plans, error) || !make_all(options, plans, progress, error))
         return false;
-    return options->format == WSI_SYNTH_DIGESTPATH || write_cohort(options, plans, error);
+    return options->format == WSI_SYNTH_DIGESTPATH || wsi_synth_plan_cohort(options, plans, error);
 }

@@ -1,6 +1,6 @@
 /* Synthetic H&E-like cohorts: see docs/synth.md. Streamed row band by row band, a pure function
- * of (seed, slide, x, y) in integer and exactly rounded arithmetic, so the same seed gives the same bytes
- * on every machine. */
+ * of (seed, slide, x, y) in integer and exactly rounded arithmetic, so the same seed gives the same
+ * bytes on every machine. */
 #ifndef QS_WSI_SYNTH_H
 #define QS_WSI_SYNTH_H
 
@@ -18,19 +18,20 @@ typedef struct {
     int64_t w, h;               /* pixels of level 0 */
     double mpp;                 /* 0.5 */
     uint64_t seed;
-    double noise;               /* 0: exact annotations; else strength of dilation/erosion/dropped
-                                   islands, about the radius in units of 10 µm */
+    double noise; /* 0: exact annotations; else strength of dilation/erosion/dropped
+                     islands, about the radius in units of 10 µm */
     wsi_synth_format format;
-    int n_threads; /* 0: one per processor */
-    int jpeg_quality;           /* 85 */
+    int n_threads;    /* 0: one per processor */
+    int jpeg_quality; /* 85 */
 } wsi_synth_options;
 void wsi_synth_options_init(wsi_synth_options *options);
 
 /* WSI_SYNTH_TIFF: writes slides/, masks/ (noisy when noise > 0, truth/ beside them) and cohort.csv.
- * WSI_SYNTH_DIGESTPATH: tissue-train-pos-v1/ and tissue-train-neg/ with images and masks as that data
- * set has them (sizes up to w × h, some crops of one scan, no cohort.csv: wsi_cohort_scan_digestpath
- * makes it). Slides that are already there whole are kept, so a stopped run goes on; slides made with
- * other options are refused (QS_ERROR_MISMATCH). Memory: two bands of 256 rows. */
+ * WSI_SYNTH_DIGESTPATH: tissue-train-pos-v1/ and tissue-train-neg/ with images and masks as that
+ * data set has them (sizes up to w × h, some crops of one scan, no cohort.csv:
+ * wsi_cohort_scan_digestpath makes it). Slides that are already there whole are kept, so a stopped
+ * run goes on; slides made with other options are refused (QS_ERROR_MISMATCH). Memory: two bands of
+ * 256 rows. */
 bool wsi_synth_run(const wsi_synth_options *options, const qs_progress *progress, GError **error);
 
 #endif

@@ -25,7 +25,8 @@ typedef struct {
 static void splat(const synth_slide *slide, synth_scratch *s, const nucleus *n)
 {
     float r = n->a > n->b ? n->a : n->b, mpp = slide->mpp;
-    int64_t left = (int64_t)synth_floor((n->x - r) / mpp) - s->x0, top = (int64_t)synth_floor((n->y - r) / mpp) - s->y0;
+    int64_t left = (int64_t)synth_floor((n->x - r) / mpp) - s->x0,
+            top = (int64_t)synth_floor((n->y - r) / mpp) - s->y0;
     int64_t span = (int64_t)(2 * r / mpp) + 2;
     int x_from = (int)CLAMP(left, 0, s->side), x_to = (int)CLAMP(left + span, 0, s->side);
     int y_from = (int)CLAMP(top, 0, s->rows), y_to = (int)CLAMP(top + span, 0, s->rows);
@@ -62,8 +63,8 @@ static int64_t pixel_at(const synth_slide *slide, const synth_scratch *s, float 
 /* ---- crypts ---- */
 
 /* One nucleus of a ring at `share` of the crypt's radius, standing on the border. */
-static void ring_nucleus(const synth_slide *slide, synth_scratch *s, const synth_gland *g, int i, int n,
-                         float share)
+static void ring_nucleus(const synth_slide *slide, synth_scratch *s, const synth_gland *g, int i,
+                         int n, float share)
 {
     uint64_t h = synth_hash(g->hash, L_RING, i, n);
     float turn = ((float)i + synth_range(h, 0, -0.2f, 0.2f)) / (float)n;

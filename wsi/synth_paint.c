@@ -27,7 +27,8 @@ typedef struct {
 } stain;
 
 /* Fibres: noise stretched along curves of constant (rotated y + slow noise). */
-static stain stroma_tissue(const synth_slide *slide, const synth_scratch *s, size_t i, float x, float y)
+static stain stroma_tissue(const synth_slide *slide, const synth_scratch *s, size_t i, float x,
+                           float y)
 {
     float along = x * slide->fibre_cos - y * slide->fibre_sin;
     float across = x * slide->fibre_sin + y * slide->fibre_cos + s->fibre[i];
@@ -67,7 +68,8 @@ static stain lumen_content(const synth_slide *slide, float x, float y)
     return out;
 }
 
-static stain crypt_tissue(const synth_slide *slide, const synth_scratch *s, size_t i, float u, float x, float y)
+static stain crypt_tissue(const synth_slide *slide, const synth_scratch *s, size_t i, float u,
+                          float x, float y)
 {
     const synth_gland *g = &s->crypts[s->crypt_id[i]];
     stain out = cytoplasm(slide, s->grain[i], x, y, u < 0.74f ? g->mucin : 0);
@@ -80,7 +82,8 @@ static stain crypt_tissue(const synth_slide *slide, const synth_scratch *s, size
     return out;
 }
 
-static stain nest_tissue(const synth_slide *slide, const synth_scratch *s, size_t i, float x, float y)
+static stain nest_tissue(const synth_slide *slide, const synth_scratch *s, size_t i, float x,
+                         float y)
 {
     float mucin = synth_clamp(0.6f * slide->crypt_mucin + 0.45f * s->mucin[i], 0, 0.8f);
     stain out = cytoplasm(slide, s->grain[i], x, y, mucin);
@@ -99,7 +102,8 @@ static stain blend(stain a, stain b, float t)
     return out;
 }
 
-static stain tissue_stain(const synth_slide *slide, const synth_scratch *s, size_t i, float x, float y)
+static stain tissue_stain(const synth_slide *slide, const synth_scratch *s, size_t i, float x,
+                          float y)
 {
     stain out;
     float rim = 0; /* the membrane under an epithelium */
@@ -173,7 +177,8 @@ static void blur(const synth_slide *slide, synth_scratch *s, float *plane)
         const float *p = plane + (size_t)y * (size_t)side;
         float *q = out + (size_t)y * (size_t)side;
         for (int x = edge; x < side - edge; x++)
-            q[x] = b0 * p[x] + b1 * (p[x - side] + p[x + side]) + b2 * (p[x - 2 * side] + p[x + 2 * side]);
+            q[x] = b0 * p[x] + b1 * (p[x - side] + p[x + side]) +
+                   b2 * (p[x - 2 * side] + p[x + 2 * side]);
     }
     for (int y = edge; y < s->rows - edge; y++)
         for (int x = edge; x < side - edge; x++)
@@ -203,7 +208,8 @@ static bool pen_near(const synth_slide *slide, float x0, float y0, float x1, flo
     for (int i = 0; slide->pen && i + 1 < slide->n_pen; i++) {
         float mx = (slide->pen_x[i] + slide->pen_x[i + 1]) / 2 - cx;
         float my = (slide->pen_y[i] + slide->pen_y[i + 1]) / 2 - cy;
-        float ux = slide->pen_x[i + 1] - slide->pen_x[i], uy = slide->pen_y[i + 1] - slide->pen_y[i];
+        float ux = slide->pen_x[i + 1] - slide->pen_x[i],
+              uy = slide->pen_y[i + 1] - slide->pen_y[i];
         float far = reach + slide->pen_width + sqrtf(ux * ux + uy * uy) / 2;
         if (mx * mx + my * my < far * far)
             return true;
@@ -218,7 +224,8 @@ static void pixel(const synth_slide *slide, float h, float e, float light, const
         float density = h * slide->haematoxylin[c] + e * slide->eosin[c];
         int at = (int)(density * 1024);
         at = at < 0 ? 0 : at >= SYNTH_TRANSFER ? SYNTH_TRANSFER - 1 : at;
-        float jitter = ((float)(noise >> (10 * c) & 1023) * (1.0f / 1024) - 0.5f) * slide->sensor_noise;
+        float jitter =
+            ((float)(noise >> (10 * c) & 1023) * (1.0f / 1024) - 0.5f) * slide->sensor_noise;
         float v = (float)slide->transfer[c][at] * light * ink[c] + jitter + 0.5f;
         rgb[c] = (uint8_t)synth_clamp(v, 0, 255);
     }
@@ -235,7 +242,8 @@ static uint32_t pixel_noise(uint64_t key, int64_t x, int64_t y)
 static void develop(const synth_slide *slide, const synth_scratch *s, int w, int h, uint8_t *rgb,
                     size_t rgb_bytes)
 {
-    float mpp = slide->mpp, x0 = (float)(s->x0 + s->halo) * mpp, y0 = (float)(s->y0 + s->halo) * mpp;
+    float mpp = slide->mpp, x0 = (float)(s->x0 + s->halo) * mpp,
+          y0 = (float)(s->y0 + s->halo) * mpp;
     bool pen = pen_near(slide, x0, y0, x0 + (float)w * mpp, y0 + (float)h * mpp);
     for (int y = 0; y < h; y++) {
         int64_t ay = s->y0 + s->halo + y;
@@ -258,7 +266,8 @@ static void develop(const synth_slide *slide, const synth_scratch *s, int w, int
     }
 }
 
-static void label(const synth_scratch *s, const float *field, int w, int h, uint8_t *out, size_t out_bytes)
+static void label(const synth_scratch *s, const float *field, int w, int h, uint8_t *out,
+                  size_t out_bytes)
 {
     for (int y = 0; y < h; y++)
         for (int x = 0; x < w; x++) {
@@ -267,9 +276,9 @@ static void label(const synth_scratch *s, const float *field, int w, int h, uint
         }
 }
 
-void wsi_synth_render(const synth_slide *slide, synth_scratch *s, int64_t x, int64_t y, int w, int h,
-                  uint8_t *rgb, size_t rgb_bytes, uint8_t *truth, uint8_t *annotation,
-                  size_t label_bytes)
+void wsi_synth_render(const synth_slide *slide, synth_scratch *s, int64_t x, int64_t y, int w,
+                      int h, uint8_t *rgb, size_t rgb_bytes, uint8_t *truth, uint8_t *annotation,
+                      size_t label_bytes)
 {
     s->x0 = x - s->halo;
     s->y0 = y - s->halo;

@@ -21,8 +21,8 @@ enum {
     SYNTH_TRANSFER = 4096, /* entries per unit of optical density × 1024 */
     SYNTH_TEXTURE = 256,   /* side of the noise texture, periodic */
     SYNTH_ANGLES = 1024,
-    SYNTH_BLOCK = 256,     /* pixels a side rendered at once */
-    SYNTH_MACRO_PX = 16,   /* spacing of the grid on which slow fields are evaluated */
+    SYNTH_BLOCK = 256,   /* pixels a side rendered at once */
+    SYNTH_MACRO_PX = 16, /* spacing of the grid on which slow fields are evaluated */
     SYNTH_WARP_PX = 8,
 };
 
@@ -89,8 +89,8 @@ typedef struct {
 } synth_slide;
 
 /* tumour false: a slide without any. noise: annotation noise, 0 exact. */
-void wsi_synth_slide_init(synth_slide *slide, uint64_t seed, uint32_t index, int64_t w_px, int64_t h_px,
-                      double mpp, double noise, bool tumour);
+void wsi_synth_slide_init(synth_slide *slide, uint64_t seed, uint32_t index, int64_t w_px,
+                          int64_t h_px, double mpp, double noise, bool tumour);
 synth_macro wsi_synth_macro_at(const synth_slide *slide, float x, float y);
 
 /* One gland, nest or lumen: an ellipse in warped coordinates. */
@@ -103,15 +103,15 @@ typedef struct {
 /* Work arrays of one thread: a block with its halo. Row-major, `side` pixels a row. */
 typedef struct {
     int side_max;
-    int halo, side, rows;      /* px; side and rows include the halo on both sides */
-    int64_t x0, y0;            /* level-0 pixel of the array's corner */
-    float *macro;              /* SYNTH_N_MACRO fields on the grid, see macro_field */
+    int halo, side, rows; /* px; side and rows include the halo on both sides */
+    int64_t x0, y0;       /* level-0 pixel of the array's corner */
+    float *macro;         /* SYNTH_N_MACRO fields on the grid, see macro_field */
     int macro_w, macro_h;
     int64_t macro_x0, macro_y0;
     float *tissue, *tumour, *annotation, *inflamed, *glandular, *fibre, *mucin; /* per pixel */
-    float *warp_x, *warp_y;    /* per pixel, about [-1,1] */
+    float *warp_x, *warp_y;      /* per pixel, about [-1,1] */
     float *crypt, *nest, *lumen; /* squared elliptic radius of the nearest; large when far */
-    uint16_t *crypt_id;        /* index in crypts, valid where crypt is not large */
+    uint16_t *crypt_id;          /* index in crypts, valid where crypt is not large */
     float *nucleus, *grain, *h, *e, *row;
     synth_gland *crypts;
     int n_crypts, crypts_max;
@@ -129,8 +129,8 @@ float wsi_synth_texture_at(const synth_slide *slide, float u, float v);
 
 /* Renders w × h <= SYNTH_BLOCK² pixels at level-0 pixel (x,y). rgb has 3 bytes a pixel; truth and
  * annotation (may be NULL) one byte, 0 or 1. */
-void wsi_synth_render(const synth_slide *slide, synth_scratch *scratch, int64_t x, int64_t y, int w, int h,
-                  uint8_t *rgb, size_t rgb_bytes, uint8_t *truth, uint8_t *annotation,
-                  size_t label_bytes);
+void wsi_synth_render(const synth_slide *slide, synth_scratch *scratch, int64_t x, int64_t y, int w,
+                      int h, uint8_t *rgb, size_t rgb_bytes, uint8_t *truth, uint8_t *annotation,
+                      size_t label_bytes);
 
 #endif

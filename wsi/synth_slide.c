@@ -99,10 +99,8 @@ static void draw_morphology(synth_slide *s, draw *d)
 
 static void draw_pen(synth_slide *s, draw *d)
 {
-    static const float INKS[4][3] = {{0.20f, 0.28f, 0.72f},
-                                     {0.15f, 0.15f, 0.17f},
-                                     {0.15f, 0.55f, 0.30f},
-                                     {0.75f, 0.16f, 0.20f}};
+    static const float INKS[4][3] = {
+        {0.20f, 0.28f, 0.72f}, {0.15f, 0.15f, 0.17f}, {0.15f, 0.55f, 0.30f}, {0.75f, 0.16f, 0.20f}};
     s->pen = next(d, 0, 1) < 0.3f;
     int ink = (int)next(d, 0, 4);
     for (int c = 0; c < 3; c++)
@@ -230,11 +228,12 @@ static void calibrate(synth_slide *s, draw *d, float noise, bool tumour)
 }
 
 void wsi_synth_slide_init(synth_slide *s, uint64_t seed, uint32_t index, int64_t w_px, int64_t h_px,
-                      double mpp, double noise, bool tumour)
+                          double mpp, double noise, bool tumour)
 {
     /* The seed is mixed by itself first: slide 2 of seed 1 must not be slide 0 of seed 3. */
     uint64_t cohort_key = synth_hash(seed, 1, 0, 0);
-    *s = (synth_slide){.key = synth_hash(cohort_key, 0, (int32_t)index, 0), .w_px = w_px, .h_px = h_px};
+    *s = (synth_slide){
+        .key = synth_hash(cohort_key, 0, (int32_t)index, 0), .w_px = w_px, .h_px = h_px};
     s->mpp = (float)mpp;
     s->w = (float)((double)w_px * mpp);
     s->h = (float)((double)h_px * mpp);

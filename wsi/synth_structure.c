@@ -1,9 +1,9 @@
 /* Glands, tumour nests and lumens.
  *
- * All three are ellipses on jittered lattices, seen through a warp of the plane. Benign crypts: round, apart,
- * one lumen each, gently warped. Tumour nests: crowded, overlapping into sheets, strongly
- * warped, with several small lumens punched anywhere (cribriform). An ellipse belongs to the tissue
- * that its centre lies in, so outlines cut no gland in two. */
+ * All three are ellipses on jittered lattices, seen through a warp of the plane. Benign crypts:
+ * round, apart, one lumen each, gently warped. Tumour nests: crowded, overlapping into sheets,
+ * strongly warped, with several small lumens punched anywhere (cribriform). An ellipse belongs to
+ * the tissue that its centre lies in, so outlines cut no gland in two. */
 #include "wsi/synth_priv.h"
 
 #include "wsi/synth_math_priv.h"
@@ -26,16 +26,16 @@ synth_scratch *wsi_synth_scratch_new(float mpp)
     s->halo = (int)(NUCLEUS_REACH / mpp) + 4;
     s->side_max = SYNTH_BLOCK + 2 * s->halo;
     size_t n = (size_t)s->side_max * (size_t)s->side_max;
-    float **planes[] = {&s->tissue, &s->tumour, &s->annotation, &s->inflamed, &s->glandular,
-                        &s->fibre,  &s->mucin,  &s->warp_x,     &s->warp_y,   &s->crypt,
-                        &s->nest,   &s->lumen,  &s->nucleus,    &s->grain,    &s->h,
-                        &s->e};
+    float **planes[] = {&s->tissue,    &s->tumour, &s->annotation, &s->inflamed,
+                        &s->glandular, &s->fibre,  &s->mucin,      &s->warp_x,
+                        &s->warp_y,    &s->crypt,  &s->nest,       &s->lumen,
+                        &s->nucleus,   &s->grain,  &s->h,          &s->e};
     for (size_t i = 0; i < G_N_ELEMENTS(planes); i++)
         *planes[i] = g_new(float, n);
     s->crypt_id = g_new(uint16_t, n);
     s->row = g_new(float, (size_t)s->side_max);
     int grid = s->side_max / SYNTH_WARP_PX + 3; /* the finer of the two grids */
-    s->macro = g_new(float, (size_t)grid * (size_t)grid * SYNTH_N_MACRO);
+    s->macro = g_new(float, (size_t)grid *(size_t)grid *SYNTH_N_MACRO);
     s->crypts_max = 64;
     s->crypts = g_new(synth_gland, (size_t)s->crypts_max);
     return s;
@@ -45,9 +45,9 @@ void wsi_synth_scratch_free(synth_scratch *s)
 {
     if (!s)
         return;
-    float *planes[] = {s->tissue, s->tumour, s->annotation, s->inflamed, s->glandular, s->fibre,
-                       s->mucin,  s->warp_x, s->warp_y,     s->crypt,    s->nest,      s->lumen,
-                       s->nucleus, s->grain, s->h,          s->e,        s->row,       s->macro};
+    float *planes[] = {s->tissue,  s->tumour, s->annotation, s->inflamed, s->glandular, s->fibre,
+                       s->mucin,   s->warp_x, s->warp_y,     s->crypt,    s->nest,      s->lumen,
+                       s->nucleus, s->grain,  s->h,          s->e,        s->row,       s->macro};
     for (size_t i = 0; i < G_N_ELEMENTS(planes); i++)
         g_free(planes[i]);
     g_free(s->crypt_id);
@@ -95,7 +95,7 @@ static void make_macro(const synth_slide *slide, synth_scratch *s)
     for (int j = 0; j < gh; j++)
         for (int i = 0; i < gw; i++) {
             synth_macro m = wsi_synth_macro_at(slide, (float)((gx0 + i) * step) * slide->mpp,
-                                           (float)((gy0 + j) * step) * slide->mpp);
+                                               (float)((gy0 + j) * step) * slide->mpp);
             memcpy(s->macro + (size_t)(j * gw + i) * SYNTH_N_MACRO, &m, sizeof m);
         }
     float *planes[SYNTH_N_MACRO] = {s->tissue,    s->tumour, s->annotation, s->inflamed,
@@ -131,14 +131,16 @@ static void make_warp(const synth_slide *slide, synth_scratch *s)
 
 /* ---- ellipses ---- */
 
-/* Lowers `plane` to the squared elliptic radius of `g` where that is smaller (up to `reach`² of it),
- * and notes `id` there when `ids` is given. */
+/* Lowers `plane` to the squared elliptic radius of `g` where that is smaller (up to `reach`² of
+ * it), and notes `id` there when `ids` is given. */
 static void stamp(const synth_slide *slide, synth_scratch *s, const synth_gland *g, float warp,
                   float reach, float *plane, uint16_t *ids, uint16_t id)
 {
     float r = (g->a > g->b ? g->a : g->b) * reach + warp, mpp = slide->mpp;
-    int64_t left = (int64_t)synth_floor((g->x - r) / mpp) - s->x0, right = left + (int64_t)(2 * r / mpp) + 2;
-    int64_t top = (int64_t)synth_floor((g->y - r) / mpp) - s->y0, bottom = top + (int64_t)(2 * r / mpp) + 2;
+    int64_t left = (int64_t)synth_floor((g->x - r) / mpp) - s->x0,
+            right = left + (int64_t)(2 * r / mpp) + 2;
+    int64_t top = (int64_t)synth_floor((g->y - r) / mpp) - s->y0,
+            bottom = top + (int64_t)(2 * r / mpp) + 2;
     int x_from = (int)CLAMP(left, 0, s->side), x_to = (int)CLAMP(right, 0, s->side);
     int y_from = (int)CLAMP(top, 0, s->rows), y_to = (int)CLAMP(bottom, 0, s->rows);
     float ca = g->cos / g->a, sa = g->sin / g->a, cb = g->cos / g->b, sb = g->sin / g->b;
@@ -197,7 +199,8 @@ static void add_crypt(const synth_slide *slide, synth_scratch *s, int32_t ix, in
     g.a = r * stretch;
     g.b = r / stretch;
     g.lumen = synth_range(more, 0, 0.12f, 0.42f);
-    g.mucin = synth_clamp(slide->crypt_mucin + 0.45f * m.mucin + synth_range(more, 1, -0.15f, 0.15f), 0, 1);
+    g.mucin = synth_clamp(
+        slide->crypt_mucin + 0.45f * m.mucin + synth_range(more, 1, -0.15f, 0.15f), 0, 1);
     g.hash = more;
     if (s->n_crypts == s->crypts_max) {
         s->crypts_max *= 2;
@@ -248,7 +251,8 @@ static void visit(const synth_slide *slide, synth_scratch *s, float pitch, float
     float x1 = (float)(s->x0 + s->side) * mpp, y1 = (float)(s->y0 + s->rows) * mpp;
     int32_t iy0 = synth_floor((y0 - reach) / (pitch * 0.9f)) - 1;
     int32_t iy1 = synth_floor((y1 + reach) / (pitch * 0.9f)) + 1;
-    int32_t ix0 = synth_floor((x0 - reach) / pitch) - 2, ix1 = synth_floor((x1 + reach) / pitch) + 1;
+    int32_t ix0 = synth_floor((x0 - reach) / pitch) - 2,
+            ix1 = synth_floor((x1 + reach) / pitch) + 1;
     for (int32_t iy = iy0; iy <= iy1; iy++)
         for (int32_t ix = ix0; ix <= ix1; ix++)
             add(slide, s, ix, iy);

@@ -24,7 +24,8 @@ static tmsize_t io_read(thandle_t handle, void *data, tmsize_t n)
 static tmsize_t io_write(thandle_t handle, void *data, tmsize_t n)
 {
     wsi_tiff_io *io = handle;
-    if (!io->discard && !qs_file_write_at(io->file, io->pos, data, (size_t)n, io->error ? NULL : &io->error))
+    if (!io->discard &&
+        !qs_file_write_at(io->file, io->pos, data, (size_t)n, io->error ? NULL : &io->error))
         return -1;
     io->pos += n;
     io->size = MAX(io->size, io->pos);

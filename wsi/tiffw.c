@@ -2,16 +2,16 @@
  *
  *   rows ─► level 0 band ──full──► tiles ─► spool 0 ┐
  *             │ pairs of rows                        │ finish: raw tiles copied in level order
- *             ▼                                      ├────────────────────────────► path.part ─► path
- *           level 1 band ──full──► tiles ─► spool 1 ┘
- *             ▼ …
- * A band is one row of tiles. A TIFF's directories must follow each other while the levels fill at
- * the same time, so each level's compressed tiles go to a spool of its own (a TIFF file, unlinked
- * at once) and are copied without recompression at the end. Only then is the size known, which
- * decides between classic TIFF and BigTIFF.
+ *             ▼                                      ├────────────────────────────► path.part ─►
+ * path level 1 band ──full──► tiles ─► spool 1 ┘ ▼ … A band is one row of tiles. A TIFF's
+ * directories must follow each other while the levels fill at the same time, so each level's
+ * compressed tiles go to a spool of its own (a TIFF file, unlinked at once) and are copied without
+ * recompression at the end. Only then is the size known, which decides between classic TIFF and
+ * BigTIFF.
  *
  * Invariants: 1. level k+1 is floor(level k / 2), at least 1. 2. Tile edges replicate the last row
- * and column. 3. Memory is two times tile_px rows of level 0. 4. `path` is complete or untouched. */
+ * and column. 3. Memory is two times tile_px rows of level 0. 4. `path` is complete or untouched.
+ */
 #include "wsi/tiffw.h"
 
 #include "base/error.h"
@@ -47,17 +47,20 @@ static bool check_options(const char *path, const wsi_tiffw_options *o, GError *
     const char *text = o->description;
     bool size_ok = o->w > 0 && o->h > 0 && o->w <= G_MAXINT32 && o->h <= G_MAXINT32;
     bool tile_ok = o->tile_px >= 16 && o->tile_px <= 4096 && o->tile_px % 16 == 0;
-    bool text_ok = !text || (!strstr(text, "xml") && !strstr(text, "XML") && !strstr(text, "DICOM"));
+    bool text_ok =
+        !text || (!strstr(text, "xml") && !strstr(text, "XML") && !strstr(text, "DICOM"));
     if (!size_ok)
         g_set_error(error, QS_ERROR, QS_ERROR_ARG,
-                    "%s: %" G_GINT64_FORMAT " x %" G_GINT64_FORMAT " pixels cannot be written as TIFF",
+                    "%s: %" G_GINT64_FORMAT " x %" G_GINT64_FORMAT
+                    " pixels cannot be written as TIFF",
                     path, o->w, o->h);
     else if (!tile_ok)
         g_set_error(error, QS_ERROR, QS_ERROR_ARG,
                     "%s: tiles of %d pixels; the side must be a multiple of 16 up to 4096", path,
                     o->tile_px);
     else if (!(o->mpp >= 0 && o->mpp < 1e6))
-        g_set_error(error, QS_ERROR, QS_ERROR_ARG, "%s: %g um per pixel is no resolution", path, o->mpp);
+        g_set_error(error, QS_ERROR, QS_ERROR_ARG, "%s: %g um per pixel is no resolution", path,
+                    o->mpp);
     else if (o->min_level_px < 1)
         g_set_error(error, QS_ERROR, QS_ERROR_ARG, "%s: smallest level of %d pixels", path,
                     o->min_level_px);
@@ -69,8 +72,8 @@ static bool check_options(const char *path, const wsi_tiffw_options *o, GError *
                     o->jpeg_quality);
     else if (!text_ok)
         g_set_error(error, QS_ERROR, QS_ERROR_ARG,
-                    "%s: description '%s' contains xml or DICOM, which viewers take for their own", path,
-                    text);
+                    "%s: description '%s' contains xml or DICOM, which viewers take for their own",
+                    path, text);
     else
         return true;
     return false;
@@ -327,7 +330,8 @@ bool wsi_tiffw_finish(wsi_tiffw *w, GError **error)
         bytes += w->levels[k].bytes;
         n_tiles += TIFFNumberOfTiles(w->levels[k].spool.tif);
     }
-    int64_t limit = w->options.classic_bytes_max > 0 ? w->options.classic_bytes_max : CLASSIC_BYTES_MAX;
+    int64_t limit =
+        w->options.classic_bytes_max > 0 ? w->options.classic_bytes_max : CLASSIC_BYTES_MAX;
     ok = ok && wsi_tiff_io_create(&out, w->part, bytes + 8 * n_tiles > limit, error);
     for (int k = 0; ok && k < w->n_levels; k++)
         ok = copy_level(w, k, &out, error);

@@ -22,13 +22,13 @@ typedef enum { WSI_TIFFW_MASK, WSI_TIFFW_GREY, WSI_TIFFW_RGB_JPEG } wsi_tiffw_pr
 typedef struct {
     wsi_tiffw_profile profile;
     int64_t w, h;
-    double mpp;              /* 0: no resolution tags */
-    int tile_px;             /* 512 for masks, 256 for slides; multiple of 16 */
-    int min_level_px;        /* levels until the longest side is <= this: 1024; at least two levels */
-    int jpeg_quality;        /* RGB_JPEG */
-    int max_label;           /* MASK: SMaxSampleValue */
+    double mpp;       /* 0: no resolution tags */
+    int tile_px;      /* 512 for masks, 256 for slides; multiple of 16 */
+    int min_level_px; /* levels until the longest side is <= this: 1024; at least two levels */
+    int jpeg_quality; /* RGB_JPEG */
+    int max_label;    /* MASK: SMaxSampleValue */
     int64_t classic_bytes_max; /* BigTIFF above this many compressed bytes; 0: 3.5 GB */
-    const char *description; /* ImageDescription; without "xml" or "DICOM"; NULL none */
+    const char *description;   /* ImageDescription; without "xml" or "DICOM"; NULL none */
 } wsi_tiffw_options;
 
 wsi_tiffw *wsi_tiffw_open(const char *path, const wsi_tiffw_options *options, GError **error);

@@ -58,7 +58,8 @@ static void test_plain(void)
 
 static void test_columns(void)
 {
-    /* Any order, unknown ones ignored, optional ones absent, quoted fields with everything in them. */
+    /* Any order, unknown ones ignored, optional ones absent, quoted fields with everything in them.
+     */
     wsi_cohort *cohort = read_ok("truth,split,colour,labelled,slide,case,mask\n"
                                  "t.tif,val,red,1,\"a, \"\"b\"\"\nc.tif\",\"P,1\",m.tif");
     const wsi_cohort_row *row = wsi_cohort_get(cohort, 0);
@@ -104,15 +105,17 @@ static void test_leaks(void)
 {
     /* The case is in two splits: both places, splits and slides are named. */
     GError *error = NULL;
-    g_assert_null(read_text(HEADER "a.svs,,P1,train,0,\nb.svs,,P2,val,0,\nc.svs,,P1,test,0,\n", &error));
-    expect_error(error, QS_ERROR_MISMATCH, "cohort.csv:4", "cohort.csv:2", "'P1'", "in test", "in train",
-                 "a.svs", "c.svs", NULL);
+    g_assert_null(
+        read_text(HEADER "a.svs,,P1,train,0,\nb.svs,,P2,val,0,\nc.svs,,P1,test,0,\n", &error));
+    expect_error(error, QS_ERROR_MISMATCH, "cohort.csv:4", "cohort.csv:2", "'P1'", "in test",
+                 "in train", "a.svs", "c.svs", NULL);
     /* The slide is listed twice, also by another spelling of its path. */
     error = NULL;
     g_assert_null(read_text(HEADER "d/a.svs,,P1,train,0,\nd/../d//a.svs,,P2,test,0,\n", &error));
-    expect_error(error, QS_ERROR_MISMATCH, "cohort.csv:3", "cohort.csv:2", "train", "test", "d/a.svs", NULL);
-    expect_refused(HEADER "a.svs,,P1,train,0,\na.svs,,P1,train,0,\n", QS_ERROR_MISMATCH, "cohort.csv:3",
-                   "already listed");
+    expect_error(error, QS_ERROR_MISMATCH, "cohort.csv:3", "cohort.csv:2", "train", "test",
+                 "d/a.svs", NULL);
+    expect_refused(HEADER "a.svs,,P1,train,0,\na.svs,,P1,train,0,\n", QS_ERROR_MISMATCH,
+                   "cohort.csv:3", "already listed");
     /* A cohort made in memory is guarded too, and nothing is written. */
     wsi_cohort *cohort = wsi_cohort_new();
     char x[] = "x.svs", y[] = "y.svs", p[] = "P";
@@ -128,11 +131,13 @@ static void test_leaks(void)
 
 static void test_round_trip(void)
 {
-    static const char *const names[] = {"plain.svs", "with space.svs", "-dash.svs", "comma,.svs",
-                                        "quote\".svs", "naïve ünïcode 病理.svs", " edge ", "new\nline.svs"};
+    static const char *const names[] = {"plain.svs",  "with space.svs", "-dash.svs",
+                                        "comma,.svs", "quote\".svs",    "naïve ünïcode 病理.svs",
+                                        " edge ",     "new\nline.svs"};
     wsi_cohort *out = wsi_cohort_new();
     for (size_t i = 0; i < G_N_ELEMENTS(names); i++) {
-        g_autofree char *slide = temp_path(names[i]), *mask = g_strconcat("/masks/", names[i], NULL);
+        g_autofree char *slide = temp_path(names[i]),
+                        *mask = g_strconcat("/masks/", names[i], NULL);
         g_autofree char *name = g_strdup(names[i]);
         wsi_cohort_add(out, &(wsi_cohort_row){.slide = slide,
                                               .mask = mask,
@@ -146,7 +151,8 @@ static void test_round_trip(void)
     g_autofree char *path = temp_path("round.csv"), *text = NULL;
     g_assert_true(wsi_cohort_write(out, path, &error));
     g_assert_true(g_file_get_contents(path, &text, NULL, NULL));
-    g_assert_true(g_str_has_prefix(text, "slide,mask,case,split,labelled,mpp,truth\nplain.svs,/masks/"));
+    g_assert_true(
+        g_str_has_prefix(text, "slide,mask,case,split,labelled,mpp,truth\nplain.svs,/masks/"));
     wsi_cohort *in = wsi_cohort_read(path, &error);
     g_assert_no_error(error);
     g_assert_cmpuint(in->rows->len, ==, out->rows->len);
@@ -172,10 +178,11 @@ static void test_digestpath_names(void)
         const char *name, *prefix, *stamp;
         int64_t x, y, w, h;
     } good[] = {
-        {"18-09926B_2019-05-08 00_06_27-lv1-17470-7434-5594-5478.jpg", "18-09926B", "2019-05-08 00_06_27",
-         17470, 7434, 5594, 5478},
+        {"18-09926B_2019-05-08 00_06_27-lv1-17470-7434-5594-5478.jpg", "18-09926B",
+         "2019-05-08 00_06_27", 17470, 7434, 5594, 5478},
         {"2019-05-28 19_06_57-lv1-0-0-1-12000.jpg", NULL, "2019-05-28 19_06_57", 0, 0, 1, 12000},
-        {"D_2018_a b_2018-03-12 09_41_07-lv1-1-2-3-4.jpg", "D_2018_a b", "2018-03-12 09_41_07", 1, 2, 3, 4},
+        {"D_2018_a b_2018-03-12 09_41_07-lv1-1-2-3-4.jpg", "D_2018_a b", "2018-03-12 09_41_07", 1,
+         2, 3, 4},
     };
     for (size_t i = 0; i < G_N_ELEMENTS(good); i++) {
         wsi_digestpath_name n;
@@ -250,7 +257,8 @@ static void test_digestpath_scan(void)
 {
     GError *error = NULL;
     g_autofree char *root = make_folders(20), *path = temp_path("dp.csv");
-    wsi_cohort_split_options options = {.val_share = 0.1, .test_share = 0.2, .labelled_share = 0.25, .seed = 3};
+    wsi_cohort_split_options options = {
+        .val_share = 0.1, .test_share = 0.2, .labelled_share = 0.25, .seed = 3};
     wsi_cohort *cohort = wsi_cohort_scan_digestpath(root, &options, &error);
     g_assert_no_error(error);
     g_assert_cmpuint(cohort->rows->len, ==, 41);

@@ -1,5 +1,5 @@
-/* Synthetic slides: known bytes, independence of threads, blocks and seeds, the promises on tumour and
- * annotations, files that OpenSlide opens, DigestPath's layout, stopping and going on. */
+/* Synthetic slides: known bytes, independence of threads, blocks and seeds, the promises on tumour
+ * and annotations, files that OpenSlide opens, DigestPath's layout, stopping and going on. */
 #include "base/file.h"
 #include "tests/wsi/helpers.h"
 #include "wsi/cohort.h"
@@ -33,13 +33,15 @@ typedef struct {
 
 static picture render(const synth_slide *slide, int64_t x0, int64_t y0, int w, int h, int block)
 {
-    picture p = {w, h, g_malloc((gsize)(w * h * 3)), g_malloc((gsize)(w * h)), g_malloc((gsize)(w * h))};
+    picture p = {w, h, g_malloc((gsize)(w * h * 3)), g_malloc((gsize)(w * h)),
+                 g_malloc((gsize)(w * h))};
     synth_scratch *scratch = wsi_synth_scratch_new(slide->mpp);
     for (int y = 0; y < h; y += block)
         for (int x = 0; x < w; x += block) {
             size_t at = (size_t)(y * w + x);
             wsi_synth_render(slide, scratch, x0 + x, y0 + y, MIN(block, w - x), MIN(block, h - y),
-                             p.rgb + 3 * at, (size_t)(3 * w), p.truth + at, p.annotation + at, (size_t)w);
+                             p.rgb + 3 * at, (size_t)(3 * w), p.truth + at, p.annotation + at,
+                             (size_t)w);
         }
     wsi_synth_scratch_free(scratch);
     return p;
@@ -52,16 +54,17 @@ static void picture_clear(picture *p)
     g_free(p->annotation);
 }
 
-static synth_slide *new_slide(uint64_t seed, uint32_t index, int px, double mpp, double noise, bool tumour)
+static synth_slide *new_slide(uint64_t seed, uint32_t index, int px, double mpp, double noise,
+                              bool tumour)
 {
     synth_slide *slide = g_new(synth_slide, 1);
     wsi_synth_slide_init(slide, seed, index, px, px, mpp, noise, tumour);
     return slide;
 }
 
-/* The pixels before JPEG, the truth and the annotation of three slides, as one hash each, noted when
- * WSI_SYNTH_VERSION was 1. They are the same on every machine; a change of the generator that changes
- * them must raise the version. */
+/* The pixels before JPEG, the truth and the annotation of three slides, as one hash each, noted
+ * when WSI_SYNTH_VERSION was 1. They are the same on every machine; a change of the generator that
+ * changes them must raise the version. */
 static void test_known(void)
 {
     static const struct {
@@ -72,11 +75,13 @@ static void test_known(void)
     } known[] = {
         {1, 0, 0.5, "55b5ea4cfda2e84d5d895ee04c994f4038fe6085af315650be9f64bac3e3d7fa"},
         {7, 3, 0.475, "f1bc9983ecea4c186791b1319daf410ed119d71e938a74de693ec428b376355c"},
-        {123456789012345, 9, 1.0, "76748ad4a92613b2cd9c072bed1bf7238c1cfe715319bb95df3b1874f8aa4066"},
+        {123456789012345, 9, 1.0,
+         "76748ad4a92613b2cd9c072bed1bf7238c1cfe715319bb95df3b1874f8aa4066"},
     };
     g_assert_cmpint(WSI_SYNTH_VERSION, ==, 1);
     for (size_t i = 0; i < G_N_ELEMENTS(known); i++) {
-        g_autofree synth_slide *slide = new_slide(known[i].seed, known[i].index, 700, known[i].mpp, 1, true);
+        g_autofree synth_slide *slide =
+            new_slide(known[i].seed, known[i].index, 700, known[i].mpp, 1, true);
         picture p = render(slide, 0, 0, 700, 700, SYNTH_BLOCK);
         g_autoptr(GChecksum) sum = g_checksum_new(G_CHECKSUM_SHA256);
         g_checksum_update(sum, p.rgb, 700 * 700 * 3);
@@ -160,7 +165,11 @@ static void test_noise(void)
     for (uint32_t i = 0; i < 20; i++)
         for (int k = 0; k < 3; k++) {
             double tumour, tissue, overlap;
-            g_autofree synth_slide *slide = new_slide(8, i, 3000, 0.5, k == 0 ? 0.3 : k == 1 ? 1 : 3, true);
+            g_autofree synth_slide *slide = new_slide(8, i, 3000, 0.5,
+                                                      k == 0   ? 0.3
+                                                      : k == 1 ? 1
+                                                               : 3,
+                                                      true);
             shares(slide, &tumour, &tissue, &overlap);
             mean[k] += overlap / 20;
         }
@@ -203,9 +212,9 @@ static void expect_same(const char *a, const char *b, const char *name)
     g_assert_cmpmem(x, n, y, m);
 }
 
-static const char *const files[] = {"cohort.csv",          "slides/slide_01.tif", "masks/slide_01.tif",
-                                    "truth/slide_01.tif",  "slides/slide_04.tif", "masks/slide_04.tif",
-                                    "truth/slide_04.tif"};
+static const char *const files[] = {
+    "cohort.csv",          "slides/slide_01.tif", "masks/slide_01.tif", "truth/slide_01.tif",
+    "slides/slide_04.tif", "masks/slide_04.tif",  "truth/slide_04.tif"};
 
 static void test_threads(void)
 {
@@ -254,7 +263,8 @@ static void test_cohort(void)
     wsi_cohort *cohort = wsi_cohort_read(path, &error);
     g_assert_no_error(error);
     g_assert_cmpuint(cohort->rows->len, ==, 4);
-    static const wsi_split splits[] = {WSI_SPLIT_TRAIN, WSI_SPLIT_TRAIN, WSI_SPLIT_VAL, WSI_SPLIT_TEST};
+    static const wsi_split splits[] = {WSI_SPLIT_TRAIN, WSI_SPLIT_TRAIN, WSI_SPLIT_VAL,
+                                       WSI_SPLIT_TEST};
     for (guint i = 0; i < 4; i++) {
         const wsi_cohort_row *row = wsi_cohort_get(cohort, i);
         g_assert_cmpint(row->split, ==, splits[i]);
@@ -268,15 +278,16 @@ static void test_cohort(void)
 
 static int n_updates;
 
-static void stop_soon(void *user, const char *stage, int64_t done, int64_t total, const char *detail)
+static void stop_soon(void *user, const char *stage, int64_t done, int64_t total,
+                      const char *detail)
 {
     (void)user, (void)stage, (void)done, (void)total, (void)detail;
     if (++n_updates == 6) /* four bands a slide: inside the second */
         qs_stop_request();
 }
 
-/* Stopped inside the second slide: nothing half-made stays; the next run ends with the same bytes and
- * keeps what was whole. */
+/* Stopped inside the second slide: nothing half-made stays; the next run ends with the same bytes
+ * and keeps what was whole. */
 static void test_stop_and_go_on(void)
 {
     GError *error = NULL;
@@ -310,8 +321,8 @@ static void test_stop_and_go_on(void)
     remove_tree(b);
 }
 
-/* Images and masks open, sizes are those of the names, masks are the truth after thresholding at 128,
- * and the scan puts no scan on two sides. */
+/* Images and masks open, sizes are those of the names, masks are the truth after thresholding at
+ * 128, and the scan puts no scan on two sides. */
 static void test_digestpath(void)
 {
     GError *error = NULL;
@@ -324,7 +335,8 @@ static void test_digestpath(void)
     o.w = o.h = 400;
     g_assert_true(wsi_synth_run(&o, NULL, &error));
     g_assert_no_error(error);
-    wsi_cohort_split_options split = {.val_share = 0.1, .test_share = 0.2, .labelled_share = 0.5, .seed = 1};
+    wsi_cohort_split_options split = {
+        .val_share = 0.1, .test_share = 0.2, .labelled_share = 0.5, .seed = 1};
     wsi_cohort *cohort = wsi_cohort_scan_digestpath(dir, &split, &error);
     g_assert_no_error(error);
     g_assert_cmpuint(cohort->rows->len, ==, 14);

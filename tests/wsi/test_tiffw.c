@@ -27,8 +27,9 @@ static image make_image(const wsi_tiffw_options *o)
         for (int64_t x = 0; x < im.w; x++)
             for (int c = 0; c < im.samples; c++) {
                 uint32_t noise = ((uint32_t)x * 2654435761u ^ (uint32_t)y * 2246822519u) >> 28;
-                int64_t v = o->profile == WSI_TIFFW_MASK ? (x / 37 + y / 23 + (noise == 0)) % 4
-                                                         : (x / 3 + (c + 1) * y / 4 + noise / 4) % 256;
+                int64_t v = o->profile == WSI_TIFFW_MASK
+                                ? (x / 37 + y / 23 + (noise == 0)) % 4
+                                : (x / 3 + (c + 1) * y / 4 + noise / 4) % 256;
                 im.px[(y * im.w + x) * im.samples + c] = (uint8_t)v;
             }
     return im;
@@ -44,8 +45,10 @@ static image reduce(const image *in, const wsi_tiffw_options *o, int level)
             for (int c = 0; c < in->samples; c++) {
                 int64_t x1 = MIN(2 * x + 1, in->w - 1), y1 = MIN(2 * y + 1, in->h - 1);
                 const uint8_t *p = in->px + c;
-                int a = p[(2 * y * in->w + 2 * x) * in->samples], b = p[(2 * y * in->w + x1) * in->samples];
-                int d = p[(y1 * in->w + 2 * x) * in->samples], e = p[(y1 * in->w + x1) * in->samples];
+                int a = p[(2 * y * in->w + 2 * x) * in->samples],
+                    b = p[(2 * y * in->w + x1) * in->samples];
+                int d = p[(y1 * in->w + 2 * x) * in->samples],
+                    e = p[(y1 * in->w + x1) * in->samples];
                 int v = o->profile != WSI_TIFFW_MASK ? (a + b + d + e + 2) / 4 : level % 2 ? e : a;
                 out.px[(y * out.w + x) * in->samples + c] = (uint8_t)v;
             }
@@ -120,7 +123,8 @@ static void check_tags(TIFF *tif, const wsi_tiffw_options *o, const image *im, i
     g_assert_cmpuint(tag_u16(tif, TIFFTAG_BITSPERSAMPLE), ==, 8);
     g_assert_cmpuint(tag_u16(tif, TIFFTAG_SAMPLESPERPIXEL), ==, rgb ? 3 : 1);
     g_assert_cmpuint(tag_u16(tif, TIFFTAG_PLANARCONFIG), ==, PLANARCONFIG_CONTIG);
-    g_assert_cmpuint(tag_u16(tif, TIFFTAG_COMPRESSION), ==, rgb ? COMPRESSION_JPEG : COMPRESSION_LZW);
+    g_assert_cmpuint(tag_u16(tif, TIFFTAG_COMPRESSION), ==,
+                     rgb ? COMPRESSION_JPEG : COMPRESSION_LZW);
     g_assert_cmpuint(tag_u16(tif, TIFFTAG_PHOTOMETRIC), ==,
                      rgb ? PHOTOMETRIC_YCBCR : PHOTOMETRIC_MINISBLACK);
     g_assert_cmpint(TIFFGetField(tif, TIFFTAG_SUBIFD, &n_none, &none), ==, 0);
@@ -346,8 +350,8 @@ static void test_atomic(void)
 
 static int ops_left;
 
-static int fail_later(void *user, qs_io_kind kind, const char *path, const char *path2, int64_t offset,
-                      const void *data, size_t n)
+static int fail_later(void *user, qs_io_kind kind, const char *path, const char *path2,
+                      int64_t offset, const void *data, size_t n)
 {
     (void)user, (void)kind, (void)path, (void)path2, (void)offset, (void)data, (void)n;
     return ops_left-- == 0 ? ENOSPC : 0;
