@@ -38,5 +38,5 @@ int64_t tr_schedule_fit(int64_t done, int64_t wanted, double elapsed_s, double l
     double n = each > 0 ? floor(left / each) : INFINITY;
     if (n >= (double)(wanted - done))
         return wanted;
-    return n < 1 ? done + 1 : done + (int64_t)n;
+    return n < 1 ? MIN(done + 1, wanted) : done + (int64_t)n;
 }

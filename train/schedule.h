@@ -15,7 +15,7 @@ double tr_schedule_weight(const tr_options *options, const ssl_plan *plan, ssl_w
 
 /* How many iterations fit: with `done` steps done in elapsed_s, step_s each and a validation of val_s
  * every val_every steps (0: one, at the end), the largest total <= wanted that ends within 98 % of
- * limit_s, but at least done + 1. */
+ * limit_s, but at least done + 1 (or wanted). */
 int64_t tr_schedule_fit(int64_t done, int64_t wanted, double elapsed_s, double limit_s, double step_s,
                         double val_s, int64_t val_every);
 
