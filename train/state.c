@@ -66,7 +66,7 @@ int64_t tr_state_memory(const tr_learner *l)
     for (int k = 0; k < l->plan.n_nets; k++)
         for (int a = 0; a < N_ARRAYS; a++)
             n += array_n(l, k, a);
-    return n * (int64_t)sizeof(float);
+    return 2 * n * (int64_t)sizeof(float); /* and the file, put together before it is written */
 }
 
 tr_state_writer *tr_state_writer_create(const tr_learner *l)

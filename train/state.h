@@ -31,7 +31,7 @@ void tr_identity_clear(tr_identity *identity);
 
 /* Host memory for writing, planned before step 0 so that a checkpoint cannot fail for want of it. */
 typedef struct tr_state_writer tr_state_writer;
-int64_t tr_state_memory(const tr_learner *learner);
+int64_t tr_state_memory(const tr_learner *learner); /* at its most, while writing */
 tr_state_writer *tr_state_writer_create(const tr_learner *learner);
 void tr_state_writer_destroy(tr_state_writer *writer);
 /* Atomic. QS_ERROR_FORMAT, and nothing written, when a weight is not finite. */
