@@ -10,13 +10,17 @@ static double opt_mpp_override;
 static gboolean opt_verify;
 
 static const GOptionEntry entries[] = {
-    {"mpp-override", 0, 0, G_OPTION_ARG_DOUBLE, &opt_mpp_override, "µm per pixel, instead of the file's", "MPP"},
-    {"verify", 0, 0, G_OPTION_ARG_NONE, &opt_verify, "Also decode all of level 0, and say what is damaged", NULL},
+    {"mpp-override", 0, 0, G_OPTION_ARG_DOUBLE, &opt_mpp_override,
+     "µm per pixel, instead of the file's", "MPP"},
+    {"verify", 0, 0, G_OPTION_ARG_NONE, &opt_verify,
+     "Also decode all of level 0, and say what is damaged", NULL},
     G_OPTION_ENTRY_NULL};
 
 static const char description[] =
-    "For each slide: format, the driver that reads it (openslide: through OpenSlide; image: a plain image, decoded\n"
-    "once), sizes, levels, and the size of a pixel with where it is known from. A folder with a store is shown as\n"
+    "For each slide: format, the driver that reads it (openslide: through OpenSlide; image: a "
+    "plain image, decoded\n"
+    "once), sizes, levels, and the size of a pixel with where it is known from. A folder with a "
+    "store is shown as\n"
     "`quadslide status` shows it.\n\n"
     "Exit status: 0 all could be read, 3 some could not, 1 none could, 2 wrong usage.";
 
@@ -26,8 +30,8 @@ static void print_levels(const wsi_slide_info *info)
 {
     for (int i = 0; i < info->n_levels; i++) {
         const wsi_level *level = &info->levels[i];
-        cli_print("  level %-6d %" G_GINT64_FORMAT " x %" G_GINT64_FORMAT ", downsample %.6g", i, level->w, level->h,
-                  level->downsample);
+        cli_print("  level %-6d %" G_GINT64_FORMAT " x %" G_GINT64_FORMAT ", downsample %.6g", i,
+                  level->w, level->h, level->downsample);
         if (info->mpp > 0)
             cli_print(", %.4g µm per pixel", info->mpp * level->downsample);
         cli_print("\n");
@@ -37,21 +41,25 @@ static void print_levels(const wsi_slide_info *info)
 static void print_info(const wsi_slide_info *info)
 {
     const wsi_level *base = &info->levels[0];
-    cli_print("%s\n  format       %s\n  driver       %s\n", info->path, info->vendor ? info->vendor : "unknown",
-              info->driver);
-    cli_print("  size         %" G_GINT64_FORMAT " x %" G_GINT64_FORMAT " pixels (%.1f MP)\n", base->w, base->h,
-              (double)base->w * (double)base->h * 1e-6);
+    cli_print("%s\n  format       %s\n  driver       %s\n", info->path,
+              info->vendor ? info->vendor : "unknown", info->driver);
+    cli_print("  size         %" G_GINT64_FORMAT " x %" G_GINT64_FORMAT " pixels (%.1f MP)\n",
+              base->w, base->h, (double)base->w * (double)base->h * 1e-6);
     if (info->mpp > 0)
-        cli_print("  resolution   %.6g µm per pixel (%s)\n", info->mpp, wsi_mpp_origin_name(info->mpp_origin));
+        cli_print("  resolution   %.6g µm per pixel (%s)\n", info->mpp,
+                  wsi_mpp_origin_name(info->mpp_origin));
     else
-        cli_print("  resolution   unknown: give it with --mpp-override or the cohort's mpp column, or use --level0\n");
+        cli_print("  resolution   unknown: give it with --mpp-override or the cohort's mpp column, "
+                  "or use --level0\n");
     if (info->objective > 0)
         cli_print("  objective    %gx\n", info->objective);
     if (info->bounds_w != base->w || info->bounds_h != base->h || info->bounds_x || info->bounds_y)
-        cli_print("  bounds       %" G_GINT64_FORMAT " x %" G_GINT64_FORMAT " at %" G_GINT64_FORMAT ",%"
-                  G_GINT64_FORMAT "\n", info->bounds_w, info->bounds_h, info->bounds_x, info->bounds_y);
+        cli_print("  bounds       %" G_GINT64_FORMAT " x %" G_GINT64_FORMAT " at %" G_GINT64_FORMAT
+                  ",%" G_GINT64_FORMAT "\n",
+                  info->bounds_w, info->bounds_h, info->bounds_x, info->bounds_y);
     if (info->background[0] != 255 || info->background[1] != 255 || info->background[2] != 255)
-        cli_print("  background   #%02x%02x%02x\n", info->background[0], info->background[1], info->background[2]);
+        cli_print("  background   #%02x%02x%02x\n", info->background[0], info->background[1],
+                  info->background[2]);
     print_levels(info);
 }
 
@@ -66,8 +74,8 @@ static int verify(wsi_slide *slide, GError **error)
         qs_progress_update(cli_progress(), "verify", y, base->h, NULL);
         for (int64_t x = 0; x < base->w; x += VERIFY_PX) {
             GError *bad = NULL;
-            if (wsi_slide_read(slide, 0, x, y, (int)MIN(VERIFY_PX, base->w - x), (int)MIN(VERIFY_PX, base->h - y),
-                               rgb, VERIFY_PX * 3, &bad))
+            if (wsi_slide_read(slide, 0, x, y, (int)MIN(VERIFY_PX, base->w - x),
+                               (int)MIN(VERIFY_PX, base->h - y), rgb, VERIFY_PX * 3, &bad))
                 continue;
             if (n_bad++ < 10)
                 qs_warn("%s", bad->message);
@@ -87,16 +95,18 @@ static bool show_slide(const char *path, GError **error)
     const wsi_slide_info *info = wsi_slide_get_info(slide);
     print_info(info);
     g_autofree char *quoted = g_strescape(path, NULL);
-    cli_log_json("slide", "\"path\":\"%s\",\"driver\":\"%s\",\"width\":%" G_GINT64_FORMAT ",\"height\":%"
-                 G_GINT64_FORMAT ",\"levels\":%d,\"mpp\":%g", quoted, info->driver, info->levels[0].w,
-                 info->levels[0].h, info->n_levels, info->mpp);
+    cli_log_json("slide",
+                 "\"path\":\"%s\",\"driver\":\"%s\",\"width\":%" G_GINT64_FORMAT
+                 ",\"height\":%" G_GINT64_FORMAT ",\"levels\":%d,\"mpp\":%g",
+                 quoted, info->driver, info->levels[0].w, info->levels[0].h, info->n_levels,
+                 info->mpp);
     GError *stopped = NULL;
     int n_bad = opt_verify ? verify(slide, &stopped) : 0;
     if (stopped)
         g_propagate_error(error, stopped);
     else if (n_bad)
-        g_set_error(error, QS_ERROR, QS_ERROR_FORMAT, "%s: %d blocks of %d pixels cannot be read", path, n_bad,
-                    VERIFY_PX);
+        g_set_error(error, QS_ERROR, QS_ERROR_FORMAT, "%s: %d blocks of %d pixels cannot be read",
+                    path, n_bad, VERIFY_PX);
     else if (opt_verify)
         cli_print("  verified     every pixel of level 0 can be read\n");
     wsi_slide_close(slide);

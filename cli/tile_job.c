@@ -1,6 +1,6 @@
-/* See tile_job.h. Two kinds of failure are kept apart: one of the slide (its row becomes FAILED with the
- * message, other slides go on) and one of the store (disk full, locked: nothing can go on, and the slide
- * keeps the state it has). What was committed stays in either case. */
+/* See tile_job.h. Two kinds of failure are kept apart: one of the slide (its row becomes FAILED
+ * with the message, other slides go on) and one of the store (disk full, locked: nothing can go on,
+ * and the slide keeps the state it has). What was committed stays in either case. */
 #include "cli/tile_job.h"
 
 #include "base/file.h"
@@ -8,7 +8,7 @@
 
 #include <string.h>
 
-/* ---- the sink ------------------------------------------------------------------------------------- */
+/* ---- the sink ---- */
 /* A patch on its way from a worker to the writer. Kept and used again: no allocation per patch. */
 typedef struct {
     db_blob image, label;
@@ -40,7 +40,8 @@ static void give_back(void *user, void *work)
     g_mutex_unlock(&sink->lock);
 }
 
-static bool encode(void *user, const uint8_t *rgb, const uint8_t *label, void **work, GError **error)
+static bool encode(void *user, const uint8_t *rgb, const uint8_t *label, void **work,
+                   GError **error)
 {
     store_sink *sink = user;
     g_mutex_lock(&sink->lock);
@@ -100,8 +101,8 @@ static bool add(void *user, const wsi_cell *cell, GError **error)
     bool ok = db_writer_add(sink->writer, &patch, p ? &p->image : NULL,
                             p && patch.has_label ? &p->label : NULL, error);
     if (ok && cell->damaged)
-        ok = db_damage_add(sink->store, patch.slide_id, cell->x_l0, cell->y_l0, cell->w_l0, cell->h_l0,
-                           cell->damage->message, error);
+        ok = db_damage_add(sink->store, patch.slide_id, cell->x_l0, cell->y_l0, cell->w_l0,
+                           cell->h_l0, cell->damage->message, error);
     if (ok)
         count(sink->job, cell);
     else
@@ -109,13 +110,14 @@ static bool add(void *user, const wsi_cell *cell, GError **error)
     return ok;
 }
 
-/* ---- progress over all slides ----------------------------------------------------------------------- */
+/* ---- progress over all slides ---- */
 typedef struct {
     tile_run *run;
     int64_t last; /* cells of this slide that are counted */
 } slide_progress;
 
-static void on_progress(void *user, const char *stage, int64_t done, int64_t total, const char *detail)
+static void on_progress(void *user, const char *stage, int64_t done, int64_t total,
+                        const char *detail)
 {
     (void)total;
     slide_progress *p = user;
@@ -127,7 +129,7 @@ static void on_progress(void *user, const char *stage, int64_t done, int64_t tot
     qs_progress_update(p->run->progress, stage, all, p->run->n_cells, detail);
 }
 
-/* ---- one slide ---------------------------------------------------------------------------------------- */
+/* ---- one slide ---- */
 typedef struct {
     wsi_slide *slide;
     wsi_view view;
@@ -141,7 +143,8 @@ static bool open_view(slide_work *w, const tile_job *job, const tile_run *run, G
 {
     double mpp = run->mpp_override > 0 ? run->mpp_override : job->mpp;
     w->slide = wsi_slide_open(job->path, mpp, error);
-    return w->slide && wsi_view_init(&w->view, w->slide, run->config->level0, run->config->mpp, error) &&
+    return w->slide &&
+           wsi_view_init(&w->view, w->slide, run->config->level0, run->config->mpp, error) &&
            wsi_grid_init(&w->grid, &w->view, run->config->patch_px, run->config->stride_px, error);
 }
 
@@ -226,16 +229,18 @@ static void note_mask(tile_job *job, const wsi_mask *mask)
 static void warn_no_patches(const slide_work *w, const tile_job *job, const tile_run *run)
 {
     if (!w->tissue) {
-        qs_warn("%s: no patch was kept: %" G_GINT64_FORMAT " blank, %" G_GINT64_FORMAT " damaged", job->path,
-                job->n_blank, job->n_damaged);
+        qs_warn("%s: no patch was kept: %" G_GINT64_FORMAT " blank, %" G_GINT64_FORMAT " damaged",
+                job->path, job->n_blank, job->n_damaged);
         return;
     }
-    qs_warn("%s: no patch was kept: %.2f %% of the slide is tissue (saturation above %d of 255; %.0f %% nearly "
+    qs_warn("%s: no patch was kept: %.2f %% of the slide is tissue (saturation above %d of 255; "
+            "%.0f %% nearly "
             "white, %.0f %% nearly black, %.0f %% pen), and no cell has %.0f %% of it%s",
             job->path, 100 * w->tissue->share, w->tissue->threshold, 100 * w->tissue->white_share,
             100 * w->tissue->dark_share, 100 * w->tissue->pen_share, 100 * run->tile.tissue_min,
-            w->tissue->dark_share > 0.5 ? "; is it a fluorescence slide? --no-tissue keeps every cell"
-                                        : "; see --otsu, --saturation, --tissue-min, --no-tissue");
+            w->tissue->dark_share > 0.5
+                ? "; is it a fluorescence slide? --no-tissue keeps every cell"
+                : "; see --otsu, --saturation, --tissue-min, --no-tissue");
 }
 
 /* How many damaged cells of this slide earlier runs stored. */
@@ -255,13 +260,14 @@ static bool count_before(const tile_run *run, int64_t slide_id, int64_t *n_damag
     return true;
 }
 
-static bool tile_cells(slide_work *w, tile_job *job, tile_run *run, db_writer *writer, int64_t first,
-                       int n_threads, GError **error)
+static bool tile_cells(slide_work *w, tile_job *job, tile_run *run, db_writer *writer,
+                       int64_t first, int n_threads, GError **error)
 {
     wsi_tile_options options = run->tile;
     int64_t kept_before = 0;
     options.n_threads = n_threads;
-    if (first > 0 && !count_before(run, w->row.id, &options.n_damaged_before, &kept_before, error)) {
+    if (first > 0 &&
+        !count_before(run, w->row.id, &options.n_damaged_before, &kept_before, error)) {
         job->store_failed = true;
         return false;
     }
@@ -272,7 +278,8 @@ static bool tile_cells(slide_work *w, tile_job *job, tile_run *run, db_writer *w
     slide_progress mine = {run, 0};
     qs_progress progress = {on_progress, &mine};
     on_progress(&mine, "tile", first, 0, NULL);
-    bool ok = wsi_tile_run(&w->view, w->tissue, w->mask, &options, first, &door, &progress, &job->report, error);
+    bool ok = wsi_tile_run(&w->view, w->tissue, w->mask, &options, first, &door, &progress,
+                           &job->report, error);
     g_ptr_array_unref(sink.free_parcels);
     g_mutex_clear(&sink.lock);
     w->row.n_damaged = options.n_damaged_before + job->n_damaged;
@@ -282,7 +289,8 @@ static bool tile_cells(slide_work *w, tile_job *job, tile_run *run, db_writer *w
 }
 
 /* Commits whatever is whole, also after a failure or a stop. */
-static bool tile_into_writer(slide_work *w, tile_job *job, tile_run *run, int n_threads, GError **error)
+static bool tile_into_writer(slide_work *w, tile_job *job, tile_run *run, int n_threads,
+                             GError **error)
 {
     int64_t first = 0;
     db_writer *writer = db_writer_open(run->store, w->row.id, &first, error);
@@ -365,9 +373,10 @@ static bool check_mask_unchanged(const tile_job *job, GError **error)
     if (!job->known || g_strcmp0(job->known_mask, job->mask_path) == 0)
         return true;
     g_set_error(error, QS_ERROR, QS_ERROR_MISMATCH,
-                "%s: its patches were stored with %s%s, now %s%s is given; tile into a new store", job->path,
-                job->known_mask ? "mask " : "no mask", job->known_mask ? job->known_mask : "",
-                job->mask_path ? "mask " : "none", job->mask_path ? job->mask_path : "");
+                "%s: its patches were stored with %s%s, now %s%s is given; tile into a new store",
+                job->path, job->known_mask ? "mask " : "no mask",
+                job->known_mask ? job->known_mask : "", job->mask_path ? "mask " : "none",
+                job->mask_path ? job->mask_path : "");
     return false;
 }
 
@@ -378,7 +387,8 @@ void tile_job_run(tile_job *job, tile_run *run, int n_threads)
     g_clear_error(&job->error); /* of the plan: it is met again */
     fill_row(&w.row, job);
     GError *no_hash = NULL; /* an unreadable file has no hash; opening it says why */
-    w.row.content_hash = g_file_test(job->path, G_FILE_TEST_IS_REGULAR) ? qs_file_hash(job->path, &no_hash) : NULL;
+    w.row.content_hash =
+        g_file_test(job->path, G_FILE_TEST_IS_REGULAR) ? qs_file_hash(job->path, &no_hash) : NULL;
     g_clear_error(&no_hash);
     job->hash_s = now_s() - start;
     if (!check_mask_unchanged(job, &job->error)) {

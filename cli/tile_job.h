@@ -10,12 +10,12 @@
 typedef struct {
     db_store *store;
     const db_store_config *config;
-    wsi_tile_options tile;      /* n_threads is set per slide */
+    wsi_tile_options tile; /* n_threads is set per slide */
     wsi_tissue_options tissue;
-    double mpp_override;        /* 0: none */
+    double mpp_override;         /* 0: none */
     const qs_progress *progress; /* of cells, over all slides */
-    int64_t n_cells;            /* of all planned slides */
-    gint64 done_cells;          /* guarded by lock */
+    int64_t n_cells;             /* of all planned slides */
+    gint64 done_cells;           /* guarded by lock */
     GMutex lock;
 } tile_run;
 
@@ -35,14 +35,14 @@ typedef struct {
     int64_t temp_bytes; /* of temporary files */
     /* Filled by tile_job_run: */
     tile_state state;
-    GError *error;     /* why FAILED, or what stopped the store */
-    bool store_failed; /* the store, not the slide: no other slide can go on */
+    GError *error;      /* why FAILED, or what stopped the store */
+    bool store_failed;  /* the store, not the slide: no other slide can go on */
     int64_t resumed_at; /* cells that were in the store already */
     int64_t n_kept, n_tissue, n_blank, n_damaged; /* of this run */
     bool has_mask;
     wsi_mask_kind mask_kind;
     int mask_factor;
-    int64_t pixels;    /* read from the slide as patches */
+    int64_t pixels; /* read from the slide as patches */
     double hash_s, prepare_s, wall_s;
     wsi_tile_report report;
 } tile_job;

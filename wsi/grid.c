@@ -9,11 +9,13 @@ static int64_t n_positions(int64_t side, int patch, int stride)
     return side <= patch ? 1 : (side - patch + stride - 1) / stride + 1;
 }
 
-bool wsi_grid_init(wsi_grid *grid, const wsi_view *view, int patch_px, int stride_px, GError **error)
+bool wsi_grid_init(wsi_grid *grid, const wsi_view *view, int patch_px, int stride_px,
+                   GError **error)
 {
     if (patch_px < 8 || patch_px > 8192 || stride_px < 1 || stride_px > patch_px) {
         g_set_error(error, QS_ERROR, QS_ERROR_ARG,
-                    "patch of %d pixels at stride %d: a patch has 8 to 8192 pixels, a stride 1 to the patch",
+                    "patch of %d pixels at stride %d: a patch has 8 to 8192 pixels, a stride 1 to "
+                    "the patch",
                     patch_px, stride_px);
         return false;
     }
@@ -28,8 +30,8 @@ static int64_t position(int64_t i, int64_t side, int patch, int stride)
     return MAX(0, MIN(i * stride, side - patch));
 }
 
-void wsi_grid_cell(const wsi_grid *grid, const wsi_view *view, int patch_px, int stride_px, int64_t cell,
-                   int64_t *x, int64_t *y, int *valid_w, int *valid_h)
+void wsi_grid_cell(const wsi_grid *grid, const wsi_view *view, int patch_px, int stride_px,
+                   int64_t cell, int64_t *x, int64_t *y, int *valid_w, int *valid_h)
 {
     *x = position(cell % grid->n_x, view->w, patch_px, stride_px);
     *y = position(cell / grid->n_x, view->h, patch_px, stride_px);

@@ -1,10 +1,10 @@
 /* Plain images (JPEG, PNG, striped TIFF) as slides of one level.
  *
  * Such files can only be decoded from the top, and a tiler reads them everywhere, from several
- * threads. So the first read decodes the image once, a few rows at a time, into plain RGB: in memory
- * up to RAW_IN_MEMORY_MAX, beyond that in an unlinked temporary file. After that every read is a copy
- * of rows. The file is read with pread and not mapped: memory stays what was stated, and a
- * disk error is an error and no SIGBUS. */
+ * threads. So the first read decodes the image once, a few rows at a time, into plain RGB: in
+ * memory up to RAW_IN_MEMORY_MAX, beyond that in an unlinked temporary file. After that every read
+ * is a copy of rows. The file is read with pread and not mapped: memory stays what was stated, and
+ * a disk error is an error and no SIGBUS. */
 #include "wsi/slide_priv.h"
 
 #include "base/error.h"
@@ -24,11 +24,11 @@ typedef struct {
     wsi_file_type type;
     int64_t w, h;
     int64_t decoder_bytes;
-    GMutex lock;      /* guards decoding; raw and failure do not change once `ready` */
+    GMutex lock; /* guards decoding; raw and failure do not change once `ready` */
     gint ready;
-    GError *failure;  /* why the image could not be decoded */
-    uint8_t *raw;     /* (h,w,3); NULL when it lies in fd */
-    int fd;           /* the temporary file; -1 */
+    GError *failure; /* why the image could not be decoded */
+    uint8_t *raw;    /* (h,w,3); NULL when it lies in fd */
+    int fd;          /* the temporary file; -1 */
 } image_data;
 
 static size_t raw_bytes(const image_data *data)
@@ -38,7 +38,8 @@ static size_t raw_bytes(const image_data *data)
 
 static bool takes(const wsi_probe *probe)
 {
-    return probe->type == WSI_FILE_JPEG || probe->type == WSI_FILE_PNG || probe->type == WSI_FILE_TIFF;
+    return probe->type == WSI_FILE_JPEG || probe->type == WSI_FILE_PNG ||
+           probe->type == WSI_FILE_TIFF;
 }
 
 /* What is converted or ignored is said, by name. */
@@ -103,7 +104,8 @@ static int temp_file(const image_data *data, size_t n, GError **error)
     if (n_free >= 0 && (uint64_t)n_free < n) {
         g_set_error(error, QS_ERROR, QS_ERROR_IO,
                     "%s: decoding needs %zu MiB in %s, which has %" G_GINT64_FORMAT
-                    " MiB free; make room or set TMPDIR", data->path, n >> 20, dir, n_free >> 20);
+                    " MiB free; make room or set TMPDIR",
+                    data->path, n >> 20, dir, n_free >> 20);
         return -1;
     }
     g_autofree char *name = g_build_filename(dir, "quadslide-image-XXXXXX", NULL);
@@ -127,13 +129,14 @@ static bool make_room(image_data *data, GError **error)
     if (n > RAW_IN_MEMORY_MAX) {
         data->fd = temp_file(data, n, error);
         if (data->fd >= 0)
-            qs_debug("%s: decoded into a temporary file of %zu MiB in %s", data->path, n >> 20, g_get_tmp_dir());
+            qs_debug("%s: decoded into a temporary file of %zu MiB in %s", data->path, n >> 20,
+                     g_get_tmp_dir());
         return data->fd >= 0;
     }
     data->raw = g_try_malloc(n);
     if (!data->raw)
-        g_set_error(error, QS_ERROR, QS_ERROR_MEMORY, "%s: no memory for %zu MiB of decoded pixels", data->path,
-                    n >> 20);
+        g_set_error(error, QS_ERROR, QS_ERROR_MEMORY, "%s: no memory for %zu MiB of decoded pixels",
+                    data->path, n >> 20);
     return data->raw != NULL;
 }
 
@@ -149,15 +152,16 @@ static bool put_rows(image_data *data, int64_t y, int n_rows, const uint8_t *rgb
         if (k > 0)
             done += (size_t)k;
         else if (k == 0 || errno != EINTR) {
-            qs_set_error_errno(error, k == 0 ? ENOSPC : errno, "%s: writing its decoded pixels in %s", data->path,
-                               g_get_tmp_dir());
+            qs_set_error_errno(error, k == 0 ? ENOSPC : errno,
+                               "%s: writing its decoded pixels in %s", data->path, g_get_tmp_dir());
             return false;
         }
     }
     return true;
 }
 
-static bool get_pixels(const image_data *data, int64_t x, int64_t y, size_t n_px, uint8_t *rgb, GError **error)
+static bool get_pixels(const image_data *data, int64_t x, int64_t y, size_t n_px, uint8_t *rgb,
+                       GError **error)
 {
     size_t at = ((size_t)y * (size_t)data->w + (size_t)x) * 3, n = n_px * 3, done = 0;
     if (data->raw) {
@@ -169,7 +173,8 @@ static bool get_pixels(const image_data *data, int64_t x, int64_t y, size_t n_px
         if (k > 0)
             done += (size_t)k;
         else if (k == 0 || errno != EINTR) {
-            qs_set_error_errno(error, k == 0 ? EIO : errno, "%s: reading its decoded pixels back", data->path);
+            qs_set_error_errno(error, k == 0 ? EIO : errno, "%s: reading its decoded pixels back",
+                               data->path);
             return false;
         }
     }
@@ -200,7 +205,8 @@ static bool decode(image_data *data, GError **error)
     const wsi_raster_info *info = wsi_raster_get_info(raster);
     bool ok = info->w == data->w && info->h == data->h;
     if (!ok)
-        g_set_error(error, QS_ERROR, QS_ERROR_MISMATCH, "%s: changed while it was open", data->path);
+        g_set_error(error, QS_ERROR, QS_ERROR_MISMATCH, "%s: changed while it was open",
+                    data->path);
     size_t row_bytes = (size_t)info->w * (size_t)info->n_bands, rgb_bytes = (size_t)info->w * 3;
     uint8_t *strip = g_malloc(row_bytes * STRIP_ROWS), *rgb = g_malloc(rgb_bytes * STRIP_ROWS);
     ok = ok && make_room(data, error);
@@ -208,7 +214,8 @@ static bool decode(image_data *data, GError **error)
         int n = (int)MIN(STRIP_ROWS, data->h - y);
         ok = wsi_raster_read_rows(raster, y, n, strip, error);
         for (int r = 0; ok && r < n; r++)
-            row_to_rgb(strip + (size_t)r * row_bytes, info->n_bands, data->w, rgb + (size_t)r * rgb_bytes);
+            row_to_rgb(strip + (size_t)r * row_bytes, info->n_bands, data->w,
+                       rgb + (size_t)r * rgb_bytes);
         ok = ok && put_rows(data, y, n, rgb, error);
     }
     g_free(strip);
@@ -257,7 +264,8 @@ static int64_t image_memory(const wsi_slide *slide, int n_threads)
     (void)n_threads;
     const image_data *data = slide->data;
     size_t n = raw_bytes(data);
-    return (n > RAW_IN_MEMORY_MAX ? 0 : (int64_t)n) + data->decoder_bytes + data->w * 7 * STRIP_ROWS * 2;
+    return (n > RAW_IN_MEMORY_MAX ? 0 : (int64_t)n) + data->decoder_bytes +
+           data->w * 7 * STRIP_ROWS * 2;
 }
 
 static int64_t image_temp_bytes(const wsi_slide *slide)

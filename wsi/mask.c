@@ -1,6 +1,6 @@
 /* See mask.h. The image is read once from the top and kept run-length coded in memory: label
- * masks are long runs, so a mask of 100,000 × 80,000 pixels takes megabytes, needs no temporary file,
- * and is read anywhere by any thread. The worst that noise can do is two bytes a pixel.
+ * masks are long runs, so a mask of 100,000 × 80,000 pixels takes megabytes, needs no temporary
+ * file, and is read anywhere by any thread. The worst that noise can do is two bytes a pixel.
  *
  * A row's code is a list of (label, length) with the length in base 128, low digits first. */
 #include "wsi/mask.h"
@@ -17,12 +17,12 @@ enum { STRIP_ROWS = 64, JPEG_THRESHOLD = 128, FACTOR_MAX = 256 };
 struct wsi_mask {
     wsi_mask_info info;
     int64_t slide_w, slide_h;
-    uint8_t *code;       /* all rows */
+    uint8_t *code; /* all rows */
     size_t n_code, code_capacity;
     uint64_t *row_start; /* (h) */
 };
 
-/* ---- coding ------------------------------------------------------------------------------- */
+/* ---- coding ---- */
 static void put_run(wsi_mask *mask, uint8_t label, uint64_t length)
 {
     if (mask->n_code + 11 > mask->code_capacity) {
@@ -71,8 +71,9 @@ static uint8_t to_class(const wsi_mask *mask, uint8_t value)
     return mask->info.kind == WSI_MASK_BINARY_255 ? value == 255 : value;
 }
 
-/* ---- opening ------------------------------------------------------------------------------- */
-/* The factor k for which the mask is the slide divided by k, floor or ceil; 0 when there is none. */
+/* ---- opening ---- */
+/* The factor k for which the mask is the slide divided by k, floor or ceil; 0 when there is none.
+ */
 static int find_factor(int64_t slide_w, int64_t slide_h, int64_t w, int64_t h)
 {
     for (int64_t k = 1; k <= FACTOR_MAX; k++) {
@@ -92,8 +93,8 @@ static bool check_size(wsi_mask *mask, const wsi_raster_info *raster, GError **e
     info->factor = find_factor(mask->slide_w, mask->slide_h, info->w, info->h);
     if (info->factor == 0) {
         g_set_error(error, QS_ERROR, QS_ERROR_MISMATCH,
-                    "%s: the mask has %" G_GINT64_FORMAT " x %" G_GINT64_FORMAT " pixels, the slide %"
-                    G_GINT64_FORMAT " x %" G_GINT64_FORMAT
+                    "%s: the mask has %" G_GINT64_FORMAT " x %" G_GINT64_FORMAT
+                    " pixels, the slide %" G_GINT64_FORMAT " x %" G_GINT64_FORMAT
                     "; it must be the same or that divided by a whole number up to %d",
                     info->path, info->w, info->h, mask->slide_w, mask->slide_h, FACTOR_MAX);
         return false;
@@ -108,7 +109,8 @@ static bool is_jpeg(const wsi_mask *mask)
     return mask->info.kind == WSI_MASK_BINARY_JPEG;
 }
 
-/* One label from a pixel's channels. JPEG: mean of the channels against 128. Else all must agree. */
+/* One label from a pixel's channels. JPEG: mean of the channels against 128. Else all must agree.
+ */
 static bool reduce_pixel(const wsi_mask *mask, const uint8_t *p, int n_bands, uint8_t *label)
 {
     int n_colour = n_bands >= 3 ? 3 : 1;
@@ -120,16 +122,16 @@ static bool reduce_pixel(const wsi_mask *mask, const uint8_t *p, int n_bands, ui
     return is_jpeg(mask);
 }
 
-static bool reduce_row(const wsi_mask *mask, const uint8_t *src, int n_bands, int64_t y, uint8_t *labels,
-                       GError **error)
+static bool reduce_row(const wsi_mask *mask, const uint8_t *src, int n_bands, int64_t y,
+                       uint8_t *labels, GError **error)
 {
     for (int64_t x = 0; x < mask->info.w; x++) {
         const uint8_t *p = src + x * n_bands;
         if (!reduce_pixel(mask, p, n_bands, &labels[x])) {
             g_set_error(error, QS_ERROR, QS_ERROR_FORMAT,
                         "%s: a coloured mask (pixel %" G_GINT64_FORMAT ",%" G_GINT64_FORMAT
-                        " is %d,%d,%d); save it with one channel of class numbers", mask->info.path, x, y,
-                        p[0], p[1], p[2]);
+                        " is %d,%d,%d); save it with one channel of class numbers",
+                        mask->info.path, x, y, p[0], p[1], p[2]);
             return false;
         }
         if (is_jpeg(mask))
@@ -165,21 +167,24 @@ static bool settle_kind(wsi_mask *mask, const qs_classes *classes, GError **erro
     wsi_mask_info *info = &mask->info;
     if (is_jpeg(mask)) {
         qs_debug("%s: JPEG mask, binarised at >= %d: %" G_GINT64_FORMAT " of %" G_GINT64_FORMAT
-                " pixels are foreground", info->path, JPEG_THRESHOLD, info->counts[1], info->w * info->h);
+                 " pixels are foreground",
+                 info->path, JPEG_THRESHOLD, info->counts[1], info->w * info->h);
         return true;
     }
     if (info->counts[255] > 0 && info->counts[0] + info->counts[255] == info->w * info->h) {
         info->kind = WSI_MASK_BINARY_255;
-        qs_debug("%s: its values are 0 and 255 only, so it is a binary mask (255 is class 1)", info->path);
+        qs_debug("%s: its values are 0 and 255 only, so it is a binary mask (255 is class 1)",
+                 info->path);
         return true;
     }
     for (int v = classes->n; v < QS_CLASS_IGNORE; v++)
         if (info->counts[v] > 0) {
             g_set_error(error, QS_ERROR, QS_ERROR_FORMAT,
                         "%s: label %d on %" G_GINT64_FORMAT
-                        " pixels is not in the class table (0 to %d, and %d for ignore); give --classes with "
-                        "more classes or mend the mask", info->path, v, info->counts[v], classes->n - 1,
-                        QS_CLASS_IGNORE);
+                        " pixels is not in the class table (0 to %d, and %d for ignore); give "
+                        "--classes with "
+                        "more classes or mend the mask",
+                        info->path, v, info->counts[v], classes->n - 1, QS_CLASS_IGNORE);
             return false;
         }
     return true;
@@ -195,16 +200,17 @@ static wsi_raster *open_raster(wsi_mask *mask, GError **error)
     if (type == WSI_FILE_TIFF && !wsi_tiff_probe(mask->info.path, n_bytes, &facts, error))
         return NULL;
     if (type != WSI_FILE_TIFF && type != WSI_FILE_JPEG && type != WSI_FILE_PNG) {
-        g_set_error(error, QS_ERROR, QS_ERROR_UNSUPPORTED, "%s: a mask is a PNG, TIFF or JPEG, not %s",
-                    mask->info.path, wsi_file_type_name(type));
+        g_set_error(error, QS_ERROR, QS_ERROR_UNSUPPORTED,
+                    "%s: a mask is a PNG, TIFF or JPEG, not %s", mask->info.path,
+                    wsi_file_type_name(type));
         return NULL;
     }
     mask->info.kind = type == WSI_FILE_JPEG ? WSI_MASK_BINARY_JPEG : WSI_MASK_LABELS;
     return wsi_raster_open(mask->info.path, type, error);
 }
 
-wsi_mask *wsi_mask_open(const char *path, int64_t slide_w, int64_t slide_h, const qs_classes *classes,
-                        GError **error)
+wsi_mask *wsi_mask_open(const char *path, int64_t slide_w, int64_t slide_h,
+                        const qs_classes *classes, GError **error)
 {
     wsi_mask *mask = g_new0(wsi_mask, 1);
     mask->info.path = g_strdup(path);
@@ -234,7 +240,7 @@ const wsi_mask_info *wsi_mask_get_info(const wsi_mask *mask)
     return &mask->info;
 }
 
-/* ---- reading ------------------------------------------------------------------------------- */
+/* ---- reading ---- */
 bool wsi_mask_read(wsi_mask *mask, const wsi_view *view, int64_t x, int64_t y, int w, int h,
                    uint8_t *label, size_t row_bytes, GError **error)
 {
@@ -243,7 +249,8 @@ bool wsi_mask_read(wsi_mask *mask, const wsi_view *view, int64_t x, int64_t y, i
     for (int r = 0; r < h; r++) {
         uint8_t *row = label + (size_t)r * row_bytes;
         int64_t my = (int64_t)floor(((double)(y + r) + 0.5) * scale_y);
-        /* A ceil or floor factor leaves the last pixel of the slide with or without a mask pixel. */
+        /* A ceil or floor factor leaves the last pixel of the slide with or without a mask pixel.
+         */
         bool inside = y + r >= 0 && y + r < view->h;
         my = inside ? MIN(my, mask->info.h - 1) : -1;
         memset(row, QS_CLASS_IGNORE, (size_t)w);
@@ -266,7 +273,8 @@ bool wsi_mask_read_native(wsi_mask *mask, int64_t x, int64_t y, int w, int h, ui
 {
     if (x < 0 || y < 0 || w < 1 || h < 1 || x + w > mask->info.w || y + h > mask->info.h) {
         g_set_error(error, QS_ERROR, QS_ERROR_ARG,
-                    "%s: %d x %d pixels at %" G_GINT64_FORMAT ",%" G_GINT64_FORMAT " lie outside the mask",
+                    "%s: %d x %d pixels at %" G_GINT64_FORMAT ",%" G_GINT64_FORMAT
+                    " lie outside the mask",
                     mask->info.path, w, h, x, y);
         return false;
     }

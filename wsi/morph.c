@@ -14,7 +14,8 @@ static uint32_t *integral(const uint8_t *mask, int w, int h)
         uint32_t line = 0;
         for (int x = 0; x < w; x++) {
             line += mask[(size_t)y * (size_t)w + (size_t)x];
-            sums[((size_t)y + 1) * row + (size_t)x + 1] = sums[(size_t)y * row + (size_t)x + 1] + line;
+            sums[((size_t)y + 1) * row + (size_t)x + 1] =
+                sums[(size_t)y * row + (size_t)x + 1] + line;
         }
     }
     return sums;

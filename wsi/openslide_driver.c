@@ -7,8 +7,9 @@
  *   2. who sees an error takes `lock` alone, opens the handle again and repeats the read;
  *   3. if that fails too, the region is damaged, not the slide; the handle is opened once more.
  * OpenSlide 3.4 with libtiff 4.5 gives garbage, and no error, for tiles that are larger than their
- * level, unless they are JPEG or JPEG 2000 (TIFFRGBAImageGet then narrows its raster, which OpenSlide
- * does not know). Such levels are left out; a slide whose level 0 is one goes to the image driver.
+ * level, unless they are JPEG or JPEG 2000 (TIFFRGBAImageGet then narrows its raster, which
+ * OpenSlide does not know). Such levels are left out; a slide whose level 0 is one goes to the
+ * image driver.
  *
  * OpenSlide's ARGB is premultiplied; transparent pixels lie on the slide's background colour. */
 #include "wsi/slide_priv.h"
@@ -21,10 +22,10 @@
 #include <string.h>
 
 enum {
-    BLOCK_PX = 1024,               /* largest side of one request to OpenSlide */
-    CACHE_BYTES = 32 << 20,        /* OpenSlide 3.4's cache of decoded tiles */
-    COMPRESSION_JPEG_TAG = 7,      /* TIFF 6.0, technical note 2 */
-    TILE_SCRATCH_BYTES = 4 << 20,  /* its decoder's working memory in a thread, generously */
+    BLOCK_PX = 1024,              /* largest side of one request to OpenSlide */
+    CACHE_BYTES = 32 << 20,       /* OpenSlide 3.4's cache of decoded tiles */
+    COMPRESSION_JPEG_TAG = 7,     /* TIFF 6.0, technical note 2 */
+    TILE_SCRATCH_BYTES = 4 << 20, /* its decoder's working memory in a thread, generously */
 };
 
 typedef struct {
@@ -47,7 +48,8 @@ static bool takes(const wsi_probe *probe)
     if (probe->type == WSI_FILE_PNG)
         return false;
     const wsi_tiff_facts *tiff = &probe->tiff;
-    if (!decodes_plainly(probe) && tiff->tiled && (tiff->w < tiff->tile_w || tiff->h < tiff->tile_h))
+    if (!decodes_plainly(probe) && tiff->tiled &&
+        (tiff->w < tiff->tile_w || tiff->h < tiff->tile_h))
         return false;
     return openslide_detect_vendor(probe->path) != NULL;
 }
@@ -77,7 +79,8 @@ static void read_properties(openslide_t *handle, wsi_slide_info *info)
 {
     info->vendor = g_strdup(openslide_get_property_value(handle, OPENSLIDE_PROPERTY_NAME_VENDOR));
     info->objective = number(handle, OPENSLIDE_PROPERTY_NAME_OBJECTIVE_POWER);
-    const char *colour = openslide_get_property_value(handle, OPENSLIDE_PROPERTY_NAME_BACKGROUND_COLOR);
+    const char *colour =
+        openslide_get_property_value(handle, OPENSLIDE_PROPERTY_NAME_BACKGROUND_COLOR);
     if (colour) {
         guint64 rgb = g_ascii_strtoull(colour, NULL, 16);
         for (int k = 0; k < 3; k++)
@@ -100,7 +103,8 @@ static bool tile_fits(openslide_t *handle, int i, const wsi_level *level)
     return tile_w <= (double)level->w && tile_h <= (double)level->h;
 }
 
-static void read_levels(openslide_t *handle, const wsi_probe *probe, wsi_slide_info *info, int *os_level)
+static void read_levels(openslide_t *handle, const wsi_probe *probe, wsi_slide_info *info,
+                        int *os_level)
 {
     int n = openslide_get_level_count(handle);
     for (int i = 0; i < n && info->n_levels < WSI_LEVELS_MAX; i++) {
@@ -121,7 +125,8 @@ static bool check_samples(const wsi_probe *probe, GError **error)
         return true;
     g_set_error(error, QS_ERROR, QS_ERROR_UNSUPPORTED,
                 "%s: has %d-bit%s samples (%d a pixel); convert it to 8-bit RGB", probe->path,
-                probe->tiff.bits, probe->tiff.is_float ? " floating-point" : "", probe->tiff.n_samples);
+                probe->tiff.bits, probe->tiff.is_float ? " floating-point" : "",
+                probe->tiff.n_samples);
     return false;
 }
 
@@ -132,7 +137,8 @@ static bool os_open(wsi_slide *slide, const wsi_probe *probe, GError **error)
     openslide_t *handle = openslide_open(probe->path);
     const char *what = handle ? openslide_get_error(handle) : "not a slide";
     if (what) {
-        g_set_error(error, QS_ERROR, QS_ERROR_FORMAT, "%s: OpenSlide cannot open it: %s", probe->path, what);
+        g_set_error(error, QS_ERROR, QS_ERROR_FORMAT, "%s: OpenSlide cannot open it: %s",
+                    probe->path, what);
         if (handle)
             openslide_close(handle);
         return false;
@@ -165,7 +171,8 @@ static void reopen(openslide_data *data)
 }
 
 /* The message of the error that the read met, owned; NULL when there was none. */
-static char *read_once(openslide_data *data, uint32_t *argb, int level, int64_t x, int64_t y, int w, int h)
+static char *read_once(openslide_data *data, uint32_t *argb, int level, int64_t x, int64_t y, int w,
+                       int h)
 {
     if (!data->handle)
         return g_strdup("the file cannot be opened any more");
@@ -174,7 +181,8 @@ static char *read_once(openslide_data *data, uint32_t *argb, int level, int64_t 
 }
 
 /* Invariants 2 and 3 of the head comment. */
-static char *read_again(openslide_data *data, uint32_t *argb, int level, int64_t x, int64_t y, int w, int h)
+static char *read_again(openslide_data *data, uint32_t *argb, int level, int64_t x, int64_t y,
+                        int w, int h)
 {
     g_rw_lock_writer_lock(&data->lock);
     reopen(data);
@@ -218,13 +226,15 @@ static bool read_block(wsi_slide *slide, int level, int64_t x_l0, int64_t y_l0, 
     }
     if (what) {
         g_set_error(error, QS_ERROR, QS_ERROR_FORMAT,
-                    "%s: level %d cannot be read at level-0 pixel %" G_GINT64_FORMAT ",%" G_GINT64_FORMAT
-                    " (%d x %d): %s", data->path, level, x_l0, y_l0, w, h, what);
+                    "%s: level %d cannot be read at level-0 pixel %" G_GINT64_FORMAT
+                    ",%" G_GINT64_FORMAT " (%d x %d): %s",
+                    data->path, level, x_l0, y_l0, w, h, what);
         g_free(what);
         return false;
     }
     for (int y = 0; y < h; y++)
-        row_to_rgb(argb + (size_t)y * (size_t)w, w, slide->info.background, rgb + (size_t)y * row_bytes);
+        row_to_rgb(argb + (size_t)y * (size_t)w, w, slide->info.background,
+                   rgb + (size_t)y * row_bytes);
     return true;
 }
 
@@ -235,9 +245,10 @@ static bool os_read(wsi_slide *slide, int level, int64_t x_l0, int64_t y_l0, int
     double downsample = slide->info.levels[level].downsample;
     for (int y = 0; y < h_lv; y += BLOCK_PX)
         for (int x = 0; x < w_lv; x += BLOCK_PX)
-            if (!read_block(slide, level, x_l0 + llround(x * downsample), y_l0 + llround(y * downsample),
-                            MIN(BLOCK_PX, w_lv - x), MIN(BLOCK_PX, h_lv - y),
-                            rgb + (size_t)y * row_bytes + (size_t)x * 3, row_bytes, error))
+            if (!read_block(slide, level, x_l0 + llround(x * downsample),
+                            y_l0 + llround(y * downsample), MIN(BLOCK_PX, w_lv - x),
+                            MIN(BLOCK_PX, h_lv - y), rgb + (size_t)y * row_bytes + (size_t)x * 3,
+                            row_bytes, error))
                 return false;
     return true;
 }

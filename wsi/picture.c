@@ -7,12 +7,12 @@
 
 #include <vips/vips.h>
 
-bool wsi_picture_encode(const uint8_t *rgb, int w, int h, int quality, uint8_t **bytes, size_t *n_bytes,
-                        GError **error)
+bool wsi_picture_encode(const uint8_t *rgb, int w, int h, int quality, uint8_t **bytes,
+                        size_t *n_bytes, GError **error)
 {
     if (w < 1 || h < 1 || quality < 0 || quality > 100) {
-        g_set_error(error, QS_ERROR, QS_ERROR_ARG, "a picture of %d x %d at quality %d cannot be made", w, h,
-                    quality);
+        g_set_error(error, QS_ERROR, QS_ERROR_ARG,
+                    "a picture of %d x %d at quality %d cannot be made", w, h, quality);
         return false;
     }
     if (!wsi_vips_init(error))

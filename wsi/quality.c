@@ -19,7 +19,7 @@
 enum { CHUNK = 512, ROW_MAX = 8192, SATURATION_ONE = 4096 };
 
 /* The loader cannot resolve clones before the sanitizers are up. */
-#if defined(__x86_64__) && defined(__gnu_linux__) && !defined(__SANITIZE_ADDRESS__) && \
+#if defined(__x86_64__) && defined(__gnu_linux__) && !defined(__SANITIZE_ADDRESS__) &&             \
     !defined(__SANITIZE_THREAD__)
 #define FOR_EACH_CPU __attribute__((target_clones("avx2", "default"), optimize("O3")))
 #else
@@ -67,8 +67,8 @@ static counts measure_chunk(const uint8_t *rgb, int n, int16_t *luma)
 
 /* Adds the Laplacian of inner pixels 1 … n-2 of the middle row. */
 FOR_EACH_CPU
-static void laplacian_row(const int16_t *up, const int16_t *at, const int16_t *down, int n, int64_t *sum,
-                          uint64_t *squares)
+static void laplacian_row(const int16_t *up, const int16_t *at, const int16_t *down, int n,
+                          int64_t *sum, uint64_t *squares)
 {
     for (int from = 1; from < n - 1; from += CHUNK) {
         int to = from + CHUNK < n - 1 ? from + CHUNK : n - 1;
@@ -84,8 +84,8 @@ static void laplacian_row(const int16_t *up, const int16_t *at, const int16_t *d
     }
 }
 
-void wsi_quality_measure(const uint8_t *rgb, size_t row_bytes, int valid_w, int valid_h, wsi_quality *q,
-                         double *mean_rgb)
+void wsi_quality_measure(const uint8_t *rgb, size_t row_bytes, int valid_w, int valid_h,
+                         wsi_quality *q, double *mean_rgb)
 {
     g_assert(valid_w >= 1 && valid_w <= ROW_MAX && valid_h >= 1);
     int16_t luma[3][ROW_MAX];
@@ -104,7 +104,8 @@ void wsi_quality_measure(const uint8_t *rgb, size_t row_bytes, int valid_w, int 
             sum_rgb[2] += c.blue;
         }
         if (y >= 2)
-            laplacian_row(luma[(y - 2) % 3], luma[(y - 1) % 3], luma[y % 3], valid_w, &sum, &squares);
+            laplacian_row(luma[(y - 2) % 3], luma[(y - 1) % 3], luma[y % 3], valid_w, &sum,
+                          &squares);
     }
     double n = (double)valid_w * valid_h, n_inner = (double)(valid_w - 2) * (valid_h - 2);
     double mean = valid_w > 2 && valid_h > 2 ? (double)sum / n_inner : 0;

@@ -26,12 +26,13 @@ static void on_vips_log(const gchar *domain, GLogLevelFlags level, const gchar *
 static gpointer start_vips(gpointer user)
 {
     (void)user;
-    g_log_set_handler("VIPS", G_LOG_LEVEL_WARNING | G_LOG_LEVEL_INFO | G_LOG_LEVEL_DEBUG, on_vips_log,
-                      NULL);
+    g_log_set_handler("VIPS", G_LOG_LEVEL_WARNING | G_LOG_LEVEL_INFO | G_LOG_LEVEL_DEBUG,
+                      on_vips_log, NULL);
     wsi_tiff_silence();
     if (VIPS_INIT("quadslide") != 0)
         return NULL;
-    wsi_tiff_silence(); /* libvips has set a handler that logs warnings; its one for errors is kept */
+    wsi_tiff_silence(); /* libvips has set a handler that logs warnings; its one for errors is kept
+                         */
     vips_block_untrusted_set(TRUE);
     vips_concurrency_set(1); /* our own threads read different slides or patches already */
     vips_cache_set_max(0);
@@ -53,7 +54,8 @@ static bool vips_fail(const char *path, const char *what, GError **error)
     g_autofree char *text = vips_error_buffer_copy();
     g_strchomp(text);
     g_strdelimit(text, "\n", ';');
-    g_set_error(error, QS_ERROR, QS_ERROR_FORMAT, "%s: %s: %s", path, what, *text ? text : "libvips");
+    g_set_error(error, QS_ERROR, QS_ERROR_FORMAT, "%s: %s: %s", path, what,
+                *text ? text : "libvips");
     return false;
 }
 
@@ -63,12 +65,13 @@ static VipsImage *load(const char *path, wsi_file_type type, GError **error)
     int rc = -1;
     vips_error_clear(); /* what damaged slides may have left there through libtiff's handler */
     if (type == WSI_FILE_JPEG)
-        /* libjpeg only warns of destroyed data and goes on with grey: that must not pass as a picture. */
+        /* libjpeg only warns of destroyed data and goes on with grey: that must not pass as a
+         * picture. */
         rc = vips_jpegload(path, &image, "access", VIPS_ACCESS_SEQUENTIAL, "fail_on",
                            VIPS_FAIL_ON_WARNING, NULL);
     else if (type == WSI_FILE_PNG)
-        rc = vips_pngload(path, &image, "access", VIPS_ACCESS_SEQUENTIAL, "fail_on", VIPS_FAIL_ON_ERROR,
-                          NULL);
+        rc = vips_pngload(path, &image, "access", VIPS_ACCESS_SEQUENTIAL, "fail_on",
+                          VIPS_FAIL_ON_ERROR, NULL);
     else
         rc = vips_tiffload(path, &image, "access", VIPS_ACCESS_SEQUENTIAL, "fail_on",
                            VIPS_FAIL_ON_ERROR, NULL);
@@ -79,7 +82,8 @@ static VipsImage *load(const char *path, wsi_file_type type, GError **error)
 
 static bool refuse(const char *path, const char *what, GError **error)
 {
-    g_set_error(error, QS_ERROR, QS_ERROR_UNSUPPORTED, "%s: %s; convert it to 8-bit RGB", path, what);
+    g_set_error(error, QS_ERROR, QS_ERROR_UNSUPPORTED, "%s: %s; convert it to 8-bit RGB", path,
+                what);
     return false;
 }
 
@@ -125,8 +129,10 @@ static bool check_progressive(wsi_raster *raster, GError **error)
     if (!wsi_jpeg_header_read(raster->path, &header, error))
         return false;
     if (header.bits != 8) {
-        g_set_error(error, QS_ERROR, QS_ERROR_UNSUPPORTED, "%s: JPEG with %d bits a sample; convert it "
-                    "to 8-bit", raster->path, header.bits);
+        g_set_error(error, QS_ERROR, QS_ERROR_UNSUPPORTED,
+                    "%s: JPEG with %d bits a sample; convert it "
+                    "to 8-bit",
+                    raster->path, header.bits);
         return false;
     }
     if (!header.progressive)
@@ -188,6 +194,7 @@ bool wsi_raster_read_rows(wsi_raster *raster, int64_t y, int n, uint8_t *dst, GE
         return vips_fail(raster->path, "damaged image (if it looks right, save it anew)", error);
     size_t row_bytes = (size_t)raster->info.w * (size_t)raster->info.n_bands;
     for (int r = 0; r < n; r++)
-        memcpy(dst + (size_t)r * row_bytes, VIPS_REGION_ADDR(raster->region, 0, (int)y + r), row_bytes);
+        memcpy(dst + (size_t)r * row_bytes, VIPS_REGION_ADDR(raster->region, 0, (int)y + r),
+               row_bytes);
     return true;
 }

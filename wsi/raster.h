@@ -15,18 +15,19 @@ typedef struct wsi_raster wsi_raster;
 
 typedef struct {
     int64_t w, h;
-    int n_bands;   /* 1 grey, 2 grey + alpha, 3 RGB, 4 RGB + alpha; 8 bits each */
-    int n_pages;   /* of which the first is read */
-    bool rotated;  /* EXIF orientation asks for a turn, which is not made: masks match raw pixels */
-    const char *format; /* "jpeg", "png", "tiff" */
-    int64_t decoder_bytes; /* memory the decoder needs beyond rows: a progressive or interlaced file's */
+    int n_bands;  /* 1 grey, 2 grey + alpha, 3 RGB, 4 RGB + alpha; 8 bits each */
+    int n_pages;  /* of which the first is read */
+    bool rotated; /* EXIF orientation asks for a turn, which is not made: masks match raw pixels */
+    const char *format;    /* "jpeg", "png", "tiff" */
+    int64_t decoder_bytes; /* memory the decoder needs beyond rows: a progressive or interlaced
+                              file's */
 } wsi_raster_info;
 
 /* Starts libvips once: no untrusted loaders, no operation cache, one thread. QS_ERROR_INTERNAL. */
 bool wsi_vips_init(GError **error);
 
-/* QS_ERROR_UNSUPPORTED names what cannot be used: 16-bit, float, CMYK, Lab, a progressive JPEG whose
- * coefficients would need more than 4 GiB. */
+/* QS_ERROR_UNSUPPORTED names what cannot be used: 16-bit, float, CMYK, Lab, a progressive JPEG
+ * whose coefficients would need more than 4 GiB. */
 wsi_raster *wsi_raster_open(const char *path, wsi_file_type type, GError **error);
 void wsi_raster_close(wsi_raster *raster);
 const wsi_raster_info *wsi_raster_get_info(const wsi_raster *raster);

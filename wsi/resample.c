@@ -31,7 +31,8 @@ uint32_t wsi_span_weight(const wsi_span *span, int64_t k)
     return k == span->first ? span->w_first : k == span->first + span->n - 1 ? span->w_last : ONE;
 }
 
-void wsi_row_sums(const wsi_span *spans, int n_out, const uint8_t *src, int64_t src_x, uint32_t *sums)
+void wsi_row_sums(const wsi_span *spans, int n_out, const uint8_t *src, int64_t src_x,
+                  uint32_t *sums)
 {
     for (int i = 0; i < n_out; i++) {
         const wsi_span *span = &spans[i];

@@ -22,6 +22,7 @@ void wsi_span_init(wsi_span *span, int64_t index, double scale, int64_t limit);
 /* Weight of source pixel k in the span: 0 when it is not in it. */
 uint32_t wsi_span_weight(const wsi_span *span, int64_t k);
 /* sums (n_out,3): for each output pixel the weighted sum of src (RGB, first pixel is src_x). */
-void wsi_row_sums(const wsi_span *spans, int n_out, const uint8_t *src, int64_t src_x, uint32_t *sums);
+void wsi_row_sums(const wsi_span *spans, int n_out, const uint8_t *src, int64_t src_x,
+                  uint32_t *sums);
 
 #endif

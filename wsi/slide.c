@@ -56,7 +56,8 @@ bool wsi_mpp_plausible(double mpp_x, double mpp_y)
     return fabs(mpp_y / mpp_x - 1) <= SAME_MPP;
 }
 
-/* Sets mpp from what the driver found, the TIFF's tags or the override, in rising order of right. */
+/* Sets mpp from what the driver found, the TIFF's tags or the override, in rising order of right.
+ */
 static void settle_mpp(wsi_slide *slide, const wsi_probe *probe, double override)
 {
     wsi_slide_info *info = &slide->info;
@@ -68,8 +69,8 @@ static void settle_mpp(wsi_slide *slide, const wsi_probe *probe, double override
     if (!(override > 0))
         return;
     if (info->mpp > 0 && fabs(override / info->mpp - 1) > SAME_MPP)
-        qs_warn("%s: the given %.4g µm per pixel is used, though the file says %.4g (%s)", info->path,
-                override, info->mpp, wsi_mpp_origin_name(info->mpp_origin));
+        qs_warn("%s: the given %.4g µm per pixel is used, though the file says %.4g (%s)",
+                info->path, override, info->mpp, wsi_mpp_origin_name(info->mpp_origin));
     info->mpp = override;
     info->mpp_origin = WSI_MPP_OVERRIDE;
 }
@@ -101,8 +102,8 @@ static bool refuse(const wsi_probe *probe, GError **error)
         way_out = "; convert it to TIFF";
     else if (probe->type == WSI_FILE_TEXT)
         way_out = "; was an error page or a pointer file downloaded in its place?";
-    g_set_error(error, QS_ERROR, QS_ERROR_UNSUPPORTED, "%s: is no slide or image but %s%s", probe->path,
-                wsi_file_type_name(probe->type), way_out);
+    g_set_error(error, QS_ERROR, QS_ERROR_UNSUPPORTED, "%s: is no slide or image but %s%s",
+                probe->path, wsi_file_type_name(probe->type), way_out);
     return false;
 }
 
@@ -122,7 +123,8 @@ static bool open_with_driver(wsi_slide *slide, const wsi_probe *probe, GError **
 wsi_slide *wsi_slide_open(const char *path, double mpp_override, GError **error)
 {
     if (!isfinite(mpp_override)) {
-        g_set_error(error, QS_ERROR, QS_ERROR_ARG, "%s: %g µm per pixel cannot be", path, mpp_override);
+        g_set_error(error, QS_ERROR, QS_ERROR_ARG, "%s: %g µm per pixel cannot be", path,
+                    mpp_override);
         return NULL;
     }
     wsi_probe probe = {.path = path};

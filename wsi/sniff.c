@@ -8,10 +8,14 @@
 #include <sys/stat.h>
 
 static const char *const type_names[] = {
-    [WSI_FILE_OTHER] = "a file of unknown kind", [WSI_FILE_TEXT] = "a text file",
-    [WSI_FILE_TIFF] = "a TIFF",                  [WSI_FILE_JPEG] = "a JPEG",
-    [WSI_FILE_PNG] = "a PNG",                    [WSI_FILE_DICOM] = "a DICOM file",
-    [WSI_FILE_JPEG2000] = "a JPEG 2000 file",    [WSI_FILE_ZIP] = "a ZIP archive",
+    [WSI_FILE_OTHER] = "a file of unknown kind",
+    [WSI_FILE_TEXT] = "a text file",
+    [WSI_FILE_TIFF] = "a TIFF",
+    [WSI_FILE_JPEG] = "a JPEG",
+    [WSI_FILE_PNG] = "a PNG",
+    [WSI_FILE_DICOM] = "a DICOM file",
+    [WSI_FILE_JPEG2000] = "a JPEG 2000 file",
+    [WSI_FILE_ZIP] = "a ZIP archive",
 };
 
 const char *wsi_file_type_name(wsi_file_type type)
@@ -35,11 +39,16 @@ static wsi_file_type type_of(const uint8_t *p, size_t n)
         const char *bytes;
         wsi_file_type type;
     } magics[] = {
-        {0, 4, "II*\0", WSI_FILE_TIFF},  {0, 4, "MM\0*", WSI_FILE_TIFF},
-        {0, 4, "II+\0", WSI_FILE_TIFF},  {0, 4, "MM\0+", WSI_FILE_TIFF},
-        {0, 3, "\xff\xd8\xff", WSI_FILE_JPEG}, {0, 8, "\x89PNG\r\n\x1a\n", WSI_FILE_PNG},
-        {128, 4, "DICM", WSI_FILE_DICOM}, {4, 4, "jP  ", WSI_FILE_JPEG2000},
-        {0, 4, "\xff\x4f\xff\x51", WSI_FILE_JPEG2000}, {0, 4, "PK\3\4", WSI_FILE_ZIP},
+        {0, 4, "II*\0", WSI_FILE_TIFF},
+        {0, 4, "MM\0*", WSI_FILE_TIFF},
+        {0, 4, "II+\0", WSI_FILE_TIFF},
+        {0, 4, "MM\0+", WSI_FILE_TIFF},
+        {0, 3, "\xff\xd8\xff", WSI_FILE_JPEG},
+        {0, 8, "\x89PNG\r\n\x1a\n", WSI_FILE_PNG},
+        {128, 4, "DICM", WSI_FILE_DICOM},
+        {4, 4, "jP  ", WSI_FILE_JPEG2000},
+        {0, 4, "\xff\x4f\xff\x51", WSI_FILE_JPEG2000},
+        {0, 4, "PK\3\4", WSI_FILE_ZIP},
     };
     for (size_t i = 0; i < G_N_ELEMENTS(magics); i++)
         if (n >= magics[i].at + magics[i].n &&
@@ -62,7 +71,8 @@ bool wsi_sniff(const char *path, wsi_file_type *type, int64_t *n_bytes, GError *
     }
     if (!S_ISREG(st.st_mode)) {
         g_set_error(error, QS_ERROR, QS_ERROR_FORMAT,
-                    "%s: is no regular file (a pipe or device); slides are read out of order", path);
+                    "%s: is no regular file (a pipe or device); slides are read out of order",
+                    path);
         return false;
     }
     if (st.st_size == 0) {
@@ -96,7 +106,8 @@ static int64_t coefficient_bytes(const uint8_t *sof, int w, int h, int n_compone
         h_max = MAX(h_max, sof[7 + 3 * i] >> 4);
         v_max = MAX(v_max, sof[7 + 3 * i] & 15);
     }
-    int64_t mcus = (int64_t)((w + 8 * h_max - 1) / (8 * h_max)) * ((h + 8 * v_max - 1) / (8 * v_max));
+    int64_t mcus =
+        (int64_t)((w + 8 * h_max - 1) / (8 * h_max)) * ((h + 8 * v_max - 1) / (8 * v_max));
     int64_t blocks = 0;
     for (int i = 0; i < n_components; i++)
         blocks += mcus * (sof[7 + 3 * i] >> 4) * (sof[7 + 3 * i] & 15);

@@ -1,5 +1,5 @@
-/* See tiff_probe.h. Only pixel directories that are read later are held to the checks: the first one
- * and every tiled one. Label and macro pictures, often striped and odd, are left alone, but
+/* See tiff_probe.h. Only pixel directories that are read later are held to the checks: the first
+ * one and every tiled one. Label and macro pictures, often striped and odd, are left alone, but
  * their bytes must be there: a file cut behind its slide is still a cut file.
  *
  * libtiff is given no default error handler (nothing is printed) and a cap on each allocation. */
@@ -52,7 +52,8 @@ static int on_warning(TIFF *tiff, void *user, const char *module, const char *fo
     return 1;
 }
 
-static bool fail(const probe_state *state, GError **error, const char *format, ...) G_GNUC_PRINTF(3, 4);
+static bool fail(const probe_state *state, GError **error, const char *format, ...)
+    G_GNUC_PRINTF(3, 4);
 static bool fail(const probe_state *state, GError **error, const char *format, ...)
 {
     va_list args;
@@ -74,7 +75,8 @@ static bool check_header(const probe_state *state, GError **error)
     bool big_endian = p[0] == 'M', big_tiff = (big_endian ? p[3] : p[2]) == 43;
     size_t n_header = big_tiff ? 16 : 8;
     if (n < n_header)
-        return fail(state, error, "truncated: a TIFF header has %zu bytes, the file %zu", n_header, n);
+        return fail(state, error, "truncated: a TIFF header has %zu bytes, the file %zu", n_header,
+                    n);
     const uint8_t *at = p + (big_tiff ? 8 : 4);
     int n_offset = big_tiff ? 8 : 4;
     uint64_t offset = 0;
@@ -99,16 +101,26 @@ static const char *compression_name(int compression)
         int id;
         const char *name;
     } names[] = {
-        {COMPRESSION_NONE, "none"},     {COMPRESSION_CCITTRLE, "CCITT RLE"},
-        {COMPRESSION_CCITTFAX3, "CCITT fax 3"}, {COMPRESSION_CCITTFAX4, "CCITT fax 4"},
-        {COMPRESSION_LZW, "LZW"},       {COMPRESSION_OJPEG, "old-style JPEG"},
-        {COMPRESSION_JPEG, "JPEG"},     {COMPRESSION_ADOBE_DEFLATE, "deflate"},
-        {COMPRESSION_DEFLATE, "deflate"}, {COMPRESSION_PACKBITS, "PackBits"},
-        {COMPRESSION_JBIG, "JBIG"},     {34712, "JPEG 2000"},
-        {34887, "LERC"},                {COMPRESSION_LZMA, "LZMA"},
-        {COMPRESSION_ZSTD, "zstd"},     {COMPRESSION_WEBP, "WebP"},
-        {33003, "JPEG 2000 (Aperio YCbCr)"}, {33005, "JPEG 2000 (Aperio RGB)"},
-        {22610, "JPEG XR (Zeiss/Ventana)"}, {50002, "JPEG XL"},
+        {COMPRESSION_NONE, "none"},
+        {COMPRESSION_CCITTRLE, "CCITT RLE"},
+        {COMPRESSION_CCITTFAX3, "CCITT fax 3"},
+        {COMPRESSION_CCITTFAX4, "CCITT fax 4"},
+        {COMPRESSION_LZW, "LZW"},
+        {COMPRESSION_OJPEG, "old-style JPEG"},
+        {COMPRESSION_JPEG, "JPEG"},
+        {COMPRESSION_ADOBE_DEFLATE, "deflate"},
+        {COMPRESSION_DEFLATE, "deflate"},
+        {COMPRESSION_PACKBITS, "PackBits"},
+        {COMPRESSION_JBIG, "JBIG"},
+        {34712, "JPEG 2000"},
+        {34887, "LERC"},
+        {COMPRESSION_LZMA, "LZMA"},
+        {COMPRESSION_ZSTD, "zstd"},
+        {COMPRESSION_WEBP, "WebP"},
+        {33003, "JPEG 2000 (Aperio YCbCr)"},
+        {33005, "JPEG 2000 (Aperio RGB)"},
+        {22610, "JPEG XR (Zeiss/Ventana)"},
+        {50002, "JPEG XL"},
     };
     for (size_t i = 0; i < G_N_ELEMENTS(names); i++)
         if (names[i].id == compression)
@@ -129,7 +141,8 @@ static bool check_compression(const probe_state *state, int compression, int dir
     return false;
 }
 
-/* Every tile or strip must end inside the file. Zero bytes means an empty tile (Aperio, Philips). */
+/* Every tile or strip must end inside the file. Zero bytes means an empty tile (Aperio, Philips).
+ */
 static bool check_extent(const probe_state *state, TIFF *tiff, int dir, GError **error)
 {
     bool tiled = TIFFIsTiled(tiff);
@@ -139,8 +152,10 @@ static bool check_extent(const probe_state *state, TIFF *tiff, int dir, GError *
                     tiled ? "tiles" : "strips");
     uint32_t n = tiled ? TIFFNumberOfTiles(tiff) : TIFFNumberOfStrips(tiff);
     uint64_t *offsets = NULL, *sizes = NULL;
-    if (!TIFFGetField(tiff, tiled ? TIFFTAG_TILEOFFSETS : TIFFTAG_STRIPOFFSETS, &offsets) || !offsets ||
-        !TIFFGetField(tiff, tiled ? TIFFTAG_TILEBYTECOUNTS : TIFFTAG_STRIPBYTECOUNTS, &sizes) || !sizes)
+    if (!TIFFGetField(tiff, tiled ? TIFFTAG_TILEOFFSETS : TIFFTAG_STRIPOFFSETS, &offsets) ||
+        !offsets ||
+        !TIFFGetField(tiff, tiled ? TIFFTAG_TILEBYTECOUNTS : TIFFTAG_STRIPBYTECOUNTS, &sizes) ||
+        !sizes)
         return fail(state, error, "directory %d has no table of its %s%s%s", dir,
                     tiled ? "tiles" : "strips", state->message[0] ? ": " : "", state->message);
     uint64_t n_bytes = (uint64_t)state->n_bytes;
@@ -154,9 +169,10 @@ static bool check_extent(const probe_state *state, TIFF *tiff, int dir, GError *
     if (n_past == 0)
         return true;
     return fail(state, error,
-                "truncated: %" G_GINT64_FORMAT " of %u %s of directory %d lie past the end of the file "
-                "(number %" G_GINT64_FORMAT " needs bytes %" G_GUINT64_FORMAT " to %" G_GUINT64_FORMAT
-                ", the file has %" G_GINT64_FORMAT "); copy it again",
+                "truncated: %" G_GINT64_FORMAT
+                " of %u %s of directory %d lie past the end of the file "
+                "(number %" G_GINT64_FORMAT " needs bytes %" G_GUINT64_FORMAT
+                " to %" G_GUINT64_FORMAT ", the file has %" G_GINT64_FORMAT "); copy it again",
                 n_past, n, tiled ? "tiles" : "strips", dir, first, offsets[first],
                 offsets[first] + sizes[first], state->n_bytes);
 }
@@ -165,8 +181,8 @@ static bool check_shape(const probe_state *state, TIFF *tiff, int dir, uint32_t 
                         GError **error)
 {
     if (w == 0 || h == 0 || w > SIDE_MAX || h > SIDE_MAX)
-        return fail(state, error, "directory %d says %u x %u pixels; 1 to %d a side are possible", dir, w,
-                    h, SIDE_MAX);
+        return fail(state, error, "directory %d says %u x %u pixels; 1 to %d a side are possible",
+                    dir, w, h, SIDE_MAX);
     if (!TIFFIsTiled(tiff))
         return true;
     uint32_t tile_w = 0, tile_h = 0;
@@ -174,8 +190,10 @@ static bool check_shape(const probe_state *state, TIFF *tiff, int dir, uint32_t 
     TIFFGetField(tiff, TIFFTAG_TILELENGTH, &tile_h);
     uint64_t bytes = TIFFTileSize64(tiff);
     if (tile_w == 0 || tile_h == 0 || bytes == 0 || bytes > TILE_BYTES_MAX)
-        return fail(state, error, "directory %d has tiles of %u x %u pixels, %" G_GUINT64_FORMAT
-                    " bytes; the limit is %d bytes", dir, tile_w, tile_h, bytes, TILE_BYTES_MAX);
+        return fail(state, error,
+                    "directory %d has tiles of %u x %u pixels, %" G_GUINT64_FORMAT
+                    " bytes; the limit is %d bytes",
+                    dir, tile_w, tile_h, bytes, TILE_BYTES_MAX);
     return true;
 }
 
@@ -187,7 +205,9 @@ static double tag_mpp(TIFF *tiff, uint32_t tag)
     TIFFGetFieldDefaulted(tiff, TIFFTAG_RESOLUTIONUNIT, &unit);
     if (!TIFFGetField(tiff, tag, &per_unit) || !(per_unit > 0) || !isfinite(per_unit))
         return 0;
-    return unit == RESUNIT_CENTIMETER ? 10000.0 / per_unit : unit == RESUNIT_INCH ? 25400.0 / per_unit : 0;
+    return unit == RESUNIT_CENTIMETER ? 10000.0 / per_unit
+           : unit == RESUNIT_INCH     ? 25400.0 / per_unit
+                                      : 0;
 }
 
 static void first_directory(TIFF *tiff, wsi_tiff_facts *facts)
@@ -220,8 +240,8 @@ static void first_directory(TIFF *tiff, wsi_tiff_facts *facts)
     facts->ndpi = TIFFFindField(tiff, TAG_NDPI, TIFF_ANY) != NULL;
 }
 
-static bool check_directory(const probe_state *state, TIFF *tiff, int dir, const wsi_tiff_facts *facts,
-                            GError **error)
+static bool check_directory(const probe_state *state, TIFF *tiff, int dir,
+                            const wsi_tiff_facts *facts, GError **error)
 {
     uint32_t w = 0, h = 0;
     uint16_t compression = COMPRESSION_NONE;
@@ -246,7 +266,8 @@ static TIFF *open_quietly(probe_state *state)
     TIFFOpenOptionsSetMaxSingleMemAlloc(options, ALLOC_MAX);
     TIFFOpenOptionsSetErrorHandlerExtR(options, on_error, state);
     TIFFOpenOptionsSetWarningHandlerExtR(options, on_warning, state);
-    /* m: no memory map, so that a file that shrinks gives an error and no SIGBUS; c: strips as they are. */
+    /* m: no memory map, so that a file that shrinks gives an error and no SIGBUS; c: strips as they
+     * are. */
     TIFF *tiff = TIFFOpenExt(state->path, "rmc", options);
     TIFFOpenOptionsFree(options);
     return tiff;
@@ -290,7 +311,8 @@ bool wsi_tiff_probe(const char *path, int64_t n_bytes, wsi_tiff_facts *facts, GE
     } while (ok && dir < DIRS_MAX && !TIFFLastDirectory(tiff) && TIFFReadDirectory(tiff));
     facts->n_dirs = dir;
     if (ok && state.message[0])
-        ok = fail(&state, error, "truncated or damaged TIFF at directory %d: %s", dir, state.message);
+        ok = fail(&state, error, "truncated or damaged TIFF at directory %d: %s", dir,
+                  state.message);
     if (ok && dir == DIRS_MAX)
         ok = fail(&state, error, "more than %d directories: a damaged chain", DIRS_MAX);
     TIFFClose(tiff);

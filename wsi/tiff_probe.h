@@ -10,24 +10,24 @@
 
 typedef struct {
     int n_dirs;
-    int64_t w, h;           /* of the first directory, like all that follows */
+    int64_t w, h; /* of the first directory, like all that follows */
     int bits, n_samples;
     bool tiled;
     int64_t tile_w, tile_h; /* 0 when striped */
     bool is_float;
     int compression;
     const char *compression_name; /* static */
-    bool ndpi;              /* Hamamatsu: offsets may need 64 bits that the file does not have */
-    double mpp_x, mpp_y;    /* from the resolution tags; 0 without a physical unit */
+    bool ndpi;           /* Hamamatsu: offsets may need 64 bits that the file does not have */
+    double mpp_x, mpp_y; /* from the resolution tags; 0 without a physical unit */
 } wsi_tiff_facts;
 
-/* Errors (QS_ERROR_FORMAT unless said), each with the value: header cut short, a directory or a tile
- * past the end of the file (truncated), a directory loop, zero or absurd dimensions;
+/* Errors (QS_ERROR_FORMAT unless said), each with the value: header cut short, a directory or a
+ * tile past the end of the file (truncated), a directory loop, zero or absurd dimensions;
  * QS_ERROR_UNSUPPORTED: a compression that no reader here has. */
 bool wsi_tiff_probe(const char *path, int64_t n_bytes, wsi_tiff_facts *facts, GError **error);
 
-/* OpenSlide and libvips read through libtiff's global handlers, which print. Takes the default error
- * handler away once (libvips may then set its own) and the warning handler at every call. */
+/* OpenSlide and libvips read through libtiff's global handlers, which print. Takes the default
+ * error handler away once (libvips may then set its own) and the warning handler at every call. */
 void wsi_tiff_silence(void);
 
 #endif

@@ -45,8 +45,8 @@ typedef struct {
 
 void wsi_tile_options_init(wsi_tile_options *options)
 {
-    *options = (wsi_tile_options){.patch_px = 256, .stride_px = 256, .tissue_min = 0.25, .n_threads = 1,
-                                  .damaged_max = 0.1};
+    *options = (wsi_tile_options){
+        .patch_px = 256, .stride_px = 256, .tissue_min = 0.25, .n_threads = 1, .damaged_max = 0.1};
 }
 
 static int64_t patch_bytes(const wsi_tile_options *options)
@@ -83,13 +83,13 @@ static double now_s(void)
     return (double)g_get_monotonic_time() * 1e-6;
 }
 
-/* ---- one cell ------------------------------------------------------------------------------ */
+/* ---- one cell ---- */
 static void place(const tiler *t, wsi_cell *cell)
 {
     double downsample = t->view->downsample;
     const wsi_level *base = &wsi_slide_get_info(t->view->slide)->levels[0];
-    wsi_grid_cell(&t->grid, t->view, t->options->patch_px, t->options->stride_px, cell->cell, &cell->x,
-                  &cell->y, &cell->valid_w, &cell->valid_h);
+    wsi_grid_cell(&t->grid, t->view, t->options->patch_px, t->options->stride_px, cell->cell,
+                  &cell->x, &cell->y, &cell->valid_w, &cell->valid_h);
     cell->x_l0 = llround((double)cell->x * downsample);
     cell->y_l0 = llround((double)cell->y * downsample);
     cell->w_l0 = MIN(llround((double)(cell->x + cell->valid_w) * downsample), base->w) - cell->x_l0;
@@ -101,14 +101,16 @@ static bool read_patch(const tiler *t, wsi_cell *cell, uint8_t *rgb, GError **er
     size_t row_bytes = (size_t)t->options->patch_px * 3;
     if (cell->valid_w < t->options->patch_px || cell->valid_h < t->options->patch_px)
         memset(rgb, 255, row_bytes * (size_t)t->options->patch_px);
-    return wsi_view_read(t->view, cell->x, cell->y, cell->valid_w, cell->valid_h, rgb, row_bytes, error);
+    return wsi_view_read(t->view, cell->x, cell->y, cell->valid_w, cell->valid_h, rgb, row_bytes,
+                         error);
 }
 
 static bool read_label(const tiler *t, wsi_cell *cell, uint8_t *label, GError **error)
 {
     size_t patch = (size_t)t->options->patch_px;
     memset(label, QS_CLASS_IGNORE, patch * patch);
-    if (!wsi_mask_read(t->mask, t->view, cell->x, cell->y, cell->valid_w, cell->valid_h, label, patch, error))
+    if (!wsi_mask_read(t->mask, t->view, cell->x, cell->y, cell->valid_w, cell->valid_h, label,
+                       patch, error))
         return false;
     for (int y = 0; y < cell->valid_h; y++)
         for (int x = 0; x < cell->valid_w; x++)
@@ -124,14 +126,15 @@ static bool is_blank(const double *mean_rgb)
 }
 
 /* False only when the run must end; a damaged cell that may be skipped is a result. */
-static bool process(const tiler *t, wsi_cell *cell, uint8_t *rgb, uint8_t *label, stage_seconds *seconds,
-                    GError **error)
+static bool process(const tiler *t, wsi_cell *cell, uint8_t *rgb, uint8_t *label,
+                    stage_seconds *seconds, GError **error)
 {
     place(t, cell);
     cell->quality = (wsi_quality){1, NAN, NAN, NAN, NAN, NAN};
     if (t->tissue) {
-        cell->quality.tissue = (float)wsi_tissue_fraction(t->tissue, (double)cell->x_l0, (double)cell->y_l0,
-                                                          (double)cell->w_l0, (double)cell->h_l0);
+        cell->quality.tissue =
+            (float)wsi_tissue_fraction(t->tissue, (double)cell->x_l0, (double)cell->y_l0,
+                                       (double)cell->w_l0, (double)cell->h_l0);
         if (cell->quality.tissue < t->options->tissue_min) {
             cell->reason = "tissue";
             return true;
@@ -151,8 +154,8 @@ static bool process(const tiler *t, wsi_cell *cell, uint8_t *rgb, uint8_t *label
     then = at;
     double mean_rgb[3];
     float tissue = cell->quality.tissue;
-    wsi_quality_measure(rgb, (size_t)t->options->patch_px * 3, cell->valid_w, cell->valid_h, &cell->quality,
-                        mean_rgb);
+    wsi_quality_measure(rgb, (size_t)t->options->patch_px * 3, cell->valid_w, cell->valid_h,
+                        &cell->quality, mean_rgb);
     cell->quality.tissue = tissue;
     bool blank = t->options->blank_rule && is_blank(mean_rgb);
     if (blank)
@@ -170,7 +173,7 @@ static bool process(const tiler *t, wsi_cell *cell, uint8_t *rgb, uint8_t *label
     return ok;
 }
 
-/* ---- workers --------------------------------------------------------------------------------- */
+/* ---- workers ---- */
 /* The slot of the next cell, or NULL when there is none left to take. */
 static slot *take(tiler *t)
 {
@@ -212,7 +215,7 @@ static gpointer work(gpointer user)
     return NULL;
 }
 
-/* ---- the calling thread ------------------------------------------------------------------------ */
+/* ---- the calling thread ---- */
 static slot *wait_for_next(tiler *t)
 {
     slot *at = &t->ring[t->added % t->n_ring];
@@ -248,7 +251,8 @@ static bool check_damage(const tiler *t, const wsi_tile_report *report, GError *
     g_set_error(error, QS_ERROR, QS_ERROR_FORMAT,
                 "%s: %" G_GINT64_FORMAT " of its %" G_GINT64_FORMAT
                 " cells are damaged, more than the allowed share of %g; copy the slide again",
-                wsi_slide_get_info(t->view->slide)->path, n, t->grid.n_cells, t->options->damaged_max);
+                wsi_slide_get_info(t->view->slide)->path, n, t->grid.n_cells,
+                t->options->damaged_max);
     return false;
 }
 
@@ -283,12 +287,14 @@ static bool deliver(tiler *t, const qs_progress *progress, wsi_tile_report *repo
 static bool check_options(const wsi_tile_options *o, const wsi_tissue *tissue, const wsi_grid *grid,
                           int64_t first_cell, GError **error)
 {
-    if (o->n_threads < 1 || o->n_threads > THREADS_MAX || !(o->tissue_min >= 0) || !(o->tissue_min <= 1) ||
-        !(o->damaged_max >= 0) || first_cell < 0 || first_cell > grid->n_cells) {
+    if (o->n_threads < 1 || o->n_threads > THREADS_MAX || !(o->tissue_min >= 0) ||
+        !(o->tissue_min <= 1) || !(o->damaged_max >= 0) || first_cell < 0 ||
+        first_cell > grid->n_cells) {
         g_set_error(error, QS_ERROR, QS_ERROR_ARG,
-                    "tiling with %d threads (1 to %d), tissue share %g (0 to 1), damaged share %g, from cell %"
-                    G_GINT64_FORMAT " of %" G_GINT64_FORMAT, o->n_threads, THREADS_MAX, o->tissue_min,
-                    o->damaged_max, first_cell, grid->n_cells);
+                    "tiling with %d threads (1 to %d), tissue share %g (0 to 1), damaged share %g, "
+                    "from cell %" G_GINT64_FORMAT " of %" G_GINT64_FORMAT,
+                    o->n_threads, THREADS_MAX, o->tissue_min, o->damaged_max, first_cell,
+                    grid->n_cells);
         return false;
     }
     g_assert(o->no_tissue == (tissue == NULL));

@@ -2,9 +2,10 @@
  * on the HSV saturation of a picture of at most max_px.
  *
  * CLAM filters the saturation with a median and then thresholds; a median is above a threshold
- * exactly when most of its window is, so we threshold first and take the majority, which is the same
- * mask and a sum over a window. With Otsu the threshold comes from the unfiltered saturation. Nearly
- * black pixels have a saturation that means nothing and are no tissue (glass edges, fill, fluorescence). */
+ * exactly when most of its window is, so we threshold first and take the majority, which is the
+ * same mask and a sum over a window. With Otsu the threshold comes from the unfiltered saturation.
+ * Nearly black pixels have a saturation that means nothing and are no tissue (glass edges, fill,
+ * fluorescence). */
 #include "wsi/tissue.h"
 
 #include "base/error.h"
@@ -18,18 +19,25 @@ enum { BLOCK_PX = 256 }; /* what one damaged tile takes out of the picture at mo
 
 void wsi_tissue_options_init(wsi_tissue_options *options)
 {
-    *options = (wsi_tissue_options){.max_px = 2048, .saturation = 8, .median_px = 7, .closing_px = 4,
-                                    .min_area_px = 100, .hole_area_px = 16};
+    *options = (wsi_tissue_options){.max_px = 2048,
+                                    .saturation = 8,
+                                    .median_px = 7,
+                                    .closing_px = 4,
+                                    .min_area_px = 100,
+                                    .hole_area_px = 16};
 }
 
 static bool check_options(const wsi_tissue_options *o, GError **error)
 {
     if (o->max_px >= 16 && o->max_px <= 16384 && o->saturation >= 0 && o->saturation < 255 &&
-        o->median_px >= 0 && o->closing_px >= 0 && o->median_px < o->max_px && o->closing_px < o->max_px)
+        o->median_px >= 0 && o->closing_px >= 0 && o->median_px < o->max_px &&
+        o->closing_px < o->max_px)
         return true;
     g_set_error(error, QS_ERROR, QS_ERROR_ARG,
-                "tissue options: picture of %d pixels (16 to 16384), saturation %d (0 to 254), median %d and "
-                "closing %d (0 to the picture's size)", o->max_px, o->saturation, o->median_px, o->closing_px);
+                "tissue options: picture of %d pixels (16 to 16384), saturation %d (0 to 254), "
+                "median %d and "
+                "closing %d (0 to the picture's size)",
+                o->max_px, o->saturation, o->median_px, o->closing_px);
     return false;
 }
 
@@ -76,7 +84,8 @@ static void saturate(wsi_tissue *tissue, const uint8_t *rgb, int64_t *histogram)
 }
 
 /* A block that cannot be read is white in the picture, and remembered as damaged. */
-static void mark_damaged(wsi_tissue *tissue, int x, int y, int w, int h, uint8_t *rgb, uint8_t *damaged)
+static void mark_damaged(wsi_tissue *tissue, int x, int y, int w, int h, uint8_t *rgb,
+                         uint8_t *damaged)
 {
     tissue->n_damaged++;
     for (int r = y; r < y + h; r++) {
@@ -100,7 +109,8 @@ static bool read_picture(wsi_tissue *tissue, const wsi_view *view, uint8_t *rgb,
                 g_clear_error(&damage);
                 return false;
             }
-            if (!wsi_view_read(view, x, y, w, h, rgb + at * 3, (size_t)tissue->w * 3, damage ? NULL : &damage))
+            if (!wsi_view_read(view, x, y, w, h, rgb + at * 3, (size_t)tissue->w * 3,
+                               damage ? NULL : &damage))
                 mark_damaged(tissue, x, y, w, h, rgb, damaged);
         }
     if (tissue->n_damaged == n_blocks) {
@@ -108,8 +118,9 @@ static bool read_picture(wsi_tissue *tissue, const wsi_view *view, uint8_t *rgb,
         return false;
     }
     if (damage)
-        qs_warn("tissue detection: %d of %d blocks cannot be read and count as tissue; the first: %s",
-                tissue->n_damaged, n_blocks, damage->message);
+        qs_warn(
+            "tissue detection: %d of %d blocks cannot be read and count as tissue; the first: %s",
+            tissue->n_damaged, n_blocks, damage->message);
     g_clear_error(&damage);
     return true;
 }
@@ -169,7 +180,8 @@ static double cover(int64_t i, double lo, double hi)
     return MAX(0, MIN((double)i + 1, hi) - MAX((double)i, lo));
 }
 
-double wsi_tissue_fraction(const wsi_tissue *tissue, double x_l0, double y_l0, double w_l0, double h_l0)
+double wsi_tissue_fraction(const wsi_tissue *tissue, double x_l0, double y_l0, double w_l0,
+                           double h_l0)
 {
     double x0 = MAX(0, x_l0 / tissue->downsample_x), y0 = MAX(0, y_l0 / tissue->downsample_y);
     double x1 = MIN((double)tissue->w, (x_l0 + w_l0) / tissue->downsample_x);

@@ -1,6 +1,6 @@
 /* A slide at one resolution; see slide.h. A request is clipped to the view, the rest is background.
- * Read as it is, it is one read of the level. Resampled, it is done in blocks: strips of source rows
- * are read, reduced along x, and added with their weights to the one or two output rows that
+ * Read as it is, it is one read of the level. Resampled, it is done in blocks: strips of source
+ * rows are read, reduced along x, and added with their weights to the one or two output rows that
  * each source row lies under. */
 #include "wsi/resample.h"
 #include "wsi/slide_priv.h"
@@ -11,13 +11,14 @@
 #include <string.h>
 
 enum {
-    BLOCK_SOURCE_W = 2048,      /* source pixels a block is wide, at least one output pixel */
-    BLOCK_OUT_PX = 1 << 16,     /* output pixels of a block: bounds the sums */
-    STRIP_SOURCE_PX = 1 << 20,  /* source pixels read at once */
+    BLOCK_SOURCE_W = 2048,     /* source pixels a block is wide, at least one output pixel */
+    BLOCK_OUT_PX = 1 << 16,    /* output pixels of a block: bounds the sums */
+    STRIP_SOURCE_PX = 1 << 20, /* source pixels read at once */
 };
 static const double TOLERANCE = 0.02;
 
-/* The level to read for `downsample`: the coarsest that is not coarser by more than the tolerance. */
+/* The level to read for `downsample`: the coarsest that is not coarser by more than the tolerance.
+ */
 static int choose_level(const wsi_slide_info *info, double downsample)
 {
     int best = 0;
@@ -49,8 +50,8 @@ static bool init_downsample(wsi_view *view, wsi_slide *slide, double downsample,
     if (view->level_scale <= WSI_SCALE_MAX)
         return true;
     g_set_error(error, QS_ERROR, QS_ERROR_ARG,
-                "%s: a reduction of level %d by %.0f is asked for; at most %d is possible", info->path, at,
-                view->level_scale, WSI_SCALE_MAX);
+                "%s: a reduction of level %d by %.0f is asked for; at most %d is possible",
+                info->path, at, view->level_scale, WSI_SCALE_MAX);
     return false;
 }
 
@@ -60,21 +61,26 @@ bool wsi_view_init(wsi_view *view, wsi_slide *slide, bool level0, double mpp_wan
     if (level0)
         return init_downsample(view, slide, 1, error);
     if (!(mpp_wanted > 0) || !isfinite(mpp_wanted)) {
-        g_set_error(error, QS_ERROR, QS_ERROR_ARG, "%g µm per pixel cannot be a resolution", mpp_wanted);
+        g_set_error(error, QS_ERROR, QS_ERROR_ARG, "%g µm per pixel cannot be a resolution",
+                    mpp_wanted);
         return false;
     }
     if (!(info->mpp > 0)) {
-        g_set_error(error, QS_ERROR, QS_ERROR_ARG,
-                    "%s: its resolution is unknown, so %.4g µm per pixel cannot be read; give it with "
-                    "--mpp-override or the cohort's mpp column, or use --level0", info->path, mpp_wanted);
+        g_set_error(
+            error, QS_ERROR, QS_ERROR_ARG,
+            "%s: its resolution is unknown, so %.4g µm per pixel cannot be read; give it with "
+            "--mpp-override or the cohort's mpp column, or use --level0",
+            info->path, mpp_wanted);
         return false;
     }
     double downsample = mpp_wanted / info->mpp;
     if (downsample < 1 - TOLERANCE) {
         g_set_error(error, QS_ERROR, QS_ERROR_ARG,
-                    "%s: %.4g µm per pixel is finer than its level 0 (%.4g, %s) and pixels are not invented; "
-                    "use --mpp %.4g or coarser, or --level0", info->path, mpp_wanted, info->mpp,
-                    wsi_mpp_origin_name(info->mpp_origin), info->mpp);
+                    "%s: %.4g µm per pixel is finer than its level 0 (%.4g, %s) and pixels are not "
+                    "invented; "
+                    "use --mpp %.4g or coarser, or --level0",
+                    info->path, mpp_wanted, info->mpp, wsi_mpp_origin_name(info->mpp_origin),
+                    info->mpp);
         return false;
     }
     return init_downsample(view, slide, MAX(1, downsample), error);
@@ -84,7 +90,8 @@ bool wsi_view_init_fit(wsi_view *view, wsi_slide *slide, int max_px, GError **er
 {
     const wsi_level *base = &wsi_slide_get_info(slide)->levels[0];
     if (max_px < 1) {
-        g_set_error(error, QS_ERROR, QS_ERROR_ARG, "a picture of at most %d pixels cannot be made", max_px);
+        g_set_error(error, QS_ERROR, QS_ERROR_ARG, "a picture of at most %d pixels cannot be made",
+                    max_px);
         return false;
     }
     double downsample = (double)MAX(base->w, base->h) / max_px;
@@ -137,8 +144,8 @@ static bool reduce_block(const wsi_view *view, int64_t x, int64_t y, int w, int 
         int n = (int)MIN(strip_h, sy_end - sy);
         uint8_t *src = wsi_scratch(WSI_SCRATCH_LEVEL, (size_t)src_w * (size_t)n * 3);
         if (!wsi_slide_read(view->slide, view->level, llround((double)sx * level->downsample),
-                            llround((double)sy * level->downsample), src_w, n, src, (size_t)src_w * 3,
-                            error))
+                            llround((double)sy * level->downsample), src_w, n, src,
+                            (size_t)src_w * 3, error))
             return false;
         for (int r = 0; r < n; r++) {
             wsi_row_sums(columns, w, src + (size_t)r * (size_t)src_w * 3, sx, row_sums);
@@ -154,7 +161,8 @@ static bool reduce_block(const wsi_view *view, int64_t x, int64_t y, int w, int 
     for (int j = 0; j < h; j++)
         for (size_t i = 0; i < n_sums; i++) {
             uint64_t total = (uint64_t)rows[j].total * columns[i / 3].total;
-            rgb[(size_t)j * row_bytes + i] = (uint8_t)((sums[(size_t)j * n_sums + i] + total / 2) / total);
+            rgb[(size_t)j * row_bytes + i] =
+                (uint8_t)((sums[(size_t)j * n_sums + i] + total / 2) / total);
         }
     return true;
 }

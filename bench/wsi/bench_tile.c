@@ -6,7 +6,8 @@
  * null    wsi_tile_run: read, RGB, quality numbers, in-order delivery; encoding nothing
  * zstd    the same with the store's lossless codec
  * In each round the three run in turn, so that a busy machine slows all. CSV on stdout, one line a
- * measurement, then one line a comparison with the median ratio of the rounds (1.25 is the goal's limit). */
+ * measurement, then one line a comparison with the median ratio of the rounds (1.25 is the goal's
+ * limit). */
 #include "db/store.h"
 #include "wsi/tile.h"
 
@@ -71,14 +72,16 @@ static double run_read(bench *b)
     return seconds;
 }
 
-static bool encode_null(void *user, const uint8_t *rgb, const uint8_t *label, void **work, GError **error)
+static bool encode_null(void *user, const uint8_t *rgb, const uint8_t *label, void **work,
+                        GError **error)
 {
     (void)user, (void)rgb, (void)label, (void)error;
     *work = NULL;
     return true;
 }
 
-static bool encode_zstd(void *user, const uint8_t *rgb, const uint8_t *label, void **work, GError **error)
+static bool encode_zstd(void *user, const uint8_t *rgb, const uint8_t *label, void **work,
+                        GError **error)
 {
     (void)label;
     bench *b = user;
@@ -138,8 +141,8 @@ static void run_slide(bench *b, int n_rounds)
         for (int mode = 0; mode < N_MODES; mode++) {
             double s = mode == 0 ? run_read(b) : run_tile(b, mode == 2);
             seconds[mode][r] = s;
-            printf("tile,%s,%s,%d,%d,%d,%.4f,%.1f,%.0f\n", name, mode_names[mode], b->patch, b->n_threads, r, s,
-                   pixels * 1e-6 / s, (double)b->grid.n_cells / s);
+            printf("tile,%s,%s,%d,%d,%d,%.4f,%.1f,%.0f\n", name, mode_names[mode], b->patch,
+                   b->n_threads, r, s, pixels * 1e-6 / s, (double)b->grid.n_cells / s);
             fflush(stdout);
         }
     for (int mode = 1; mode < N_MODES; mode++) {
@@ -147,8 +150,8 @@ static void run_slide(bench *b, int n_rounds)
         for (int r = 0; r < n_rounds; r++)
             ratios[r] = seconds[mode][r] / seconds[0][r];
         qsort(ratios, (size_t)n_rounds, sizeof *ratios, compare);
-        printf("tile-ratio,%s,%s/read,%d,%d,,%.3f,,\n", name, mode_names[mode], b->patch, b->n_threads,
-               ratios[n_rounds / 2]);
+        printf("tile-ratio,%s,%s/read,%d,%d,,%.3f,,\n", name, mode_names[mode], b->patch,
+               b->n_threads, ratios[n_rounds / 2]);
     }
     wsi_slide_close(b->slide);
 }

@@ -16,11 +16,11 @@ typedef void (*make_pixel)(int64_t x, int64_t y, uint8_t rgb[3]);
 /* Zero means the usual: tiles of 64, one level, deflate, 8 bits, RGB, centimetres. */
 typedef struct {
     int w, h, tile, n_levels;
-    bool strips;              /* instead of tiles */
-    int compression;          /* COMPRESSION_… */
+    bool strips;     /* instead of tiles */
+    int compression; /* COMPRESSION_… */
     int bits, n_samples;
-    double mpp;               /* 0: no tags */
-    int unit;                 /* RESUNIT_…, of mpp's tags */
+    double mpp; /* 0: no tags */
+    int unit;   /* RESUNIT_…, of mpp's tags */
     make_pixel pixel;
 } make_tiff_options;
 
@@ -53,8 +53,10 @@ static inline void make_directory(TIFF *tiff, const make_tiff_options *o, int le
     TIFFSetField(tiff, TIFFTAG_SAMPLESPERPIXEL, o->n_samples);
     TIFFSetField(tiff, TIFFTAG_PLANARCONFIG, PLANARCONFIG_CONTIG);
     TIFFSetField(tiff, TIFFTAG_COMPRESSION, o->compression);
-    TIFFSetField(tiff, TIFFTAG_PHOTOMETRIC, o->n_samples == 1 ? PHOTOMETRIC_MINISBLACK
-                 : o->compression == COMPRESSION_JPEG ? PHOTOMETRIC_YCBCR : PHOTOMETRIC_RGB);
+    TIFFSetField(tiff, TIFFTAG_PHOTOMETRIC,
+                 o->n_samples == 1                    ? PHOTOMETRIC_MINISBLACK
+                 : o->compression == COMPRESSION_JPEG ? PHOTOMETRIC_YCBCR
+                                                      : PHOTOMETRIC_RGB);
     if (o->compression == COMPRESSION_JPEG)
         TIFFSetField(tiff, TIFFTAG_JPEGCOLORMODE, JPEGCOLORMODE_RGB);
     if (o->n_samples == 4)
@@ -83,14 +85,16 @@ static inline void make_directory(TIFF *tiff, const make_tiff_options *o, int le
                     int64_t sx = MIN(x0 + x, w - 1), sy = MIN(y0 + y, h - 1);
                     o->pixel(sx * step, sy * step, rgb);
                     for (int k = 0; k < o->n_samples; k++)
-                        memset(buffer + ((size_t)y * (size_t)block + (size_t)x) * pixel_bytes + (size_t)k * sample,
+                        memset(buffer + ((size_t)y * (size_t)block + (size_t)x) * pixel_bytes +
+                                   (size_t)k * sample,
                                k < 3 ? rgb[k] : 255, sample);
                 }
             if (o->tile)
                 TIFFWriteTile(tiff, buffer, (uint32_t)x0, (uint32_t)y0, 0, 0);
             else
                 for (int y = 0; y < rows && y0 + y < h; y++)
-                    TIFFWriteScanline(tiff, buffer + (size_t)y * (size_t)block * pixel_bytes, (uint32_t)(y0 + y), 0);
+                    TIFFWriteScanline(tiff, buffer + (size_t)y * (size_t)block * pixel_bytes,
+                                      (uint32_t)(y0 + y), 0);
         }
     g_free(buffer);
     TIFFWriteDirectory(tiff);

@@ -7,8 +7,8 @@
 #include <stdio.h>
 #include <unistd.h>
 
-static const make_tiff_options small = {.w = 200, .h = 150, .n_levels = 2, .mpp = 0.5,
-                                        .pixel = make_noise};
+static const make_tiff_options small = {
+    .w = 200, .h = 150, .n_levels = 2, .mpp = 0.5, .pixel = make_noise};
 
 static GError *open_error(const char *path)
 {
@@ -22,8 +22,10 @@ static GError *open_error(const char *path)
 
 static void test_not_a_slide(void)
 {
-    g_autofree char *none = temp_path("none.svs"), *empty = temp_path("empty.svs"), *text = temp_path("text.svs");
-    g_autofree char *dir = temp_path("dir.svs"), *zip = temp_path("zip.svs"), *noise = temp_path("noise.svs");
+    g_autofree char *none = temp_path("none.svs"), *empty = temp_path("empty.svs"),
+                    *text = temp_path("text.svs");
+    g_autofree char *dir = temp_path("dir.svs"), *zip = temp_path("zip.svs"),
+                    *noise = temp_path("noise.svs");
     expect_error(open_error(none), QS_ERROR_IO, "No such file", NULL);
     write_file(empty, "", 0);
     expect_error(open_error(empty), QS_ERROR_FORMAT, "empty", "0 bytes", NULL);
@@ -130,7 +132,8 @@ static void patch_tag(const char *path, uint16_t tag, uint32_t value)
         if (id != tag)
             continue;
         uint16_t low = (uint16_t)value;
-        memcpy(entry + 8, type == TIFF_SHORT ? (void *)&low : (void *)&value, type == TIFF_SHORT ? 2 : 4);
+        memcpy(entry + 8, type == TIFF_SHORT ? (void *)&low : (void *)&value,
+               type == TIFF_SHORT ? 2 : 4);
         found = true;
     }
     g_assert_true(found);
@@ -239,8 +242,8 @@ static void test_damaged_images(void)
 /* A progressive JPEG that says 65,500 x 65,500: its coefficients would need gigabytes. */
 static void test_progressive_bomb(void)
 {
-    static const uint8_t file[] = {0xff, 0xd8, 0xff, 0xc2, 0, 17, 8, 0xff, 0xdc, 0xff, 0xdc, 3,
-                                   1, 0x11, 0, 2, 0x11, 0, 3, 0x11, 0, 0xff, 0xda};
+    static const uint8_t file[] = {0xff, 0xd8, 0xff, 0xc2, 0,    17, 8, 0xff, 0xdc, 0xff, 0xdc, 3,
+                                   1,    0x11, 0,    2,    0x11, 0,  3, 0x11, 0,    0xff, 0xda};
     g_autofree char *path = temp_path("bomb.jpg");
     write_file(path, file, sizeof file);
     expect_error(open_error(path), QS_ERROR_UNSUPPORTED, "progressive", "MiB", NULL);
@@ -250,10 +253,11 @@ static void test_real_broken(void)
 {
     static const struct {
         const char *name, *word;
-    } cases[] = {{"slides/broken/histolab-broken.svs", "text file"},
-                 {"slides/broken/openslide-python-unopenable.tiff", "unsupported compression 52479"},
-                 {"slides/pathml-smalltif.tif", "16-bit"},
-                 {"slides/boxes_0.dcm", "DICOM"}};
+    } cases[] = {
+        {"slides/broken/histolab-broken.svs", "text file"},
+        {"slides/broken/openslide-python-unopenable.tiff", "unsupported compression 52479"},
+        {"slides/pathml-smalltif.tif", "16-bit"},
+        {"slides/boxes_0.dcm", "DICOM"}};
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
         g_autofree char *path = real_data(cases[i].name);
         if (!path)

@@ -16,8 +16,12 @@ static void paint(int64_t x, int64_t y, uint8_t rgb[3])
 static char *make_mask(const char *name, int w, int h, label_at label)
 {
     char *path = temp_path(name);
-    make_tiff_options o = {.strips = true, .w = w, .h = h, .n_samples = 1,
-                           .compression = COMPRESSION_LZW, .pixel = paint};
+    make_tiff_options o = {.strips = true,
+                           .w = w,
+                           .h = h,
+                           .n_samples = 1,
+                           .compression = COMPRESSION_LZW,
+                           .pixel = paint};
     painter = label;
     make_tiff(path, &o);
     return path;
@@ -30,9 +34,18 @@ static uint8_t four_classes(int64_t x, int64_t y)
     return rgb[0] % 5 == 4 ? QS_CLASS_IGNORE : rgb[0] % 5;
 }
 
-static uint8_t binary_255(int64_t x, int64_t y) { return (x / 11 + y / 13) % 2 ? 255 : 0; }
-static uint8_t seven(int64_t x, int64_t y) { return x == 17 && y < 3 ? 7 : 1; }
-static uint8_t all_background(int64_t x, int64_t y) { return (uint8_t)(0 * (x + y)); }
+static uint8_t binary_255(int64_t x, int64_t y)
+{
+    return (x / 11 + y / 13) % 2 ? 255 : 0;
+}
+static uint8_t seven(int64_t x, int64_t y)
+{
+    return x == 17 && y < 3 ? 7 : 1;
+}
+static uint8_t all_background(int64_t x, int64_t y)
+{
+    return (uint8_t)(0 * (x + y));
+}
 
 static wsi_mask *open_ok(const char *path, int64_t slide_w, int64_t slide_h, int n_classes)
 {
@@ -127,11 +140,13 @@ static void test_sizes(void)
     static const struct {
         int64_t w, h;
         int factor; /* 0: refused */
-    } cases[] = {{101, 77, 1}, {202, 154, 2}, {203, 155, 2}, {201, 153, 2}, {404, 308, 4}, {407, 311, 4},
-                 {101, 78, 0}, {101, 154, 0}, {150, 115, 0}, {100, 77, 0}, {10100, 7700, 100}, {77, 101, 0}};
+    } cases[] = {{101, 77, 1},  {202, 154, 2}, {203, 155, 2},      {201, 153, 2},
+                 {404, 308, 4}, {407, 311, 4}, {101, 78, 0},       {101, 154, 0},
+                 {150, 115, 0}, {100, 77, 0},  {10100, 7700, 100}, {77, 101, 0}};
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
         if (cases[i].factor == 0) {
-            expect_error(open_error(path, cases[i].w, cases[i].h, 2), QS_ERROR_MISMATCH, "101 x 77", "slide", NULL);
+            expect_error(open_error(path, cases[i].w, cases[i].h, 2), QS_ERROR_MISMATCH, "101 x 77",
+                         "slide", NULL);
             continue;
         }
         wsi_mask *mask = open_ok(path, cases[i].w, cases[i].h, 2);
@@ -143,7 +158,8 @@ static void test_sizes(void)
 static void test_label_without_class(void)
 {
     g_autofree char *path = make_mask("seven.tif", 50, 40, seven);
-    expect_error(open_error(path, 50, 40, 2), QS_ERROR_FORMAT, "label 7 on 3 pixels", "--classes", NULL);
+    expect_error(open_error(path, 50, 40, 2), QS_ERROR_FORMAT, "label 7 on 3 pixels", "--classes",
+                 NULL);
     wsi_mask_close(open_ok(path, 50, 40, 8));
 }
 
@@ -156,7 +172,8 @@ static void colour(int64_t x, int64_t y, uint8_t rgb[3])
 
 static void test_wrong_files(void)
 {
-    g_autofree char *path = temp_path("coloured.tif"), *text = temp_path("mask.txt"), *none = temp_path("none.png");
+    g_autofree char *path = temp_path("coloured.tif"), *text = temp_path("mask.txt"),
+                    *none = temp_path("none.png");
     make_tiff_options o = {.strips = true, .w = 50, .h = 40, .pixel = colour};
     make_tiff(path, &o);
     expect_error(open_error(path, 50, 40, 2), QS_ERROR_FORMAT, "coloured", "9,4", "1,200,1", NULL);

@@ -1,5 +1,5 @@
-/* Slides and views: pixels against OpenSlide itself, resampling against a sum in doubles, resolution
- * rules, odd names, transparency, damage that does not stick. */
+/* Slides and views: pixels against OpenSlide itself, resampling against a sum in doubles,
+ * resolution rules, odd names, transparency, damage that does not stick. */
 #include "tests/wsi/helpers.h"
 #include "tests/wsi/make_tiff.h"
 #include "wsi/picture.h"
@@ -51,8 +51,9 @@ static void compare_with_openslide(const char *path, int n_regions)
                 unsigned a = argb[p] >> 24, c = argb[p] >> (16 - 8 * k) & 255;
                 unsigned want = MIN(255, c + (info->background[k] * (255 - a) + 127) / 255);
                 if (rgb[3 * p + k] != want)
-                    g_error("%s level %d at %d,%d size %d x %d: pixel %d channel %d is %u, OpenSlide says %u", path,
-                            level, (int)x, (int)y, w, h, (int)p, k, rgb[3 * p + k], want);
+                    g_error("%s level %d at %d,%d size %d x %d: pixel %d channel %d is %u, "
+                            "OpenSlide says %u",
+                            path, level, (int)x, (int)y, w, h, (int)p, k, rgb[3 * p + k], want);
             }
     }
     g_free(argb);
@@ -76,8 +77,9 @@ static void test_equals_openslide(void)
 
 static void test_real_equals_openslide(void)
 {
-    static const char *const names[] = {"slides/CMU-1-Small-Region.svs", "slides/TCGA-CR-7395-01A-01-TS1.svs",
-                                        "slides/test3-DAPI-2-387.ndpi", "slides/openslide-python-boxes.tiff"};
+    static const char *const names[] = {
+        "slides/CMU-1-Small-Region.svs", "slides/TCGA-CR-7395-01A-01-TS1.svs",
+        "slides/test3-DAPI-2-387.ndpi", "slides/openslide-python-boxes.tiff"};
     for (size_t i = 0; i < G_N_ELEMENTS(names); i++) {
         g_autofree char *path = real_data(names[i]);
         if (!path)
@@ -86,7 +88,8 @@ static void test_real_equals_openslide(void)
     }
 }
 
-/* A lossless file must give its own pixels back: the oracle above shares a library with the driver. */
+/* A lossless file must give its own pixels back: the oracle above shares a library with the driver.
+ */
 static void test_pixels_are_the_files(void)
 {
     make_tiff_options o = {.w = 300, .h = 200, .pixel = make_noise};
@@ -106,7 +109,8 @@ static void test_pixels_are_the_files(void)
     wsi_slide_close(slide);
 }
 
-/* Levels smaller than their tiles: OpenSlide reads them wrong without an error, so they are left out. */
+/* Levels smaller than their tiles: OpenSlide reads them wrong without an error, so they are left
+ * out. */
 static void test_small_levels(void)
 {
     make_tiff_options o = {.w = 200, .h = 140, .n_levels = 3, .mpp = 0.5, .pixel = make_noise};
@@ -137,7 +141,8 @@ static double average(make_pixel pixel, int w, int h, double scale, int64_t i, i
     double x0 = (double)i * scale, x1 = x0 + scale, y0 = (double)j * scale, y1 = y0 + scale;
     for (int64_t y = (int64_t)y0; (double)y < y1 && y < h; y++)
         for (int64_t x = (int64_t)x0; (double)x < x1 && x < w; x++) {
-            double a = (MIN(x1, (double)x + 1) - MAX(x0, (double)x)) * (MIN(y1, (double)y + 1) - MAX(y0, (double)y));
+            double a = (MIN(x1, (double)x + 1) - MAX(x0, (double)x)) *
+                       (MIN(y1, (double)y + 1) - MAX(y0, (double)y));
             uint8_t rgb[3];
             pixel(x, y, rgb);
             sum += a * rgb[k];
@@ -161,11 +166,12 @@ static void check_average(wsi_slide *slide, make_pixel pixel, int w, int h, doub
         for (int64_t i = 0; i < view.w; i++)
             for (int k = 0; k < 3; k++) {
                 /* half a step of rounding, and weights rounded to 1/1024 at two edges a side */
-                double want = average(pixel, w, h, view.level_scale, i, j, k), tolerance = 0.5 + 255 * 4 * 0.5 / 1024;
+                double want = average(pixel, w, h, view.level_scale, i, j, k),
+                       tolerance = 0.5 + 255 * 4 * 0.5 / 1024;
                 double got = rgb[(size_t)j * row + (size_t)i * 3 + (size_t)k];
                 if (!(fabs(got - want) <= tolerance))
-                    g_error("mpp %g, view pixel %d,%d channel %d: %g, the average is %g", mpp, (int)i, (int)j, k, got,
-                            want);
+                    g_error("mpp %g, view pixel %d,%d channel %d: %g, the average is %g", mpp,
+                            (int)i, (int)j, k, got, want);
             }
     g_free(rgb);
 }
@@ -194,7 +200,8 @@ static void test_parts_equal_whole(void)
     for (int y = 0; y < H; y += 37)
         for (int x = 0; x < W; x += 53) {
             int w = MIN(53, W - x), h = MIN(37, H - y);
-            g_assert_true(wsi_view_read(&view, 50 + x, 40 + y, w, h, part + (y * W + x) * 3, W * 3, &error));
+            g_assert_true(
+                wsi_view_read(&view, 50 + x, 40 + y, w, h, part + (y * W + x) * 3, W * 3, &error));
         }
     g_assert_cmpmem(whole, W * H * 3, part, W * H * 3);
     g_free(whole);
@@ -212,8 +219,9 @@ static void test_view_levels(void)
         double mpp;
         int level;
         bool as_is;
-    } cases[] = {{0.25, 0, true}, {0.2451, 0, true}, {0.3, 0, false}, {0.491, 1, true}, {0.5, 1, true},
-                 {0.509, 1, true}, {0.52, 1, false}, {0.48, 0, false}, {1.0, 2, true}, {7, 2, false}};
+    } cases[] = {{0.25, 0, true}, {0.2451, 0, true}, {0.3, 0, false},  {0.491, 1, true},
+                 {0.5, 1, true},  {0.509, 1, true},  {0.52, 1, false}, {0.48, 0, false},
+                 {1.0, 2, true},  {7, 2, false}};
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
         g_assert_true(wsi_view_init(&view, slide, false, cases[i].mpp, &error));
         if (view.level != cases[i].level || (view.level_scale == 1) != cases[i].as_is)
@@ -248,7 +256,8 @@ static void test_mpp_origins(void)
     GError *error = NULL;
     wsi_view view;
     g_assert_false(wsi_view_init(&view, slide, false, 0.5, &error));
-    expect_error(g_steal_pointer(&error), QS_ERROR_ARG, "unknown", "--mpp-override", "--level0", NULL);
+    expect_error(g_steal_pointer(&error), QS_ERROR_ARG, "unknown", "--mpp-override", "--level0",
+                 NULL);
     g_assert_true(wsi_view_init(&view, slide, true, 0, &error));
     wsi_slide_close(slide);
 }
@@ -256,7 +265,8 @@ static void test_mpp_origins(void)
 /* Plain images: any name, grey and alpha converted, the same pixels. */
 static void test_images(void)
 {
-    static const char *const names[] = {"a[b].png", "-dash.png", "with space.png", "gr\xc3\xbc\xc3\x9f.png",
+    static const char *const names[] = {"a[b].png",        "-dash.png",
+                                        "with space.png",  "gr\xc3\xbc\xc3\x9f.png",
                                         "c:d[page=3].png", "wrong.svs"};
     enum { W = 90, H = 70 };
     uint8_t rgb[W * H * 3], back[W * H * 3];
@@ -302,8 +312,8 @@ static void test_grey_and_alpha_images(void)
 static void test_large_image(void)
 {
     enum { W = 6000, H = 4000 };
-    make_tiff_options o = {.strips = true, .w = W, .h = H, .compression = COMPRESSION_NONE,
-                           .pixel = make_noise};
+    make_tiff_options o = {
+        .strips = true, .w = W, .h = H, .compression = COMPRESSION_NONE, .pixel = make_noise};
     wsi_slide *slide = make_and_open("large.tif", &o, 0);
     uint8_t rgb[7 * 5 * 3], want[3];
     GError *error = NULL;

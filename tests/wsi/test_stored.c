@@ -1,5 +1,5 @@
-/* The whole way: a slide through the program into a store, read back and compared with OpenSlide byte
- * for byte; resume, failed slides and exit statuses on the way. */
+/* The whole way: a slide through the program into a store, read back and compared with OpenSlide
+ * byte for byte; resume, failed slides and exit statuses on the way. */
 #include "tests/wsi/helpers.h"
 #include "tests/wsi/make_tiff.h"
 #include "db/store.h"
@@ -10,7 +10,8 @@
 
 static const char *program; /* build folder's quadslide */
 
-/* Runs `quadslide tile …` (NULL-terminated), returns its exit status; stderr into *text when asked. */
+/* Runs `quadslide tile …` (NULL-terminated), returns its exit status; stderr into *text when asked.
+ */
 static int tile(char **text, ...)
 {
     GPtrArray *args = g_ptr_array_new();
@@ -25,7 +26,8 @@ static int tile(char **text, ...)
     int status = -1;
     char *out = NULL, *err = NULL;
     GError *error = NULL;
-    g_spawn_sync(NULL, (char **)args->pdata, NULL, G_SPAWN_DEFAULT, NULL, NULL, &out, &err, &status, &error);
+    g_spawn_sync(NULL, (char **)args->pdata, NULL, G_SPAWN_DEFAULT, NULL, NULL, &out, &err, &status,
+                 &error);
     g_assert_no_error(error);
     g_ptr_array_unref(args);
     g_test_message("%s%s", out, err);
@@ -70,9 +72,11 @@ static int64_t compare(const char *dir, const char *slide)
         for (size_t k = 0; k < n; k++) {
             if ((int)(k % (size_t)patch) >= p->valid_w || (int)(k / (size_t)patch) >= p->valid_h)
                 continue;
-            uint32_t got = 0xff000000u | (uint32_t)rgb[3 * k] << 16 | (uint32_t)rgb[3 * k + 1] << 8 | rgb[3 * k + 2];
+            uint32_t got = 0xff000000u | (uint32_t)rgb[3 * k] << 16 |
+                           (uint32_t)rgb[3 * k + 1] << 8 | rgb[3 * k + 2];
             if (got != argb[k])
-                g_error("%s patch %u pixel %zu: %08x, OpenSlide says %08x", slide, i, k, got, argb[k]);
+                g_error("%s patch %u pixel %zu: %08x, OpenSlide says %08x", slide, i, k, got,
+                        argb[k]);
         }
     }
     int64_t count = patches->len;
@@ -89,21 +93,27 @@ static void test_made(void)
     g_autofree char *slide = temp_path("a [slide].tif"), *store = temp_path("store");
     make_tiff_options o = {.w = 700, .h = 530, .pixel = make_noise};
     make_tiff(slide, &o);
-    g_assert_cmpint(tile(NULL, "--store", store, "--level0", "--no-tissue", "--patch", "128", slide, NULL), ==, 0);
+    g_assert_cmpint(
+        tile(NULL, "--store", store, "--level0", "--no-tissue", "--patch", "128", slide, NULL), ==,
+        0);
     g_assert_cmpint(compare(store, slide), ==, 30);
     /* the same again: nothing to do, nothing changed */
-    g_assert_cmpint(tile(NULL, "--store", store, "--level0", "--no-tissue", "--patch", "128", slide, NULL), ==, 0);
+    g_assert_cmpint(
+        tile(NULL, "--store", store, "--level0", "--no-tissue", "--patch", "128", slide, NULL), ==,
+        0);
     g_assert_cmpint(compare(store, slide), ==, 30);
     /* other rules: refused */
     char *text;
-    g_assert_cmpint(tile(&text, "--store", store, "--level0", "--patch", "128", slide, NULL), ==, 1);
+    g_assert_cmpint(tile(&text, "--store", store, "--level0", "--patch", "128", slide, NULL), ==,
+                    1);
     g_free(text);
     remove_tree(store);
 }
 
 static void test_real(void)
 {
-    g_autofree char *slide = real_data("slides/CMU-1-Small-Region.svs"), *store = temp_path("real-store");
+    g_autofree char *slide = real_data("slides/CMU-1-Small-Region.svs"),
+                    *store = temp_path("real-store");
     if (!slide)
         return;
     g_assert_cmpint(tile(NULL, "--store", store, "--level0", slide, NULL), ==, 0);
@@ -113,16 +123,19 @@ static void test_real(void)
 
 static void test_exit_status(void)
 {
-    g_autofree char *good = temp_path("good.tif"), *bad = temp_path("bad.svs"), *store = temp_path("mixed");
+    g_autofree char *good = temp_path("good.tif"), *bad = temp_path("bad.svs"),
+                    *store = temp_path("mixed");
     make_tiff_options o = {.w = 300, .h = 300, .pixel = make_noise};
     make_tiff(good, &o);
     write_file(bad, "not a slide\n", 12);
     char *text;
-    g_assert_cmpint(tile(&text, "--store", store, "--level0", "--no-tissue", good, bad, NULL), ==, 3);
+    g_assert_cmpint(tile(&text, "--store", store, "--level0", "--no-tissue", good, bad, NULL), ==,
+                    3);
     g_assert_nonnull(strstr(text, "text file"));
     g_free(text);
     g_assert_cmpint(tile(NULL, "--store", store, "--level0", "--no-tissue", bad, NULL), ==, 1);
-    g_assert_cmpint(tile(NULL, "--store", store, good, NULL), ==, 2); /* neither --mpp nor --level0 */
+    g_assert_cmpint(tile(NULL, "--store", store, good, NULL), ==,
+                    2); /* neither --mpp nor --level0 */
     GError *error = NULL;
     db_store *opened = db_store_open(store, true, &error);
     g_assert_no_error(error);

@@ -1,5 +1,5 @@
-/* The grid and the tiler, with a sink in memory: order, equality with OpenSlide, padding, rules, labels,
- * resume, stop, damage, a failing sink. */
+/* The grid and the tiler, with a sink in memory: order, equality with OpenSlide, padding, rules,
+ * labels, resume, stop, damage, a failing sink. */
 #include "tests/wsi/helpers.h"
 #include "tests/wsi/make_tiff.h"
 #include "wsi/tile.h"
@@ -8,7 +8,7 @@
 
 #include <math.h>
 
-/* ---- a sink that keeps everything ------------------------------------------------------------------- */
+/* ---- a sink that keeps everything ---- */
 typedef struct {
     wsi_cell cell;
     uint8_t *rgb, *label;
@@ -26,7 +26,8 @@ typedef struct {
     uint8_t *rgb, *label;
 } work_item;
 
-static bool sink_encode(void *user, const uint8_t *rgb, const uint8_t *label, void **work, GError **error)
+static bool sink_encode(void *user, const uint8_t *rgb, const uint8_t *label, void **work,
+                        GError **error)
 {
     (void)error;
     memory_sink *sink = user;
@@ -94,7 +95,7 @@ static kept_cell *cell_at(const memory_sink *sink, guint i)
     return &g_array_index(sink->cells, kept_cell, i);
 }
 
-/* ---- setting ------------------------------------------------------------------------------------------ */
+/* ---- setting ---- */
 typedef struct {
     char *path;
     wsi_slide *slide;
@@ -128,24 +129,25 @@ static void setting_close(setting *s)
     g_free(s->path);
 }
 
-static bool run(setting *s, const wsi_tissue *tissue, wsi_mask *mask, int64_t first, memory_sink *sink,
-                wsi_tile_report *report, GError **error)
+static bool run(setting *s, const wsi_tissue *tissue, wsi_mask *mask, int64_t first,
+                memory_sink *sink, wsi_tile_report *report, GError **error)
 {
     wsi_sink door = {sink, sink_encode, sink_add, sink_free};
     s->options.no_tissue = tissue == NULL;
     return wsi_tile_run(&s->view, tissue, mask, &s->options, first, &door, NULL, report, error);
 }
 
-/* ---- grid ------------------------------------------------------------------------------------------------ */
+/* ---- grid ---- */
 static void test_grid(void)
 {
     static const struct {
         int64_t side;
         int patch, stride;
         int64_t n, last;
-    } cases[] = {{256, 256, 256, 1, 0},   {257, 256, 256, 2, 1},   {512, 256, 256, 2, 256}, {513, 256, 256, 3, 257},
-                 {100, 256, 256, 1, 0},   {1000, 256, 192, 5, 744}, {1024, 256, 128, 7, 768}, {8, 8, 1, 1, 0},
-                 {10, 8, 1, 3, 2},        {70000, 256, 256, 274, 69744}};
+    } cases[] = {{256, 256, 256, 1, 0},        {257, 256, 256, 2, 1}, {512, 256, 256, 2, 256},
+                 {513, 256, 256, 3, 257},      {100, 256, 256, 1, 0}, {1000, 256, 192, 5, 744},
+                 {1024, 256, 128, 7, 768},     {8, 8, 1, 1, 0},       {10, 8, 1, 3, 2},
+                 {70000, 256, 256, 274, 69744}};
     GError *error = NULL;
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
         wsi_view view = {.w = cases[i].side, .h = 40};
@@ -154,7 +156,8 @@ static void test_grid(void)
         int valid_w, valid_h;
         g_assert_true(wsi_grid_init(&grid, &view, cases[i].patch, cases[i].stride, &error));
         g_assert_cmpint(grid.n_x, ==, cases[i].n);
-        wsi_grid_cell(&grid, &view, cases[i].patch, cases[i].stride, grid.n_x - 1, &x, &y, &valid_w, &valid_h);
+        wsi_grid_cell(&grid, &view, cases[i].patch, cases[i].stride, grid.n_x - 1, &x, &y, &valid_w,
+                      &valid_h);
         g_assert_cmpint(x, ==, cases[i].last);
         g_assert_cmpint(valid_w, ==, MIN(cases[i].patch, cases[i].side));
         g_assert_cmpint(valid_h, ==, MIN(cases[i].patch, 40));
@@ -170,7 +173,7 @@ static void test_grid(void)
     expect_error(g_steal_pointer(&error), QS_ERROR_ARG, "patch of 0", NULL);
 }
 
-/* ---- what is delivered -------------------------------------------------------------------------------------- */
+/* ---- what is delivered ---- */
 /* Every cell, in order, with OpenSlide's own pixels of its coordinates. */
 static void check_against_openslide(setting *s)
 {
@@ -181,7 +184,8 @@ static void check_against_openslide(setting *s)
     g_assert_true(run(s, NULL, NULL, 0, &sink, &report, &error));
     g_assert_no_error(error);
     wsi_grid grid;
-    g_assert_true(wsi_grid_init(&grid, &s->view, s->options.patch_px, s->options.stride_px, &error));
+    g_assert_true(
+        wsi_grid_init(&grid, &s->view, s->options.patch_px, s->options.stride_px, &error));
     g_assert_cmpint(sink.cells->len, ==, grid.n_cells);
     g_assert_cmpint(report.n_kept, ==, grid.n_cells);
     openslide_t *peer = openslide_open(s->path);
@@ -195,8 +199,8 @@ static void check_against_openslide(setting *s)
         openslide_read_region(peer, argb, c->x_l0, c->y_l0, 0, patch, patch);
         for (int p = 0; p < patch * patch; p++) {
             bool valid = p % patch < c->valid_w && p / patch < c->valid_h;
-            uint32_t got = 0xff000000u | (uint32_t)kept->rgb[3 * p] << 16 | (uint32_t)kept->rgb[3 * p + 1] << 8 |
-                           kept->rgb[3 * p + 2];
+            uint32_t got = 0xff000000u | (uint32_t)kept->rgb[3 * p] << 16 |
+                           (uint32_t)kept->rgb[3 * p + 1] << 8 | kept->rgb[3 * p + 2];
             if (got != (valid ? argb[p] : 0xffffffffu))
                 g_error("cell %u pixel %d: %08x, OpenSlide says %08x", i, p, got, argb[p]);
         }
@@ -268,7 +272,7 @@ static void test_rules(void)
     g_assert_cmpstr(cell_at(&sink, 2)->cell.reason, ==, "blank"); /* mean 244 */
     g_assert_cmpfloat(cell_at(&sink, 2)->cell.quality.white, ==, 1);
     g_assert_true(cell_at(&sink, 0)->cell.kept); /* mean 178 */
-    g_assert_cmpint(report.n_kept, ==, 2); /* the middle one's mean is 211: blank */
+    g_assert_cmpint(report.n_kept, ==, 2);       /* the middle one's mean is 211: blank */
     sink_clear(&sink);
     wsi_tissue_destroy(tissue);
     setting_close(&s);
@@ -284,7 +288,8 @@ static void test_labels_and_padding(void)
     setting s;
     setting_make(&s, "padded.tif", 300, 100, make_noise, 0);
     g_autofree char *path = temp_path("padded-mask.tif");
-    make_tiff_options o = {.strips = true, .w = 300, .h = 100, .n_samples = 1, .pixel = label_pixel};
+    make_tiff_options o = {
+        .strips = true, .w = 300, .h = 100, .n_samples = 1, .pixel = label_pixel};
     make_tiff(path, &o);
     qs_classes classes;
     qs_classes_init_n(&classes, 3);
@@ -397,7 +402,8 @@ static void test_damage(void)
     wsi_tile_report report;
     GError *error = NULL;
     sink_init(&sink, 128);
-    g_assert_false(run(&s, NULL, NULL, 0, &sink, &report, &error)); /* policy fail, after the cells before */
+    g_assert_false(
+        run(&s, NULL, NULL, 0, &sink, &report, &error)); /* policy fail, after the cells before */
     expect_error(g_steal_pointer(&error), QS_ERROR_FORMAT, "damaged slide", "256,128", NULL);
     g_assert_cmpint(sink.cells->len, ==, 6);
     sink_clear(&sink);

@@ -10,7 +10,8 @@
  * black and dust beside it. */
 static void scene(int64_t x, int64_t y, uint8_t rgb[3])
 {
-    static const uint8_t glass[3] = {243, 242, 244}, pink[3] = {205, 140, 185}, blue_pen[3] = {40, 70, 180};
+    static const uint8_t glass[3] = {243, 242, 244}, pink[3] = {205, 140, 185},
+                         blue_pen[3] = {40, 70, 180};
     static const uint8_t black[3] = {3, 0, 1};
     double r = hypot((double)x - 500, (double)y - 400);
     const uint8_t *colour = r < 300 && r > 60 ? pink : glass;
@@ -26,8 +27,8 @@ static void scene(int64_t x, int64_t y, uint8_t rgb[3])
 static wsi_tissue *find(const char *name, make_pixel pixel, const wsi_tissue_options *options)
 {
     g_autofree char *path = temp_path(name);
-    make_tiff_options o = {.tile = 256, .w = 1200, .h = 800, .n_levels = 2, .mpp = 0.5,
-                           .pixel = pixel};
+    make_tiff_options o = {
+        .tile = 256, .w = 1200, .h = 800, .n_levels = 2, .mpp = 0.5, .pixel = pixel};
     make_tiff(path, &o);
     GError *error = NULL;
     wsi_slide *slide = wsi_slide_open(path, 0, &error);
@@ -44,9 +45,9 @@ static void check_scene(const wsi_tissue *t)
     g_assert_cmpfloat_with_epsilon(t->share, disc, 0.01);
     g_assert_cmpfloat_with_epsilon(t->pen_share, 100 / 1200.0, 0.01);
     g_assert_cmpfloat_with_epsilon(t->dark_share, 100 / 1200.0, 0.01);
-    g_assert_cmpfloat(wsi_tissue_fraction(t, 400, 600, 100, 50), ==, 1);  /* in the ring */
-    g_assert_cmpfloat(wsi_tissue_fraction(t, 480, 380, 40, 40), ==, 0);   /* in the hole */
-    g_assert_cmpfloat(wsi_tissue_fraction(t, 900, 0, 300, 800), ==, 0);   /* pen, black, dust */
+    g_assert_cmpfloat(wsi_tissue_fraction(t, 400, 600, 100, 50), ==, 1); /* in the ring */
+    g_assert_cmpfloat(wsi_tissue_fraction(t, 480, 380, 40, 40), ==, 0);  /* in the hole */
+    g_assert_cmpfloat(wsi_tissue_fraction(t, 900, 0, 300, 800), ==, 0);  /* pen, black, dust */
     g_assert_cmpfloat_with_epsilon(wsi_tissue_fraction(t, 0, 0, 1200, 800), t->share, 1e-9);
 }
 
@@ -93,12 +94,14 @@ static void test_fraction(void)
     g_assert_cmpfloat(wsi_tissue_fraction(&t, 10, 0, 10, 20), ==, 0);
     g_assert_cmpfloat_with_epsilon(wsi_tissue_fraction(&t, 5, 0, 10, 20), 0.5, 1e-12);
     g_assert_cmpfloat_with_epsilon(wsi_tissue_fraction(&t, 12, 15, 4, 10), 0.5, 1e-12);
-    g_assert_cmpfloat(wsi_tissue_fraction(&t, 0, 0, 200, 400), ==, 0.75); /* clipped to the picture */
+    g_assert_cmpfloat(wsi_tissue_fraction(&t, 0, 0, 200, 400), ==,
+                      0.75); /* clipped to the picture */
     g_assert_cmpfloat(wsi_tissue_fraction(&t, 20, 0, 5, 5), ==, 0);
 }
 
 /* Every pixel of a window, by definition. */
-static uint8_t by_definition(const uint8_t *mask, int w, int h, int x, int y, int before, int after, int what)
+static uint8_t by_definition(const uint8_t *mask, int w, int h, int x, int y, int before, int after,
+                             int what)
 {
     int n = 0, on = 0;
     for (int j = y - before; j <= y + after; j++)
@@ -156,7 +159,7 @@ static void test_small_parts(void)
     g_assert_cmpint(mask[0], ==, 0); /* the outside is no hole */
 }
 
-/* ---- quality ----------------------------------------------------------------------------------- */
+/* ---- quality ---- */
 static double luma(const uint8_t *p)
 {
     return (77 * p[0] + 150 * p[1] + 29 * p[2] + 128) / 256;
@@ -165,7 +168,8 @@ static double luma(const uint8_t *p)
 static void check_quality(const uint8_t *rgb, int row_px, int w, int h)
 {
     wsi_quality q;
-    double mean[3], sum[3] = {0}, saturation = 0, white = 0, dark = 0, lap = 0, lap2 = 0, n = w * h, inner = 0;
+    double mean[3], sum[3] = {0}, saturation = 0, white = 0, dark = 0, lap = 0, lap2 = 0, n = w * h,
+                    inner = 0;
     wsi_quality_measure(rgb, (size_t)row_px * 3, w, h, &q, mean);
     for (int y = 0; y < h; y++)
         for (int x = 0; x < w; x++) {
@@ -178,7 +182,8 @@ static void check_quality(const uint8_t *rgb, int row_px, int w, int h)
                 sum[k] += p[k];
             if (x == 0 || y == 0 || x == w - 1 || y == h - 1)
                 continue;
-            double v = 4 * luma(p) - luma(p - 3) - luma(p + 3) - luma(p - row_px * 3) - luma(p + row_px * 3);
+            double v = 4 * luma(p) - luma(p - 3) - luma(p + 3) - luma(p - row_px * 3) -
+                       luma(p + row_px * 3);
             lap += v;
             lap2 += v * v;
             inner++;
@@ -186,7 +191,8 @@ static void check_quality(const uint8_t *rgb, int row_px, int w, int h)
     double blur = inner > 0 ? lap2 / inner - lap / inner * (lap / inner) : 0;
     for (int k = 0; k < 3; k++)
         g_assert_cmpfloat_with_epsilon(mean[k], sum[k] / n, 1e-9);
-    g_assert_cmpfloat_with_epsilon(q.saturation, saturation / n, 1.0 / 4096 + 1e-6); /* cut to 1/4096 */
+    g_assert_cmpfloat_with_epsilon(q.saturation, saturation / n,
+                                   1.0 / 4096 + 1e-6); /* cut to 1/4096 */
     g_assert_cmpfloat_with_epsilon(q.white, white / n, 1e-6);
     g_assert_cmpfloat_with_epsilon(q.dark, dark / n, 1e-6);
     g_assert_cmpfloat_with_epsilon(q.blur, blur, 1e-6 * blur + 1e-6);
@@ -201,8 +207,8 @@ static void test_quality(void)
         if (i % 7 == 0)
             memset(rgb + 3 * i, i % 2 ? 250 : 10, 3);
     }
-    static const int sizes[][2] = {{1, 1}, {1, 9}, {9, 1}, {2, 2}, {3, 3}, {33, 7}, {256, 256}, {511, 5},
-                                   {512, 6}, {513, 7}, {1100, 40}};
+    static const int sizes[][2] = {{1, 1},     {1, 9},   {9, 1},   {2, 2},   {3, 3},    {33, 7},
+                                   {256, 256}, {511, 5}, {512, 6}, {513, 7}, {1100, 40}};
     for (size_t i = 0; i < G_N_ELEMENTS(sizes); i++)
         check_quality(rgb, SIDE, sizes[i][0], sizes[i][1]);
     memset(rgb, 0, SIDE * SIDE * 3);

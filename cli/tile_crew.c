@@ -1,0 +1,233 @@
+/* See tile_crew.h. Slides are worked on largest first, as many at once as there are threads; the
+ * last ones get the threads that have nothing else left, so one slide alone uses all of them. */
+#include "cli/tile_crew.h"
+
+#include "cli/cli.h"
+
+#include <string.h>
+
+/* Code, tables and heap of the libraries, which no plan counts: measured at 60 to 90 MB. */
+#define LIBRARY_BYTES ((int64_t)96 << 20)
+
+static gint by_cells(gconstpointer a, gconstpointer b)
+{
+    int64_t na = (*(tile_job *const *)a)->n_cells, nb = (*(tile_job *const *)b)->n_cells;
+    return na < nb ? 1 : na > nb ? -1 : 0;
+}
+
+static gint by_memory(gconstpointer a, gconstpointer b)
+{
+    int64_t na = (*(tile_job *const *)a)->memory, nb = (*(tile_job *const *)b)->memory;
+    return na < nb ? 1 : na > nb ? -1 : 0;
+}
+
+/* The n_threads hungriest slides at once, each with its share of the threads. */
+static void peak_needs(GPtrArray *order, int n_threads, int64_t *memory, int64_t *temp)
+{
+    g_autoptr(GPtrArray) sorted = g_ptr_array_copy(order, NULL, NULL);
+    g_ptr_array_sort(sorted, by_memory);
+    int64_t per_thread = 0, largest_temp = 0;
+    *memory = LIBRARY_BYTES;
+    for (guint i = 0; i < sorted->len; i++) {
+        const tile_job *job = sorted->pdata[i];
+        if ((int)i < n_threads)
+            *memory += job->memory;
+        per_thread = MAX(per_thread, job->memory_per_thread);
+        largest_temp = MAX(largest_temp, job->temp_bytes);
+    }
+    *memory += per_thread * (n_threads - 1);
+    *temp = largest_temp * MIN(n_threads, (int)sorted->len);
+}
+
+static void say_plan(GArray *jobs, const tile_run *run, GPtrArray *order, int n_threads,
+                     int n_broken)
+{
+    int64_t memory, temp;
+    peak_needs(order, n_threads, &memory, &temp);
+    g_autofree char *memory_text = cli_format_bytes(memory), *temp_text = cli_format_bytes(temp);
+    cli_print("%u slides, %" G_GINT64_FORMAT
+              " patches of %d pixels at stride %d, %d threads, at most %s of memory",
+              jobs->len, run->n_cells, run->config->patch_px, run->config->stride_px, n_threads,
+              memory_text);
+    if (temp > 0)
+        cli_print(" and %s of temporary files in %s", temp_text, g_get_tmp_dir());
+    cli_print("\n");
+    if (n_broken)
+        cli_print("%d of them cannot be opened; they are recorded as failed\n", n_broken);
+}
+
+static bool plan(GArray *jobs, tile_run *run, GPtrArray *order, int n_threads)
+{
+    int n_broken = 0;
+    for (guint i = 0; i < jobs->len && !qs_stop_requested(); i++) {
+        tile_job *job = &g_array_index(jobs, tile_job, i);
+        qs_progress_update(run->progress, "plan", i, jobs->len, NULL);
+        tile_job_plan(job, run);
+        run->n_cells += job->n_cells;
+        n_broken += job->state == TILE_FAILED;
+        g_ptr_array_add(order, job);
+    }
+    cli_progress_end();
+    g_ptr_array_sort(order, by_cells);
+    say_plan(jobs, run, order, n_threads, n_broken);
+    return !qs_stop_requested();
+}
+
+typedef struct {
+    tile_run *run;
+    GPtrArray *order;
+    int n_threads;
+    guint next, running; /* guarded by run->lock */
+    bool store_failed;
+} crew;
+
+/* The next slide and its share of the threads: those that no other slide will need. */
+static tile_job *take_job(crew *c, int *n_threads)
+{
+    tile_job *job = NULL;
+    g_mutex_lock(&c->run->lock);
+    if (c->next < c->order->len && !c->store_failed && !qs_stop_requested()) {
+        job = c->order->pdata[c->next++];
+        c->running++;
+        guint in_work = MIN((guint)c->n_threads, c->order->len - c->next + c->running);
+        *n_threads = MAX(1, c->n_threads / (int)in_work);
+    }
+    g_mutex_unlock(&c->run->lock);
+    return job;
+}
+
+static void report_job(const tile_job *job)
+{
+    if (job->state == TILE_FAILED && !job->store_failed) {
+        qs_warn("%s", job->error->message);
+        g_autofree char *path = g_strescape(job->path, NULL),
+                        *text = g_strescape(job->error->message, NULL);
+        cli_log_json("slide", "\"path\":\"%s\",\"state\":\"failed\",\"text\":\"%s\"", path, text);
+    } else if (job->state == TILE_DONE) {
+        g_autofree char *path = g_strescape(job->path, NULL);
+        cli_log_json("slide",
+                     "\"path\":\"%s\",\"state\":\"done\",\"kept\":%" G_GINT64_FORMAT
+                     ",\"tissue\":%" G_GINT64_FORMAT ",\"blank\":%" G_GINT64_FORMAT
+                     ",\"damaged\":%" G_GINT64_FORMAT ",\"seconds\":%.3f",
+                     path, job->n_kept, job->n_tissue, job->n_blank, job->n_damaged, job->wall_s);
+    }
+}
+
+static gpointer crew_work(gpointer user)
+{
+    crew *c = user;
+    int n_threads = 1;
+    for (tile_job *job; (job = take_job(c, &n_threads));) {
+        tile_job_run(job, c->run, n_threads);
+        report_job(job);
+        g_mutex_lock(&c->run->lock);
+        c->running--;
+        c->store_failed |= job->store_failed;
+        if (job->state == TILE_ALREADY)
+            c->run->done_cells += job->n_cells;
+        g_mutex_unlock(&c->run->lock);
+    }
+    return NULL;
+}
+
+static void work(tile_run *run, GPtrArray *order, int n_threads)
+{
+    crew c = {.run = run, .order = order, .n_threads = n_threads};
+    int n = MIN(n_threads, (int)order->len);
+    g_autofree GThread **threads = g_new0(GThread *, (size_t)n);
+    for (int i = 1; i < n; i++)
+        threads[i] = g_thread_try_new("slide", crew_work, &c, NULL); /* without it: fewer at once */
+    crew_work(&c);
+    for (int i = 1; i < n; i++)
+        if (threads[i])
+            g_thread_join(threads[i]);
+    cli_progress_end();
+}
+
+typedef struct {
+    int n[TILE_STOPPED + 1], n_masks[WSI_MASK_LABELS + 1], n_small_masks;
+    int64_t kept, tissue, blank, damaged, pixels;
+    double hash_s, prepare_s, read_s, measure_s, encode_s, add_s;
+} totals;
+
+static totals sum_up(GArray *jobs)
+{
+    totals t = {0};
+    for (guint i = 0; i < jobs->len; i++) {
+        const tile_job *job = &g_array_index(jobs, tile_job, i);
+        t.n[job->state]++;
+        t.n_masks[job->mask_kind] += job->has_mask;
+        t.n_small_masks += job->has_mask && job->mask_factor > 1;
+        t.kept += job->n_kept;
+        t.tissue += job->n_tissue;
+        t.blank += job->n_blank;
+        t.damaged += job->n_damaged;
+        t.pixels += job->pixels;
+        t.hash_s += job->hash_s;
+        t.prepare_s += job->prepare_s;
+        t.read_s += job->report.read_s;
+        t.measure_s += job->report.measure_s;
+        t.encode_s += job->report.encode_s;
+        t.add_s += job->report.add_s;
+    }
+    return t;
+}
+
+static void print_summary(const totals *t, double wall_s)
+{
+    g_autofree char *wall = cli_format_seconds(wall_s);
+    cli_print("slides    %d done, %d were already, %d failed, %d stopped or not begun\n",
+              t->n[TILE_DONE], t->n[TILE_ALREADY], t->n[TILE_FAILED],
+              t->n[TILE_STOPPED] + t->n[TILE_TODO]);
+    cli_print("patches   %" G_GINT64_FORMAT " kept; dropped: %" G_GINT64_FORMAT
+              " for tissue, %" G_GINT64_FORMAT " blank; %" G_GINT64_FORMAT " damaged\n",
+              t->kept, t->tissue, t->blank, t->damaged);
+    if (t->n_masks[0] + t->n_masks[1] + t->n_masks[2] > 0)
+        cli_print("masks     %d label maps, %d binary (their values are 0 and 255), %d JPEG "
+                  "(binary at >= 128); %d smaller "
+                  "than their slide by a whole number\n",
+                  t->n_masks[WSI_MASK_LABELS], t->n_masks[WSI_MASK_BINARY_255],
+                  t->n_masks[WSI_MASK_BINARY_JPEG], t->n_small_masks);
+    cli_print("time      %s, %.1f MP/s; thread seconds: hash %.1f, tissue and mask %.1f, read "
+              "%.1f, measure %.1f, "
+              "encode %.1f, store %.1f\n",
+              wall, wall_s > 0 ? (double)t->pixels * 1e-6 / wall_s : 0.0, t->hash_s, t->prepare_s,
+              t->read_s, t->measure_s, t->encode_s, t->add_s);
+    cli_log_json("summary",
+                 "\"done\":%d,\"already\":%d,\"failed\":%d,\"kept\":%" G_GINT64_FORMAT
+                 ",\"tissue\":%" G_GINT64_FORMAT ",\"blank\":%" G_GINT64_FORMAT
+                 ",\"damaged\":%" G_GINT64_FORMAT ",\"seconds\":%.3f",
+                 t->n[TILE_DONE], t->n[TILE_ALREADY], t->n[TILE_FAILED], t->kept, t->tissue,
+                 t->blank, t->damaged, wall_s);
+}
+
+static int exit_status(GArray *jobs, const totals *t)
+{
+    for (guint i = 0; i < jobs->len; i++) {
+        tile_job *job = &g_array_index(jobs, tile_job, i);
+        if (job->store_failed) {
+            cli_fail(g_steal_pointer(&job->error));
+            return CLI_FAILED;
+        }
+    }
+    if (qs_stop_requested()) {
+        GError *stopped = NULL;
+        qs_stop_check(&stopped);
+        cli_fail(stopped);
+        return CLI_FAILED;
+    }
+    if (t->n[TILE_FAILED] == 0)
+        return CLI_DONE;
+    return t->n[TILE_DONE] + t->n[TILE_ALREADY] > 0 ? CLI_PARTLY : CLI_FAILED;
+}
+
+int tile_crew_run(GArray *jobs, tile_run *run, int n_threads)
+{
+    g_autoptr(GPtrArray) order = g_ptr_array_new();
+    int64_t start = g_get_monotonic_time();
+    if (plan(jobs, run, order, n_threads))
+        work(run, order, n_threads);
+    totals t = sum_up(jobs);
+    print_summary(&t, (double)(g_get_monotonic_time() - start) * 1e-6);
+    return exit_status(jobs, &t);
+}
