@@ -33,9 +33,8 @@ static const char description[] =
     "cohort check FILE       reads a manifest as every command does (columns, values, a case or a "
     "slide in two\n"
     "                        splits) and looks for the files that it names.\n\n"
-    "A manifest has the header slide,mask,case,split,labelled,mpp[,truth]; paths are relative to "
-    "the "
-    "file.";
+    "A manifest has the header slide,mask,case,split,labelled,mpp[,truth]; paths are relative to\n"
+    "the file.";
 
 static void print_counts(const char *path, const wsi_cohort *cohort)
 {

@@ -125,7 +125,7 @@ static void tumour_nucleus(const synth_slide *slide, synth_scratch *s, int32_t i
     k.cos = slide->cosine[angle];
     k.sin = slide->sine[angle];
     float size = synth_unit(h, 3);
-    float r = slide->nucleus_scale * (2.5f + 2.6f * size * size);
+    float r = slide->nucleus_scale * (2.9f + 2.7f * size * size);
     float stretch = synth_range(more, 1, 1.0f, 1.5f);
     k.a = r * stretch;
     k.b = r / stretch;
@@ -144,7 +144,7 @@ static void stroma_nucleus(const synth_slide *slide, synth_scratch *s, int32_t i
         return;
     float infl = synth_ramp(s->inflamed[p], slide->inflamed_level, slide->inflamed_level + 0.4f);
     float propria = synth_ramp(s->glandular[p], -0.02f, 0.06f);
-    if (synth_unit(h, 2) > 0.12f + 0.12f * propria + 0.66f * infl)
+    if (synth_unit(h, 2) > 0.12f + 0.12f * propria + 0.6f * infl)
         return;
     uint64_t more = synth_hash(slide->key, L_STROMA_NUCLEUS + 1, ix, iy);
     k.depth = synth_range(more, 2, 1.0f, 1.55f);

@@ -214,12 +214,12 @@ static void add_crypt(const synth_slide *slide, synth_scratch *s, int32_t ix, in
 static void add_nest(const synth_slide *slide, synth_scratch *s, int32_t ix, int32_t iy)
 {
     synth_gland g = lattice_ellipse(slide, L_NEST, ix, iy, slide->nest_pitch, 0.24f);
-    if (synth_unit(g.hash, 2) > 0.88f)
+    if (synth_unit(g.hash, 2) > 0.96f)
         return;
     synth_macro m = wsi_synth_macro_at(slide, g.x, g.y);
     if (m.tissue < 0.02f || m.tumour < 4)
         return;
-    float r = slide->nest_pitch * synth_range(g.hash, 3, 0.42f, 0.62f);
+    float r = slide->nest_pitch * synth_range(g.hash, 3, 0.46f, 0.66f);
     float stretch = synth_range(synth_hash(slide->key, L_NEST + 2, ix, iy), 0, 0.8f, 1.45f);
     g.a = r * stretch;
     g.b = r / stretch;
