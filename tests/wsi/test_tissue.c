@@ -157,6 +157,10 @@ static void test_small_parts(void)
     wsi_morph_drop_small(mask, 12, 5, 0, 5);
     g_assert_cmpint(mask[12 + 9], ==, 1);
     g_assert_cmpint(mask[0], ==, 0); /* the outside is no hole */
+    memset(mask, 1, 25);
+    mask[6] = mask[12] = 0; /* two holes of 1 that touch at a corner are two */
+    wsi_morph_drop_small(mask, 5, 5, 0, 2);
+    g_assert_cmpint(mask[6] + mask[12], ==, 2);
 }
 
 /* ---- quality ---- */
