@@ -1,5 +1,5 @@
-/* quadslide train: a store's patches into a model. Connects the trainer to the store (patches, runs,
- * metrics), to the predictor (validation on whole slides) and to the person who watches. */
+/* quadslide train: a store's patches into a model. Connects the trainer to the store (patches,
+ * runs, metrics), to the predictor (validation on whole slides) and to the person who watches. */
 #include "cli/cli.h"
 #include "cli/train_snapshot.h"
 #include "cli/train_source.h"
@@ -18,29 +18,36 @@ typedef struct {
 
 static own_options own = {.method = "MT", .val_max_slides = 8};
 
-static const char description[] =
-    "RUN holds best.safetensors and last.safetensors (models for `predict`), metrics.csv, run.json, pictures of\n"
-    "batches in snapshots/ and state.safetensors, from which the same command goes on after a stop or a kill, to\n"
-    "the same bits. Options that decide the weights must then be the same; --fresh starts over and moves the old run\n"
-    "to RUN.old-1.\n\n"
-    "Validation predicts the slides of split val whole and keeps the model with the best mean foreground DSC.";
+static const char description[] = "RUN holds best.safetensors and last.safetensors (models for "
+                                  "`predict`), metrics.csv, run.json, pictures of\n"
+                                  "batches in snapshots/ and state.safetensors, from which the "
+                                  "same command goes on after a stop or a kill, to\n"
+                                  "the same bits. Options that decide the weights must then be the "
+                                  "same; --fresh starts over and moves the old run\n"
+                                  "to RUN.old-1.\n\n"
+                                  "Validation predicts the slides of split val whole and keeps the "
+                                  "model with the best mean foreground DSC.";
 
 extern const cli_command cli_cmd_train;
 
-/* ---- options -------------------------------------------------------------------------------------- */
+/* ---- options
+ * -------------------------------------------------------------------------------------- */
 
 /* Options of the command line, made from the trainer's table and the methods' own. */
 typedef struct {
-    GArray *entries;     /* of GOptionEntry */
-    GPtrArray *texts;    /* owns descriptions */
-    GPtrArray *names;    /* of the table's and methods' options, borrowed */
-    char **values;       /* one a name: what was given, NULL when not */
+    GArray *entries;  /* of GOptionEntry */
+    GPtrArray *texts; /* owns descriptions */
+    GPtrArray *names; /* of the table's and methods' options, borrowed */
+    char **values;    /* one a name: what was given, NULL when not */
     gboolean *flags;
 } option_set;
 
+/* help is taken over; its first letter becomes a capital, as in the other commands. */
 static void add_entry(option_set *set, const char *name, char letter, GOptionArg arg, gpointer data,
                       const char *argument, char *help)
 {
+    if (strncmp(help, "lr", 2) != 0 && strncmp(help, "cpu", 3) != 0)
+        help[0] = g_ascii_toupper(help[0]);
     GOptionEntry entry = {name, letter, 0, arg, data, help, argument};
     g_ptr_array_add(set->texts, help);
     g_array_append_val(set->entries, entry);
@@ -48,22 +55,24 @@ static void add_entry(option_set *set, const char *name, char letter, GOptionArg
 
 static void add_own(option_set *set)
 {
-    add_entry(set, "store", 's', G_OPTION_ARG_FILENAME, &own.store, "DIR", g_strdup("The store of patches"));
+    add_entry(set, "store", 's', G_OPTION_ARG_FILENAME, &own.store, "DIR",
+              g_strdup("The store of patches"));
     add_entry(set, "method", 'm', G_OPTION_ARG_STRING, &own.method, "NAME",
               g_strdup("SL, FullSup, MT or CPS; --list-methods says what they are [MT]"));
-    add_entry(set, "out", 'o', G_OPTION_ARG_FILENAME, &own.out, "RUN", g_strdup("Folder of the run"));
+    add_entry(set, "out", 'o', G_OPTION_ARG_FILENAME, &own.out, "RUN",
+              g_strdup("Folder of the run"));
     add_entry(set, "list-methods", 0, G_OPTION_ARG_NONE, &own.list_methods, NULL,
               g_strdup("Print the methods and their options"));
-    add_entry(set, "val-max-slides", 0, G_OPTION_ARG_INT, &own.val_max_slides, "N",
-              g_strdup_printf("Validate on at most so many slides; 0: all [%d]", own.val_max_slides));
+    add_entry(
+        set, "val-max-slides", 0, G_OPTION_ARG_INT, &own.val_max_slides, "N",
+        g_strdup_printf("Validate on at most so many slides; 0: all [%d]", own.val_max_slides));
     add_entry(set, "val-stride", 0, G_OPTION_ARG_INT, &own.val_stride, "PX",
               g_strdup("Window stride of validation; 0: the patch, so no overlap [0]"));
 }
 
 static char *choices_text(const tr_option *option)
 {
-    g_autofree char *joined = g_strjoinv("|", (char **)(uintptr_t)option->values);
-    return g_steal_pointer(&joined);
+    return g_strjoinv("|", (char **)(uintptr_t)option->values);
 }
 
 static void add_table(option_set *set, const tr_options *defaults)
@@ -79,7 +88,8 @@ static void add_table(option_set *set, const tr_options *defaults)
             continue;
         }
         g_autofree char *value = tr_option_text(o, defaults);
-        char *argument = o->kind == TR_ENUM ? choices_text(o) : g_strdup(o->kind == TR_STRING ? "TEXT" : "N");
+        char *argument =
+            o->kind == TR_ENUM ? choices_text(o) : g_strdup(o->kind == TR_STRING ? "TEXT" : "N");
         g_ptr_array_add(set->texts, argument);
         add_entry(set, o->name, 0, G_OPTION_ARG_STRING, &set->values[k], argument,
                   *value ? g_strdup_printf("%s [%s]", o->help, value) : g_strdup(o->help));
@@ -152,7 +162,8 @@ static bool take_options(const option_set *set, tr_options *options, GError **er
 static void list_methods(void)
 {
     for (int m = 0; ssl_methods[m]; m++) {
-        cli_print("%-8s %s\n         %s\n", ssl_methods[m]->name, ssl_methods[m]->summary, ssl_methods[m]->paper);
+        cli_print("%-8s %s\n         %s\n", ssl_methods[m]->name, ssl_methods[m]->summary,
+                  ssl_methods[m]->paper);
         for (int i = 0; i < ssl_method_n_options(ssl_methods[m]); i++) {
             const ssl_option *o = &ssl_methods[m]->options[i];
             cli_print("         --%s %.6g: %s\n", o->name, o->value, o->help);
@@ -161,22 +172,24 @@ static void list_methods(void)
     cli_print("Every method takes --loss plain or --loss metassl.\n");
 }
 
-/* ---- the session: what the trainer's callbacks work on ---------------------------------------------- */
+/* ---- the session: what the trainer's callbacks work on
+ * ---------------------------------------------- */
 typedef struct {
     db_store *store;
     bool writable;
     cli_train_source source;
     cli_validation validation;
     model_spec spec;
-    db_run row;      /* texts owned; id 0: not logged */
+    db_run row; /* texts owned; id 0: not logged */
     bool row_open;
     char *config, *device, *snapshot_dir;
     const tr_options *options;
     tr_status last;
-    bool warned;     /* of a metric or picture that could not be written */
+    bool warned; /* of a metric or picture that could not be written */
 } session;
 
-/* The store may lie where nothing can be written; training works there, its rows are then not kept. */
+/* The store may lie where nothing can be written; training works there, its rows are then not kept.
+ */
 static bool open_store(session *s, GError **error)
 {
     GError *first = NULL;
@@ -200,11 +213,14 @@ static bool session_open(session *s, GError **error)
         !cli_validation_open(&s->validation, s->store, own.val_max_slides, error))
         return false;
     const db_store_config *config = db_store_get_config(s->store);
-    s->spec = (model_spec){.classes = config->classes, .level0 = config->level0, .mpp = config->mpp,
+    s->spec = (model_spec){.classes = config->classes,
+                           .level0 = config->level0,
+                           .mpp = config->mpp,
                            .patch_px = config->patch_px};
     if (config->level0 && s->source.patches->len > 0)
         s->spec.mpp = g_array_index(s->source.patches, db_patch, 0).mpp;
-    if (!cli_train_normalisation(&s->source, s->writable, s->spec.mean, s->spec.std, cli_progress(), error))
+    if (!cli_train_normalisation(&s->source, s->writable, s->spec.mean, s->spec.std, cli_progress(),
+                                 error))
         return false;
     s->snapshot_dir = g_build_filename(own.out, "snapshots", NULL);
     cli_progress_end();
@@ -213,7 +229,8 @@ static bool session_open(session *s, GError **error)
               s->source.source.n_items, s->source.n_train_slides, s->source.n_labelled_slides,
               s->validation.slides->len);
     if (s->validation.slides->len == 0)
-        qs_warn("no slide of split val has a mask: nothing is validated, and best.safetensors is not written");
+        qs_warn("no slide of split val has a mask: nothing is validated, and best.safetensors is "
+                "not written");
     return true;
 }
 
@@ -256,14 +273,20 @@ static void begin_row(session *s)
     static char kind[] = "train", version[] = "quadslide " QS_VERSION, state[] = "running";
     GError *error = NULL;
     s->config = options_json(s->options);
-    s->row = (db_run){.kind = kind, .name = (char *)(uintptr_t)own.out, .config = s->config, .version = version,
-                      .device = s->device, .seed = (int64_t)s->options->seed, .state = state};
+    s->row = (db_run){.kind = kind,
+                      .name = (char *)(uintptr_t)own.out,
+                      .config = s->config,
+                      .version = version,
+                      .device = s->device,
+                      .seed = (int64_t)s->options->seed,
+                      .state = state};
     s->row_open = s->writable && db_run_begin(s->store, &s->row, &error);
     if (error)
         warn_once(s, error);
 }
 
-static bool on_prepare(void *user, const model *m, kn_engine *engine, int64_t *bytes, GError **error)
+static bool on_prepare(void *user, const model *m, kn_engine *engine, int64_t *bytes,
+                       GError **error)
 {
     session *s = user;
     s->device = g_strdup(kn_engine_describe(engine));
@@ -273,7 +296,8 @@ static bool on_prepare(void *user, const model *m, kn_engine *engine, int64_t *b
            cli_validation_prepare(&s->validation, m, engine, own.val_stride, bytes, error);
 }
 
-static bool on_validate(void *user, const model *m, kn_engine *engine, int64_t iteration, double *dsc, GError **error)
+static bool on_validate(void *user, const model *m, kn_engine *engine, int64_t iteration,
+                        double *dsc, GError **error)
 {
     session *s = user;
     (void)m;
@@ -294,8 +318,9 @@ static char *status_text(const tr_status *t)
     GString *text = g_string_new(NULL);
     g_string_append_printf(text, "loss %.4f", t->loss);
     if (!isnan(t->region_share[0]))
-        g_string_append_printf(text, "  UC %.1f US %.1f DC %.1f DS %.1f %%", 100 * t->region_share[0],
-                               100 * t->region_share[1], 100 * t->region_share[2], 100 * t->region_share[3]);
+        g_string_append_printf(text, "  UC %.1f US %.1f DC %.1f DS %.1f %%",
+                               100 * t->region_share[0], 100 * t->region_share[1],
+                               100 * t->region_share[2], 100 * t->region_share[3]);
     if (!isnan(t->val_dsc))
         g_string_append_printf(text, "  val DSC %.4f (best %.4f)", t->val_dsc, t->best_dsc);
     g_string_append_printf(text, "  %.1f patches/s", t->patches_per_s);
@@ -308,18 +333,21 @@ static void on_status(void *user, const tr_status *status)
     s->last = *status;
     g_autofree char *text = status_text(status);
     qs_progress_update(cli_progress(), "train", status->iteration, status->iterations, text);
-    cli_log_json("train", "\"iteration\":%" G_GINT64_FORMAT ",\"iterations\":%" G_GINT64_FORMAT
+    cli_log_json("train",
+                 "\"iteration\":%" G_GINT64_FORMAT ",\"iterations\":%" G_GINT64_FORMAT
                  ",\"loss\":%.6g,\"patches_per_s\":%.4g,\"eta_s\":%.1f",
-                 status->iteration, status->iterations, status->loss, status->patches_per_s, status->eta_s);
+                 status->iteration, status->iterations, status->loss, status->patches_per_s,
+                 status->eta_s);
 }
 
-static bool on_metrics(void *user, int64_t iteration, const char *const *names, const double *values,
-                       const char *const *units, size_t n, GError **error)
+static bool on_metrics(void *user, int64_t iteration, const char *const *names,
+                       const double *values, const char *const *units, size_t n, GError **error)
 {
     session *s = user;
     (void)error;
     GError *failed = NULL;
-    if (s->row_open && !db_metric_add_many(s->store, s->row.id, iteration, names, values, units, n, &failed))
+    if (s->row_open &&
+        !db_metric_add_many(s->store, s->row.id, iteration, names, values, units, n, &failed))
         warn_once(s, failed);
     return true;
 }
@@ -328,7 +356,8 @@ static void on_snapshot(void *user, const tr_snapshot *snapshot)
 {
     session *s = user;
     GError *error = NULL;
-    if (!cli_train_snapshot_write(snapshot, &s->spec.classes, SNAPSHOT_IMAGES, s->snapshot_dir, &error))
+    if (!cli_train_snapshot_write(snapshot, &s->spec.classes, SNAPSHOT_IMAGES, s->snapshot_dir,
+                                  &error))
         warn_once(s, error);
 }
 
@@ -345,7 +374,11 @@ static bool train(session *s, GError **error)
     bool ok = tr_run(s->options, &s->source.source, &s->spec, &callbacks, &failed);
     bool stop = g_error_matches(failed, QS_ERROR, QS_ERROR_STOPPED);
     GError *unrecorded = NULL;
-    if (s->row_open && !db_run_end(s->store, s->row.id, ok ? "done" : stop ? "stopped" : "failed", &unrecorded))
+    if (s->row_open && !db_run_end(s->store, s->row.id,
+                                   ok     ? "done"
+                                   : stop ? "stopped"
+                                          : "failed",
+                                   &unrecorded))
         warn_once(s, unrecorded);
     cli_progress_end();
     if (!ok)
@@ -360,8 +393,8 @@ static int run_with(const option_set *set)
     session s = {.options = &options};
     bool ok = take_options(set, &options, &error) && session_open(&s, &error) && train(&s, &error);
     if (ok && s.validation.slides->len > 0 && s.last.iterations > 0)
-        cli_print("done: %s/best.safetensors (validation DSC %.4f), %s/last.safetensors (%.4f)\n", own.out,
-                  s.last.best_dsc, own.out, s.last.val_dsc);
+        cli_print("done: %s/best.safetensors (validation DSC %.4f), %s/last.safetensors (%.4f)\n",
+                  own.out, s.last.best_dsc, own.out, s.last.val_dsc);
     else if (ok)
         cli_print("done: %s/last.safetensors\n", own.out);
     session_close(&s);
@@ -373,8 +406,8 @@ static int run(int argc, char **argv)
     option_set set;
     option_set_init(&set);
     g_auto(GStrv) rest = NULL;
-    int status = cli_parse(&cli_cmd_train, (const GOptionEntry *)(void *)set.entries->data, description, &argc,
-                           &argv, &rest);
+    int status = cli_parse(&cli_cmd_train, (const GOptionEntry *)(void *)set.entries->data,
+                           description, &argc, &argv, &rest);
     if (status != CLI_DONE)
         status = status < 0 ? CLI_DONE : status;
     else if (own.list_methods)

@@ -8,7 +8,8 @@
 enum { GAP = 4, N_ROWS_MAX = 5 };
 
 /* UC, US, DC, DS: colours that differ in lightness too, for those who do not see red and green. */
-static const uint8_t region_rgb[KN_N_REGIONS][3] = {{33, 102, 172}, {146, 197, 222}, {178, 24, 43}, {244, 165, 130}};
+static const uint8_t region_rgb[KN_N_REGIONS][3] = {
+    {33, 102, 172}, {146, 197, 222}, {178, 24, 43}, {244, 165, 130}};
 static const uint8_t grey[3] = {160, 160, 160}; /* ignored, excluded, unknown */
 
 typedef struct {
@@ -32,7 +33,8 @@ static const uint8_t *region_colour(uint8_t value)
 }
 
 /* One cell of the picture: image `i` in row `row`. */
-static void draw_cell(const canvas *c, const tr_snapshot *s, const qs_classes *classes, int row, int i, int x0, int y0)
+static void draw_cell(const canvas *c, const tr_snapshot *s, const qs_classes *classes, int row,
+                      int i, int x0, int y0)
 {
     const uint8_t *planes[N_ROWS_MAX] = {NULL, s->label, s->y, s->y_ref, s->region};
     size_t px = (size_t)s->patch_px * (size_t)s->patch_px, at = (size_t)i * px;
@@ -46,11 +48,16 @@ static void draw_cell(const canvas *c, const tr_snapshot *s, const qs_classes *c
     }
 }
 
-bool cli_train_snapshot_write(const tr_snapshot *s, const qs_classes *classes, int max_images, const char *dir,
-                              GError **error)
+bool cli_train_snapshot_write(const tr_snapshot *s, const qs_classes *classes, int max_images,
+                              const char *dir, GError **error)
 {
-    int n_labelled = MIN(s->n_labelled, max_images), n_unlabelled = MIN(s->n - s->n_labelled, max_images);
-    int n = n_labelled + n_unlabelled, n_rows = s->region ? 5 : s->y_ref ? 4 : 3, cell = s->patch_px + GAP;
+    int n_labelled = MIN(s->n_labelled, max_images),
+        n_unlabelled = MIN(s->n - s->n_labelled, max_images);
+    int n = n_labelled + n_unlabelled,
+        n_rows = s->region  ? 5
+                 : s->y_ref ? 4
+                            : 3,
+        cell = s->patch_px + GAP;
     int w = n * cell + GAP, h = n_rows * cell + GAP;
     size_t bytes = (size_t)w * (size_t)h * 3;
     g_autofree uint8_t *rgb = g_malloc(bytes);

@@ -20,8 +20,11 @@ static bool add_slide(cli_train_source *s, const db_slide *slide, GArray *items,
         return false;
     for (guint i = 0; i < patches->len; i++) {
         const db_patch *p = &g_array_index(patches, db_patch, i);
-        tr_item item = {.slide_id = slide->id, .labelled = slide->labelled && p->has_label,
-                        .has_label = p->has_label, .valid_w = p->valid_w, .valid_h = p->valid_h};
+        tr_item item = {.slide_id = slide->id,
+                        .labelled = slide->labelled && p->has_label,
+                        .has_label = p->has_label,
+                        .valid_w = p->valid_w,
+                        .valid_h = p->valid_h};
         g_array_append_val(items, item);
         g_array_append_vals(s->patches, p, 1);
     }
@@ -49,8 +52,10 @@ bool cli_train_source_open(cli_train_source *s, db_store *store, GError **error)
         ok = add_slide(s, slide, items, error);
     }
     g_array_unref(slides);
-    s->source = (tr_source){.user = s, .patch_px = db_store_get_config(store)->patch_px,
-                            .n_items = items->len, .read = read_patch};
+    s->source = (tr_source){.user = s,
+                            .patch_px = db_store_get_config(store)->patch_px,
+                            .n_items = items->len,
+                            .read = read_patch};
     s->source.items = (const tr_item *)(void *)g_array_free(items, FALSE);
     if (ok && s->source.n_items == 0) {
         g_set_error(error, QS_ERROR, QS_ERROR_ARG,
@@ -69,7 +74,8 @@ void cli_train_source_close(cli_train_source *s)
     memset(s, 0, sizeof *s);
 }
 
-/* ---- colour statistics ------------------------------------------------------------------------ */
+/* ---- colour statistics ------------------------------------------------------------------------
+ */
 typedef struct {
     uint64_t n, sum[3], squares[3];
 } colour_sums;
@@ -77,8 +83,8 @@ typedef struct {
 typedef struct {
     cli_train_source *s;
     const qs_progress *progress;
-    gint next;       /* atomic: the next patch */
-    GMutex lock;     /* guards sums, error, done */
+    gint next;   /* atomic: the next patch */
+    GMutex lock; /* guards sums, error, done */
     colour_sums sums;
     GError *error;
     int64_t done;
@@ -127,7 +133,8 @@ static gpointer colour_worker(gpointer user)
     return NULL;
 }
 
-static bool measure(cli_train_source *s, double stats[6], const qs_progress *progress, GError **error)
+static bool measure(cli_train_source *s, double stats[6], const qs_progress *progress,
+                    GError **error)
 {
     colour_job job = {.s = s, .progress = progress};
     g_mutex_init(&job.lock);
@@ -146,7 +153,8 @@ static bool measure(cli_train_source *s, double stats[6], const qs_progress *pro
         double mean = (double)job.sums.sum[c] / (double)job.sums.n / 255;
         double square = (double)job.sums.squares[c] / (double)job.sums.n / (255.0 * 255.0);
         stats[c] = mean;
-        stats[3 + c] = sqrt(MAX(square - mean * mean, 1e-6)); /* a slide of one colour: no division by 0 */
+        stats[3 + c] =
+            sqrt(MAX(square - mean * mean, 1e-6)); /* a slide of one colour: no division by 0 */
     }
     return true;
 }
@@ -160,7 +168,8 @@ static char *patches_key(const cli_train_source *s)
         const uint64_t facts[] = {p->checksum, (uint64_t)p->valid_w, (uint64_t)p->valid_h};
         g_checksum_update(sum, (const guchar *)facts, sizeof facts);
     }
-    char *key = g_strdup_printf("{\"patches\":%u,\"sha256\":\"%s\"}", s->patches->len, g_checksum_get_string(sum));
+    char *key = g_strdup_printf("{\"patches\":%u,\"sha256\":\"%s\"}", s->patches->len,
+                                g_checksum_get_string(sum));
     g_checksum_free(sum);
     return key;
 }
@@ -194,14 +203,19 @@ static bool remember(db_store *store, char *key, const double stats[6], GError *
     char kind[] = "normalise", name[] = "training patches", version[] = "quadslide " QS_VERSION;
     char device[] = "", state[] = "running";
     static const char *const units[6] = {"", "", "", "", "", ""};
-    db_run run = {.kind = kind, .name = name, .config = key, .version = version, .device = device, .state = state};
+    db_run run = {.kind = kind,
+                  .name = name,
+                  .config = key,
+                  .version = version,
+                  .device = device,
+                  .state = state};
     return db_run_begin(store, &run, error) &&
            db_metric_add_many(store, run.id, 0, stat_names, stats, units, 6, error) &&
            db_run_end(store, run.id, "done", error);
 }
 
-bool cli_train_normalisation(cli_train_source *s, bool store_is_writable, double mean[3], double std[3],
-                             const qs_progress *progress, GError **error)
+bool cli_train_normalisation(cli_train_source *s, bool store_is_writable, double mean[3],
+                             double std[3], const qs_progress *progress, GError **error)
 {
     g_autofree char *key = patches_key(s);
     double stats[6];

@@ -16,10 +16,10 @@ typedef struct {
 bool cli_train_source_open(cli_train_source *s, db_store *store, GError **error);
 void cli_train_source_close(cli_train_source *s);
 
-/* Mean and standard deviation of RGB/255 over the slide pixels of all training patches, labelled or not. Integer
- * sums, so the result does not depend on order or threads. Kept in the store as a run of kind
- * "normalise" under a key of the patches' checksums, and read back from there. */
-bool cli_train_normalisation(cli_train_source *s, bool store_is_writable, double mean[3], double std[3],
-                             const qs_progress *progress, GError **error);
+/* Mean and standard deviation of RGB/255 over the slide pixels of all training patches, labelled or
+ * not. Integer sums, so the result does not depend on order or threads. Kept in the store as a run
+ * of kind "normalise" under a key of the patches' checksums, and read back from there. */
+bool cli_train_normalisation(cli_train_source *s, bool store_is_writable, double mean[3],
+                             double std[3], const qs_progress *progress, GError **error);
 
 #endif

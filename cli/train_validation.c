@@ -15,12 +15,14 @@ static void val_slide_free(gpointer data)
     g_free(s);
 }
 
-static bool open_slide(cli_validation *v, const db_store_config *config, const db_slide *row, GError **error)
+static bool open_slide(cli_validation *v, const db_store_config *config, const db_slide *row,
+                       GError **error)
 {
     cli_val_slide *s = g_new0(cli_val_slide, 1);
     g_ptr_array_add(v->slides, s);
     s->path = g_strdup(row->path);
-    s->slide = wsi_slide_open(row->path, g_strcmp0(row->mpp_origin, "override") == 0 ? row->mpp : 0, error);
+    s->slide = wsi_slide_open(row->path, g_strcmp0(row->mpp_origin, "override") == 0 ? row->mpp : 0,
+                              error);
     if (!s->slide || !wsi_view_init(&s->view, s->slide, config->level0, config->mpp, error))
         return false;
     const wsi_slide_info *info = wsi_slide_get_info(s->slide);
@@ -37,7 +39,8 @@ static bool open_slide(cli_validation *v, const db_store_config *config, const d
 bool cli_validation_open(cli_validation *v, db_store *store, int max_slides, GError **error)
 {
     const db_store_config *config = db_store_get_config(store);
-    *v = (cli_validation){.slides = g_ptr_array_new_with_free_func(val_slide_free), .classes = &config->classes};
+    *v = (cli_validation){.slides = g_ptr_array_new_with_free_func(val_slide_free),
+                          .classes = &config->classes};
     GArray *rows = db_slide_list(store, error);
     if (!rows)
         return false;
@@ -65,8 +68,8 @@ void cli_validation_close(cli_validation *v)
     memset(v, 0, sizeof *v);
 }
 
-bool cli_validation_prepare(cli_validation *v, const model *m, kn_engine *engine, int stride_px, int64_t *bytes,
-                            GError **error)
+bool cli_validation_prepare(cli_validation *v, const model *m, kn_engine *engine, int stride_px,
+                            int64_t *bytes, GError **error)
 {
     inf_options options;
     inf_options_init(&options);
@@ -95,8 +98,8 @@ typedef struct {
     inf_counts counts;
 } comparison;
 
-static bool compare_rows(void *user, int64_t y, int n_rows, int64_t w, const uint8_t *label, const float *prob,
-                         GError **error)
+static bool compare_rows(void *user, int64_t y, int n_rows, int64_t w, const uint8_t *label,
+                         const float *prob, GError **error)
 {
     (void)prob;
     comparison *c = user;
@@ -106,7 +109,8 @@ static bool compare_rows(void *user, int64_t y, int n_rows, int64_t w, const uin
         c->v->truth = g_malloc(n);
         c->v->truth_capacity = n;
     }
-    if (!wsi_mask_read(c->slide->mask, &c->slide->view, 0, y, (int)w, n_rows, c->v->truth, (size_t)w, error))
+    if (!wsi_mask_read(c->slide->mask, &c->slide->view, 0, y, (int)w, n_rows, c->v->truth,
+                       (size_t)w, error))
         return false;
     inf_counts_add(&c->counts, label, c->v->truth, n);
     return true;

@@ -1,4 +1,5 @@
-/* Validation on whole slides: predict, stitch, compare with the truth, mean of the foreground DSC. */
+/* Validation on whole slides: predict, stitch, compare with the truth, mean of the foreground DSC.
+ */
 #ifndef QS_CLI_TRAIN_VALIDATION_H
 #define QS_CLI_TRAIN_VALIDATION_H
 
@@ -24,15 +25,18 @@ typedef struct {
 } cli_validation;
 
 /* Opens the slides of split val that have a truth or a mask, at most max_slides (0: all, in the
- * store's order), and finds their tissue. No slide at all is no error: there is no validation then. */
+ * store's order), and finds their tissue. No slide at all is no error: there is no validation then.
+ */
 bool cli_validation_open(cli_validation *v, db_store *store, int max_slides, GError **error);
 void cli_validation_close(cli_validation *v);
-/* Plans the predictor: windows without overlap (stride_px 0) or as asked for. *bytes: its memory. */
-bool cli_validation_prepare(cli_validation *v, const model *m, kn_engine *engine, int stride_px, int64_t *bytes,
-                            GError **error);
+/* Plans the predictor: windows without overlap (stride_px 0) or as asked for. *bytes: its memory.
+ */
+bool cli_validation_prepare(cli_validation *v, const model *m, kn_engine *engine, int stride_px,
+                            int64_t *bytes, GError **error);
 /* Frees the predictor, before its engine goes. */
 void cli_validation_release(cli_validation *v);
 /* Mean over the slides of the foreground DSC. */
-bool cli_validation_run(cli_validation *v, const qs_progress *progress, double *dsc, GError **error);
+bool cli_validation_run(cli_validation *v, const qs_progress *progress, double *dsc,
+                        GError **error);
 
 #endif

@@ -1,8 +1,8 @@
 /* Stain jitter in optical density (Ruifrok and Johnston 2001; the jitter of Tellez et al. 2018):
  * od = -ln((v+1)/256) per channel, stains s = od·M⁻¹ with the rows of M the unit densities of
- * haematoxylin, eosin and DAB, each stain scaled and shifted, back with M. That is one affine map of the three
- * densities, and a brightness factor is a shift of all of them, so a pixel costs nine multiplications and
- * three exponentials. */
+ * haematoxylin, eosin and DAB, each stain scaled and shifted, back with M. That is one affine map
+ * of the three densities, and a brightness factor is a shift of all of them, so a pixel costs nine
+ * multiplications and three exponentials. */
 #include "train/augment.h"
 
 #include <math.h>
@@ -16,7 +16,8 @@ static void invert(const double m[3][3], double out[3][3])
     for (int i = 0; i < 3; i++) {
         for (int j = 0; j < 3; j++) {
             int r0 = (j + 1) % 3, r1 = (j + 2) % 3, c0 = (i + 1) % 3, c1 = (i + 2) % 3;
-            out[i][j] = m[r0][c0] * m[r1][c1] - m[r0][c1] * m[r1][c0]; /* cyclic: the sign is in it */
+            out[i][j] =
+                m[r0][c0] * m[r1][c1] - m[r0][c1] * m[r1][c0]; /* cyclic: the sign is in it */
         }
     }
     for (int j = 0; j < 3; j++)
@@ -60,7 +61,8 @@ void tr_augment_draw(tr_augment *a, qs_rng *rng, double theta, double brightness
 void tr_augment_origin(const tr_augment *a, int size, int x, int y, int *src_x, int *src_y)
 {
     int last = size - 1;
-    for (int k = 0; k < a->quarter_turns; k++) { /* undo one clockwise turn: (x,y) was at (y, last-x) */
+    for (int k = 0; k < a->quarter_turns;
+         k++) { /* undo one clockwise turn: (x,y) was at (y, last-x) */
         int t = x;
         x = y;
         y = last - t;
@@ -69,7 +71,8 @@ void tr_augment_origin(const tr_augment *a, int size, int x, int y, int *src_x, 
     *src_y = a->flip_y ? last - y : y;
 }
 
-void tr_augment_geometry(const tr_augment *a, const uint8_t *src, int size, int n_bytes, uint8_t *dst)
+void tr_augment_geometry(const tr_augment *a, const uint8_t *src, int size, int n_bytes,
+                         uint8_t *dst)
 {
     /* The map is affine with coefficients -1, 0, 1: three points give it. */
     int x0, y0, x1, y1, x2, y2;
@@ -108,6 +111,7 @@ void tr_augment_colour(const tr_augment *a, uint8_t *rgb, int64_t n)
     for (int64_t i = 0; i < n; i++, rgb += 3) {
         float r = od[rgb[0]], g = od[rgb[1]], b = od[rgb[2]];
         for (int j = 0; j < 3; j++)
-            rgb[j] = to_byte(r * a->colour[0][j] + g * a->colour[1][j] + b * a->colour[2][j] + a->offset[j]);
+            rgb[j] = to_byte(r * a->colour[0][j] + g * a->colour[1][j] + b * a->colour[2][j] +
+                             a->offset[j]);
     }
 }

@@ -13,9 +13,9 @@
 
 typedef struct {
     bool flip_x, flip_y;
-    int quarter_turns;   /* 0..3, clockwise, after the flips */
+    int quarter_turns; /* 0..3, clockwise, after the flips */
     bool jitter;
-    float colour[3][3];  /* od' = od·colour + offset, optical density of R, G, B (row vectors) */
+    float colour[3][3]; /* od' = od·colour + offset, optical density of R, G, B (row vectors) */
     float offset[3];
 } tr_augment;
 
@@ -23,7 +23,8 @@ void tr_augment_none(tr_augment *a);
 /* theta: stain channels s → s·U(1-θ,1+θ) + U(-θ,θ); brightness: factor U(1-b,1+b). */
 void tr_augment_draw(tr_augment *a, qs_rng *rng, double theta, double brightness);
 /* Geometry of `size` × `size` pixels of n_bytes each (1 or 3). src and dst may not overlap. */
-void tr_augment_geometry(const tr_augment *a, const uint8_t *src, int size, int n_bytes, uint8_t *dst);
+void tr_augment_geometry(const tr_augment *a, const uint8_t *src, int size, int n_bytes,
+                         uint8_t *dst);
 /* Where pixel (x,y) of the result comes from. */
 void tr_augment_origin(const tr_augment *a, int size, int x, int y, int *src_x, int *src_y);
 /* Stain and brightness jitter in place; n pixels of RGB. */

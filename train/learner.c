@@ -8,7 +8,8 @@
 
 static void gamma_init(tr_learner *l, const tr_options *options)
 {
-    double start = isnan(options->gamma0) ? kn_gamma_start(options->confidence, l->n_classes) : options->gamma0;
+    double start = isnan(options->gamma0) ? kn_gamma_start(options->confidence, l->n_classes)
+                                          : options->gamma0;
     for (int g = 0; g < l->plan.n_gammas; g++) {
         l->slot[g] = g;
         for (int e = 0; e < g && options->gamma_scope == TR_GAMMA_SHARED; e++) {
@@ -22,8 +23,8 @@ static void gamma_init(tr_learner *l, const tr_options *options)
     }
 }
 
-bool tr_learner_init(tr_learner *l, kn_engine *engine, const tr_options *options, const ssl_plan *plan,
-                     const model_spec *spec, GError **error)
+bool tr_learner_init(tr_learner *l, kn_engine *engine, const tr_options *options,
+                     const ssl_plan *plan, const model_spec *spec, GError **error)
 {
     *l = (tr_learner){.engine = engine, .plan = *plan, .n_classes = spec->net.n_classes};
     gamma_init(l, options);

@@ -7,12 +7,12 @@
 #include "train/options.h"
 
 typedef struct {
-    kn_engine *engine;                /* borrowed */
+    kn_engine *engine; /* borrowed */
     ssl_plan plan;
     int n_classes;
-    kn_net *net;                      /* owned: all networks have one shape */
+    kn_net *net;                       /* owned: all networks have one shape */
     kn_weights *weights[SSL_NETS_MAX]; /* owned */
-    int slot[SSL_GAMMAS_MAX];         /* of the plan's γ → row of gamma: --gamma-scope shared merges */
+    int slot[SSL_GAMMAS_MAX]; /* of the plan's γ → row of gamma: --gamma-scope shared merges */
     double gamma[SSL_GAMMAS_MAX][QS_CLASSES_MAX];
 } tr_learner;
 

@@ -1,7 +1,7 @@
 /* One lock guards the ring's states and the sampler; pixels are worked on outside it. A slot goes
- * free → filling → ready → in use → free; batch i lives in slot i mod n_slots, so a thread takes batch i only when the
- * consumer is done with batch i - n_slots. The first error stops all threads and is handed to the
- * consumer when it arrives at that batch. */
+ * free → filling → ready → in use → free; batch i lives in slot i mod n_slots, so a thread takes
+ * batch i only when the consumer is done with batch i - n_slots. The first error stops all threads
+ * and is handed to the consumer when it arrives at that batch. */
 #include "train/loader.h"
 
 #include "base/error.h"
@@ -39,7 +39,7 @@ struct tr_loader {
     GThread **threads;
     scratch *scratches;
     int n_threads;
-    GMutex lock;     /* guards sampler, ready, error, next_fill, next_use, stop */
+    GMutex lock; /* guards sampler, ready, error, next_fill, next_use, stop */
     GCond filled, freed;
     int64_t next_fill; /* next batch to be taken by a thread */
     int64_t next_use;  /* batch that tr_loader_next returns next */
@@ -83,7 +83,8 @@ static bool fill_item(tr_loader *l, slot *s, scratch *t, int j, GError **error)
     uint32_t index = s->items[j];
     const tr_item *item = &l->source->items[index];
     bool labelled = j < l->n_labelled;
-    if (!l->source->read(l->source->user, index, t->rgb, item->has_label ? t->label : NULL, error)) {
+    if (!l->source->read(l->source->user, index, t->rgb, item->has_label ? t->label : NULL,
+                         error)) {
         g_prefix_error(error, "training patch %u: ", index);
         return false;
     }
@@ -93,7 +94,8 @@ static bool fill_item(tr_loader *l, slot *s, scratch *t, int j, GError **error)
     tr_augment_none(&a);
     if (l->augment) {
         qs_rng rng;
-        qs_rng_init(&rng, l->seed, qs_rng_stream_id(TR_STREAM_AUGMENT, (uint64_t)s->batch.index, (uint64_t)j));
+        qs_rng_init(&rng, l->seed,
+                    qs_rng_stream_id(TR_STREAM_AUGMENT, (uint64_t)s->batch.index, (uint64_t)j));
         tr_augment_draw(&a, &rng, l->stain, l->brightness);
     }
     size_t u = (size_t)(j - l->n_labelled);
@@ -101,7 +103,8 @@ static bool fill_item(tr_loader *l, slot *s, scratch *t, int j, GError **error)
     tr_augment_geometry(&a, t->rgb, size, 3, rgb);
     tr_augment_colour(&a, rgb, (int64_t)px);
     paint_padding(item, size, t->label);
-    tr_augment_geometry(&a, t->label, size, 1, labelled ? s->label + (size_t)j * px : s->truth + u * px);
+    tr_augment_geometry(&a, t->label, size, 1,
+                        labelled ? s->label + (size_t)j * px : s->truth + u * px);
     if (!labelled) {
         memset(t->label, 0, px);
         paint_padding(item, size, t->label);
@@ -154,13 +157,20 @@ static void slot_init(slot *s, const tr_loader *l)
     s->label = g_malloc((size_t)l->n_labelled * px + 1);
     s->truth = g_malloc((size_t)l->n_unlabelled * px + 1);
     s->exclude = g_malloc((size_t)l->n_unlabelled * px + 1);
-    s->batch = (tr_batch){.n = (int)n, .n_labelled = l->n_labelled, .patch_px = l->patch_px,
-                          .items = s->items, .rgb = s->rgb, .input = s->input, .label = s->label,
-                          .truth = s->truth, .exclude = s->exclude};
+    s->batch = (tr_batch){.n = (int)n,
+                          .n_labelled = l->n_labelled,
+                          .patch_px = l->patch_px,
+                          .items = s->items,
+                          .rgb = s->rgb,
+                          .input = s->input,
+                          .label = s->label,
+                          .truth = s->truth,
+                          .exclude = s->exclude};
 }
 
-tr_loader *tr_loader_create(const tr_options *options, const ssl_plan *plan, const tr_source *source,
-                            const model_spec *spec, int64_t first, GError **error)
+tr_loader *tr_loader_create(const tr_options *options, const ssl_plan *plan,
+                            const tr_source *source, const model_spec *spec, int64_t first,
+                            GError **error)
 {
     tr_sampler *sampler = tr_sampler_create(source, plan, options->seed, error);
     if (!sampler)

@@ -1,9 +1,9 @@
 /* The loader: batches read, augmented and normalised ahead of the step by GLib threads, in a ring
  * of a few batches that is allocated once.
  *
- * Batch i is a pure function of (options, seed, i): threads change when it is ready, never what is in
- * it. What a labelled loss may see is in `label`, and only there: labels of the unlabelled half lie in `truth`,
- * which serves region accuracy alone. tr_loader_next is for one thread. */
+ * Batch i is a pure function of (options, seed, i): threads change when it is ready, never what is
+ * in it. What a labelled loss may see is in `label`, and only there: labels of the unlabelled half
+ * lie in `truth`, which serves region accuracy alone. tr_loader_next is for one thread. */
 #ifndef QS_TRAIN_LOADER_H
 #define QS_TRAIN_LOADER_H
 
@@ -27,8 +27,9 @@ typedef struct {
 /* Bytes that a loader holds. */
 int64_t tr_loader_memory(const tr_options *options, const ssl_plan *plan, int patch_px);
 /* Starts reading at batch `first`. source, plan and spec are borrowed. */
-tr_loader *tr_loader_create(const tr_options *options, const ssl_plan *plan, const tr_source *source,
-                            const model_spec *spec, int64_t first, GError **error);
+tr_loader *tr_loader_create(const tr_options *options, const ssl_plan *plan,
+                            const tr_source *source, const model_spec *spec, int64_t first,
+                            GError **error);
 /* Stops the threads. NULL accepted. */
 void tr_loader_destroy(tr_loader *loader);
 /* The next batch, valid until the next call. NULL with the reader's error. */

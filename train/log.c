@@ -62,8 +62,8 @@ bool tr_log_add(tr_log *log, int64_t iteration, const char *const *names, const 
 {
     g_string_truncate(log->lines, 0);
     for (size_t i = 0; i < n; i++)
-        g_string_append_printf(log->lines, "%" G_GINT64_FORMAT ",%s,%.9g,%s\n", iteration, names[i], values[i],
-                               units[i]);
+        g_string_append_printf(log->lines, "%" G_GINT64_FORMAT ",%s,%.9g,%s\n", iteration, names[i],
+                               values[i], units[i]);
     if (!qs_file_write_at(log->file, log->n_bytes, log->lines->str, log->lines->len, error))
         return false;
     log->n_bytes += (int64_t)log->lines->len;
@@ -110,7 +110,8 @@ static void region_status(const tr_step_result *sum, int half, tr_status *status
         int64_t known = sum->truth_px[half][r];
         status->region_share[r] = px > 0 ? (double)sum->region_px[half][r] / px : NAN;
         status->region_loss_share[r] = loss > 0 ? sum->region_loss[half][r] / loss : NAN;
-        status->region_accuracy[r] = known > 0 ? (double)sum->region_right[half][r] / (double)known : NAN;
+        status->region_accuracy[r] =
+            known > 0 ? (double)sum->region_right[half][r] / (double)known : NAN;
     }
 }
 
@@ -151,7 +152,8 @@ void tr_metrics_add(tr_metrics *m, const char *name, double value, const char *u
     m->units[m->n++] = unit;
 }
 
-static void add_indexed(tr_metrics *m, const char *prefix, const char *suffix, double value, const char *unit)
+static void add_indexed(tr_metrics *m, const char *prefix, const char *suffix, double value,
+                        const char *unit)
 {
     char name[32];
     snprintf(name, sizeof name, "%s_%s", prefix, suffix);

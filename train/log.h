@@ -1,7 +1,7 @@
 /* What a run writes down as it goes: metrics.csv, and the means between two status lines.
  *
- * metrics.csv has one number a line: iteration,name,value,unit. It belongs to a state up to the byte
- * that the state names; a resumed run cuts the rest off, so no line is there twice. */
+ * metrics.csv has one number a line: iteration,name,value,unit. It belongs to a state up to the
+ * byte that the state names; a resumed run cuts the rest off, so no line is there twice. */
 #ifndef QS_TRAIN_LOG_H
 #define QS_TRAIN_LOG_H
 
@@ -19,12 +19,6 @@ bool tr_log_add(tr_log *log, int64_t iteration, const char *const *names, const 
                 const char *const *units, size_t n, GError **error);
 bool tr_log_sync(tr_log *log, GError **error);
 int64_t tr_log_bytes(const tr_log *log);
-
-/* Sums over the steps since the last status. */
-typedef struct {
-    int64_t n_steps;
-    tr_step_result sum;
-} tr_window;
 
 void tr_window_add(tr_window *window, const tr_step_result *step);
 /* Fills losses, regions and thresholds of the status; means over the window. */

@@ -39,7 +39,8 @@ struct tr_losses {
 
 int tr_half_n(const ssl_plan *plan, ssl_half half)
 {
-    return (half & SSL_LABELLED ? plan->n_labelled : 0) + (half & SSL_UNLABELLED ? plan->n_unlabelled : 0);
+    return (half & SSL_LABELLED ? plan->n_labelled : 0) +
+           (half & SSL_UNLABELLED ? plan->n_unlabelled : 0);
 }
 
 static int find_reference(tr_losses *s, const ssl_term *term)
@@ -55,16 +56,16 @@ static int find_reference(tr_losses *s, const ssl_term *term)
 static kn_quad_config term_config(const tr_options *o, ssl_term_kind kind)
 {
     bool labelled = ssl_term_half(kind) == SSL_LABELLED, half_sum = o->sup == TR_SUP_SSL4MIS;
-    kn_quad_config config = {.labelled = labelled, .weights = {1, 1, 1, 1}, .ce_scale = 1,
-                             .dice_eps = o->dice_eps};
+    kn_quad_config config = {
+        .labelled = labelled, .weights = {1, 1, 1, 1}, .ce_scale = 1, .dice_eps = o->dice_eps};
     if (labelled) {
         config.dice = half_sum ? KN_DICE_SQUARE : KN_DICE_LINEAR;
         config.ce_scale = config.dice_scale = half_sum ? 0.5 : 1;
     }
     if (kind == SSL_LQH || kind == SSL_UQH) {
         config.z_scope = o->z_scope;
-        kn_region_weights(o->phi, o->phi_beta, labelled ? o->delta_l : o->delta_u, o->partition, labelled,
-                          config.weights);
+        kn_region_weights(o->phi, o->phi_beta, labelled ? o->delta_l : o->delta_u, o->partition,
+                          labelled, config.weights);
     }
     return config;
 }
@@ -75,7 +76,8 @@ static void prepare_terms(tr_losses *s)
         const ssl_term *term = &s->plan->terms[t];
         prepared_term *ready = &s->terms[t];
         ready->config = term_config(s->options, term->kind);
-        ready->reference = term->kind == SSL_SUP || term->kind == SSL_MSE ? SSL_NONE : find_reference(s, term);
+        ready->reference =
+            term->kind == SSL_SUP || term->kind == SSL_MSE ? SSL_NONE : find_reference(s, term);
         ready->updates_gamma = term->gamma != SSL_NONE && !s->options->gamma_fixed;
         for (int e = 0; e < t; e++)
             if (s->terms[e].reference == ready->reference && s->plan->terms[e].gamma == term->gamma)
@@ -114,7 +116,8 @@ static void lay_out(tr_losses *s)
 
 static void losses_init(tr_losses *s, tr_learner *learner, const tr_options *options, int patch_px)
 {
-    *s = (tr_losses){.learner = learner, .options = options, .plan = &learner->plan, .patch_px = patch_px};
+    *s = (tr_losses){
+        .learner = learner, .options = options, .plan = &learner->plan, .patch_px = patch_px};
     prepare_terms(s);
     lay_out(s); /* counts */
 }
@@ -127,7 +130,8 @@ int64_t tr_losses_memory(const tr_learner *learner, const tr_options *options, i
     return (int64_t)s.arena_used;
 }
 
-tr_losses *tr_losses_create(tr_learner *learner, const tr_options *options, int patch_px, GError **error)
+tr_losses *tr_losses_create(tr_learner *learner, const tr_options *options, int patch_px,
+                            GError **error)
 {
     tr_losses *s = g_new(tr_losses, 1);
     losses_init(s, learner, options, patch_px);
@@ -147,7 +151,8 @@ void tr_losses_destroy(tr_losses *s)
     g_free(s);
 }
 
-/* ---- running ----------------------------------------------------------------------------------- */
+/* ---- running -----------------------------------------------------------------------------------
+ */
 
 /* Images of `half` within a forward that saw `seen`. */
 static kn_tensor half_of(const ssl_plan *plan, const kn_tensor *t, ssl_half seen, ssl_half half)
@@ -161,7 +166,8 @@ static void run_references(tr_losses *s, const tr_batch *batch, const kn_tensor 
 {
     for (int r = 0; r < s->n_references; r++) {
         reference *at = &s->references[r];
-        kn_tensor z = half_of(s->plan, logits[at->forward], s->plan->forwards[at->forward].half, at->half);
+        kn_tensor z =
+            half_of(s->plan, logits[at->forward], s->plan->forwards[at->forward].half, at->half);
         kn_loss_reference(s->learner->engine, &z, s->options->confidence,
                           at->half == SSL_LABELLED ? batch->label : batch->exclude, &at->ref);
     }
@@ -185,23 +191,25 @@ static void note_regions(const kn_quad_result *q, tr_step_result *result, int ha
 }
 
 /* A term on labels or on a reference's argmax; dz NULL: no gradient. */
-static double run_quad(tr_losses *s, int t, const tr_batch *batch, const kn_tensor *z, double weight,
-                       const kn_tensor *dz, tr_step_result *result)
+static double run_quad(tr_losses *s, int t, const tr_batch *batch, const kn_tensor *z,
+                       double weight, const kn_tensor *dz, tr_step_result *result)
 {
     kn_engine *engine = s->learner->engine;
     const ssl_term *term = &s->plan->terms[t];
     prepared_term *ready = &s->terms[t];
     bool labelled = ready->config.labelled;
-    const kn_reference *ref = ready->reference == SSL_NONE ? NULL : &s->references[ready->reference].ref;
+    const kn_reference *ref =
+        ready->reference == SSL_NONE ? NULL : &s->references[ready->reference].ref;
     const uint8_t *label = labelled ? batch->label : NULL;
     if (term->gamma != SSL_NONE)
-        memcpy(ready->config.gamma, s->learner->gamma[s->learner->slot[term->gamma]], sizeof ready->config.gamma);
+        memcpy(ready->config.gamma, s->learner->gamma[s->learner->slot[term->gamma]],
+               sizeof ready->config.gamma);
     kn_loss_partition(engine, z, label, labelled ? NULL : batch->exclude, ref,
-                      labelled ? batch->label : batch->truth, &ready->config, ready->region, ready->z_image,
-                      &ready->result);
+                      labelled ? batch->label : batch->truth, &ready->config, ready->region,
+                      ready->z_image, &ready->result);
     if (dz)
-        kn_loss_gradient(engine, z, label, ref, ready->region, ready->z_image, &ready->config, &ready->result,
-                         weight, true, dz);
+        kn_loss_gradient(engine, z, label, ref, ready->region, ready->z_image, &ready->config,
+                         &ready->result, weight, true, dz);
     if (term->gamma != SSL_NONE)
         note_regions(&ready->result, result, labelled ? 0 : 1);
     return ready->result.loss;
@@ -217,7 +225,8 @@ static void run_term(tr_losses *s, int t, const tr_batch *batch, const kn_tensor
     const kn_tensor *to = weight != 0 ? &dz : NULL;
     double loss;
     if (term->kind == SSL_MSE) {
-        kn_tensor ref = half_of(s->plan, logits[term->ref], s->plan->forwards[term->ref].half, half);
+        kn_tensor ref =
+            half_of(s->plan, logits[term->ref], s->plan->forwards[term->ref].half, half);
         loss = kn_loss_mse(s->learner->engine, &z, &ref, batch->exclude, weight, true, to);
     } else {
         loss = run_quad(s, t, batch, &z, weight, to, result);
@@ -230,22 +239,27 @@ static void run_term(tr_losses *s, int t, const tr_batch *batch, const kn_tensor
 }
 
 void tr_losses_run(tr_losses *s, const tr_batch *batch, const kn_tensor *const *logits,
-                   const kn_tensor *const *dlogits, int64_t it, int64_t total, tr_step_result *result)
+                   const kn_tensor *const *dlogits, int64_t it, int64_t total,
+                   tr_step_result *result)
 {
     run_references(s, batch, logits);
-    for (int f = 0; f < s->plan->n_forwards; f++) { /* terms accumulate; a half without a term stays 0 */
+    for (int f = 0; f < s->plan->n_forwards;
+         f++) { /* terms accumulate; a half without a term stays 0 */
         const kn_tensor *dz = dlogits[f];
         if (s->plan->forwards[f].grad)
-            memset(dz->data, 0, (size_t)kn_pixels(dz) * (size_t)dz->ldc * kn_dtype_bytes(dz->dtype));
+            memset(dz->data, 0,
+                   (size_t)kn_pixels(dz) * (size_t)dz->ldc * kn_dtype_bytes(dz->dtype));
     }
     for (int t = 0; t < s->plan->n_terms; t++) {
         const ssl_term *term = &s->plan->terms[t];
-        double weight = term->scale * tr_schedule_weight(s->options, s->plan, term->weight, it, total);
+        double weight =
+            term->scale * tr_schedule_weight(s->options, s->plan, term->weight, it, total);
         run_term(s, t, batch, logits, dlogits, weight, result);
     }
 }
 
-/* ---- pictures ------------------------------------------------------------------------------------ */
+/* ---- pictures
+ * ------------------------------------------------------------------------------------ */
 
 /* The first forward with gradient of the network that is the model. */
 static int model_forward(const ssl_plan *plan)
@@ -256,14 +270,19 @@ static int model_forward(const ssl_plan *plan)
     g_assert_not_reached();
 }
 
-void tr_losses_snapshot(tr_losses *s, const tr_batch *batch, const kn_tensor *const *logits, int64_t it,
-                        tr_snapshot *snap)
+void tr_losses_snapshot(tr_losses *s, const tr_batch *batch, const kn_tensor *const *logits,
+                        int64_t it, tr_snapshot *snap)
 {
     size_t px = (size_t)s->patch_px * (size_t)s->patch_px;
     size_t n_l = (size_t)batch->n_labelled * px, n_u = (size_t)(batch->n - batch->n_labelled) * px;
-    *snap = (tr_snapshot){.iteration = it, .n = batch->n, .n_labelled = batch->n_labelled,
-                          .patch_px = s->patch_px, .n_classes = s->learner->n_classes, .rgb = batch->rgb,
-                          .label = s->snap_label, .y = s->snap_y};
+    *snap = (tr_snapshot){.iteration = it,
+                          .n = batch->n,
+                          .n_labelled = batch->n_labelled,
+                          .patch_px = s->patch_px,
+                          .n_classes = s->learner->n_classes,
+                          .rgb = batch->rgb,
+                          .label = s->snap_label,
+                          .y = s->snap_y};
     memcpy(s->snap_label, batch->label, n_l);
     memset(s->snap_label + n_l, QS_CLASS_IGNORE, n_u);
     memset(s->snap_y, QS_CLASS_IGNORE, n_l + n_u);

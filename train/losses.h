@@ -14,8 +14,9 @@ typedef struct tr_losses tr_losses;
 
 /* What a step found. */
 typedef struct {
-    double loss;       /* Σ weight·term */
-    double sup, unsup; /* Σ of the labelled terms, of the unlabelled without their weight over time */
+    double loss; /* Σ weight·term */
+    double sup,
+        unsup; /* Σ of the labelled terms, of the unlabelled without their weight over time */
     double lr, lambda;
     /* Pixels and Σ w·CE of quadripartite terms, and how often the reference was right: [0] labelled
      * half, [1] unlabelled half. */
@@ -23,22 +24,30 @@ typedef struct {
     double region_loss[2][KN_N_REGIONS];
 } tr_step_result;
 
+/* Sums over the steps since the last status. */
+typedef struct {
+    int64_t n_steps;
+    tr_step_result sum;
+} tr_window;
+
 /* Images of a half in the plan's batch. */
 int tr_half_n(const ssl_plan *plan, ssl_half half);
 
 /* Bytes of the buffers. */
 int64_t tr_losses_memory(const tr_learner *learner, const tr_options *options, int patch_px);
 /* learner and options are borrowed. */
-tr_losses *tr_losses_create(tr_learner *learner, const tr_options *options, int patch_px, GError **error);
+tr_losses *tr_losses_create(tr_learner *learner, const tr_options *options, int patch_px,
+                            GError **error);
 void tr_losses_destroy(tr_losses *losses); /* NULL accepted */
 
 /* Step `it` of `total`. logits[f] (n,h,w,C) of every forward of the plan; dlogits[f] of those with
- * gradient is overwritten (others may be NULL). Updates the learner's γ. Of the batch only label, truth and
- * exclude are looked at. Adds to *result, which comes zeroed. */
+ * gradient is overwritten (others may be NULL). Updates the learner's γ. Of the batch only label,
+ * truth and exclude are looked at. Adds to *result, which comes zeroed. */
 void tr_losses_run(tr_losses *losses, const tr_batch *batch, const kn_tensor *const *logits,
-                   const kn_tensor *const *dlogits, int64_t it, int64_t total, tr_step_result *result);
+                   const kn_tensor *const *dlogits, int64_t it, int64_t total,
+                   tr_step_result *result);
 /* The last run's batch as the loss saw it. Borrowed until the next run. */
-void tr_losses_snapshot(tr_losses *losses, const tr_batch *batch, const kn_tensor *const *logits, int64_t it,
-                        tr_snapshot *snapshot);
+void tr_losses_snapshot(tr_losses *losses, const tr_batch *batch, const kn_tensor *const *logits,
+                        int64_t it, tr_snapshot *snapshot);
 
 #endif

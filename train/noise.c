@@ -24,8 +24,8 @@ static float clipped(float x, float limit)
 }
 
 /* One row: n dense elements from element `at` of src. */
-static void fill_row(const kn_tensor *dst, ptrdiff_t pixel, const float *src, uint64_t at, double sigma,
-                     uint64_t seed, uint64_t stream)
+static void fill_row(const kn_tensor *dst, ptrdiff_t pixel, const float *src, uint64_t at,
+                     double sigma, uint64_t seed, uint64_t stream)
 {
     float s = (float)sigma, normal[4] = {0};
     uint64_t block = UINT64_MAX;
@@ -55,7 +55,8 @@ void tr_input_fill(const kn_tensor *dst, const float *src, int first, double sig
 #pragma omp parallel for schedule(static)
     for (int r = 0; r < rows; r++) {
         ptrdiff_t pixel = (ptrdiff_t)r * dst->w;
-        uint64_t at = ((uint64_t)first * (uint64_t)dst->h * (uint64_t)dst->w + (uint64_t)pixel) * (uint64_t)dst->c;
+        uint64_t at = ((uint64_t)first * (uint64_t)dst->h * (uint64_t)dst->w + (uint64_t)pixel) *
+                      (uint64_t)dst->c;
         fill_row(dst, pixel, src, at, sigma, seed, stream);
     }
 }

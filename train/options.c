@@ -18,29 +18,42 @@ static const char *const partition_names[] = {"quad", "conf-bh", "cons-bh", "uni
 static const char *const z_names[] = {"batch", "image", NULL};
 
 #define AT(member) offsetof(tr_options, member)
-#define NUMBER(name, kind, member, lo, hi, matters, help) \
-    {name, kind, AT(member), lo, hi, NULL, false, matters, help}
-#define CHOICE(name, member, values, matters, help) \
-    {name, TR_ENUM, AT(member), 0, 0, values, false, matters, help}
-#define FLAG(name, member, value, matters, help) \
-    {name, TR_BOOL, AT(member), 0, 0, NULL, value, matters, help}
-#define TEXT(name, member, matters, help) {name, TR_STRING, AT(member), 0, 0, NULL, false, matters, help}
+#define NUMBER(name, kind, member, lo, hi, matters, help)                                          \
+    {                                                                                              \
+        name, kind, AT(member), lo, hi, NULL, false, matters, help                                 \
+    }
+#define CHOICE(name, member, values, matters, help)                                                \
+    {                                                                                              \
+        name, TR_ENUM, AT(member), 0, 0, values, false, matters, help                              \
+    }
+#define FLAG(name, member, value, matters, help)                                                   \
+    {                                                                                              \
+        name, TR_BOOL, AT(member), 0, 0, NULL, value, matters, help                                \
+    }
+#define TEXT(name, member, matters, help)                                                          \
+    {                                                                                              \
+        name, TR_STRING, AT(member), 0, 0, NULL, false, matters, help                              \
+    }
 
 static const tr_option table[] = {
     CHOICE("loss", loss, loss_names, true, "the method's own loss, or MetaSSL's in its place"),
     /* network and engine */
     TEXT("device", backend, false, "cpu, or ref: the slow double-precision reference"),
     NUMBER("threads", TR_INT, n_threads, 0, 1024, false, "threads of the engine; 0: all cores"),
-    CHOICE("conv", conv, conv_names, true, "convolutions: direct, or the fastest, timed once a layer"),
+    CHOICE("conv", conv, conv_names, true,
+           "convolutions: direct, or the fastest, timed once a layer"),
     NUMBER("width", TR_INT, width, 1, 64, true, "channels of the first level: 16 or 32"),
     TEXT("init", init, true, "start from the weights of this safetensors file"),
     /* data */
     NUMBER("batch-labelled", TR_INT, batch_labelled, 1, 4096, true, "labelled patches a step"),
-    NUMBER("batch-unlabelled", TR_INT, batch_unlabelled, 0, 4096, true, "unlabelled patches a step"),
+    NUMBER("batch-unlabelled", TR_INT, batch_unlabelled, 0, 4096, true,
+           "unlabelled patches a step"),
     NUMBER("loader-threads", TR_INT, loader_threads, 1, 64, false, "threads that read and augment"),
     FLAG("no-augment", augment, false, true, "no flips, quarter turns, jitter"),
-    NUMBER("jitter-stain", TR_DOUBLE, jitter_stain, 0, 1, true, "stain (HED) jitter, relative and absolute"),
-    NUMBER("jitter-brightness", TR_DOUBLE, jitter_brightness, 0, 0.9, true, "brightness jitter, relative"),
+    NUMBER("jitter-stain", TR_DOUBLE, jitter_stain, 0, 1, true,
+           "stain (HED) jitter, relative and absolute"),
+    NUMBER("jitter-brightness", TR_DOUBLE, jitter_brightness, 0, 0.9, true,
+           "brightness jitter, relative"),
     /* schedule */
     NUMBER("iterations", TR_INT64, iterations, 1, 1e9, true, "steps of the whole schedule"),
     NUMBER("max-hours", TR_DOUBLE, max_hours, 0, 1e5, true,
@@ -49,7 +62,8 @@ static const tr_option table[] = {
     NUMBER("lr-power", TR_DOUBLE, lr_power, 0, 10, true, "lr·(1 - t/T)^power"),
     NUMBER("momentum", TR_DOUBLE, momentum, 0, 0.9999, true, "of SGD"),
     NUMBER("weight-decay", TR_DOUBLE, weight_decay, 0, 1, true, "of SGD, on all parameters"),
-    NUMBER("lambda-max", TR_DOUBLE, lambda_max, 0, 1e4, true, "weight of the unlabelled loss at the end"),
+    NUMBER("lambda-max", TR_DOUBLE, lambda_max, 0, 1e4, true,
+           "weight of the unlabelled loss at the end"),
     CHOICE("ramp", ramp, ramp_names, true,
            "of lambda: exp(-5(1-t/T)²), or over 30,000 iterations in steps of 150"),
     NUMBER("seed", TR_UINT64, seed, 0, 1.8e19, true, "of weights, batches, augmentation, dropout"),
@@ -65,16 +79,22 @@ static const tr_option table[] = {
     NUMBER("delta-l", TR_DOUBLE, delta_l, 0, 10, true, "step between region weights, labelled"),
     NUMBER("gamma0", TR_DOUBLE, gamma0, 0, 1, true,
            "threshold at the start; auto: 0.5, or what that is in another measure of confidence"),
-    NUMBER("gamma-a", TR_DOUBLE, gamma_a, 0, 1, true, "weight of a batch in the threshold's average"),
+    NUMBER("gamma-a", TR_DOUBLE, gamma_a, 0, 1, true,
+           "weight of a batch in the threshold's average"),
     FLAG("gamma-fixed", gamma_fixed, true, true, "thresholds stay at gamma0"),
-    CHOICE("gamma-scope", gamma_scope, scope_names, true, "thresholds of labelled and unlabelled half"),
-    CHOICE("gamma-absent", gamma_absent, absent_names, true, "threshold of a class that is not predicted"),
-    CHOICE("confidence", confidence, confidence_names, true, "measure of the reference's confidence"),
+    CHOICE("gamma-scope", gamma_scope, scope_names, true,
+           "thresholds of labelled and unlabelled half"),
+    CHOICE("gamma-absent", gamma_absent, absent_names, true,
+           "threshold of a class that is not predicted"),
+    CHOICE("confidence", confidence, confidence_names, true,
+           "measure of the reference's confidence"),
     CHOICE("partition", partition, partition_names, true, "four regions, two, or one"),
-    CHOICE("z-scope", z_scope, z_names, true, "weights are normalised over the batch or each image"),
+    CHOICE("z-scope", z_scope, z_names, true,
+           "weights are normalised over the batch or each image"),
     FLAG("no-dropout", no_dropout, true, true, "for comparisons with other programs"),
     /* cadence */
-    NUMBER("val-every", TR_INT64, val_every, 0, 1e9, false, "iterations between validations; 0: at the end"),
+    NUMBER("val-every", TR_INT64, val_every, 0, 1e9, false,
+           "iterations between validations; 0: at the end"),
     NUMBER("save-every", TR_INT64, save_every, 1, 1e9, false, "iterations between checkpoints"),
     NUMBER("log-every", TR_INT64, log_every, 1, 1e9, false, "iterations between log lines"),
     FLAG("fresh", fresh, true, false, "start over: the old run is moved aside, nothing is deleted"),
@@ -186,7 +206,8 @@ static bool parse_number(const char *name, double min, double max, const char *t
     *value = g_ascii_strtod(text, &end);
     if (end != text && !*end && *value >= min && *value <= max)
         return true;
-    g_set_error(error, QS_ERROR, QS_ERROR_ARG, "--%s %s: a number from %g to %g is wanted", name, text, min, max);
+    g_set_error(error, QS_ERROR, QS_ERROR_ARG, "--%s %s: a number from %g to %g is wanted", name,
+                text, min, max);
     return false;
 }
 
@@ -199,7 +220,8 @@ static bool parse_enum(const tr_option *option, const char *text, unsigned *valu
         }
     }
     g_autofree char *known = g_strjoinv(", ", (char **)(uintptr_t)option->values);
-    g_set_error(error, QS_ERROR, QS_ERROR_ARG, "--%s %s: one of %s is wanted", option->name, text, known);
+    g_set_error(error, QS_ERROR, QS_ERROR_ARG, "--%s %s: one of %s is wanted", option->name, text,
+                known);
     return false;
 }
 
@@ -209,10 +231,12 @@ static bool parse_integer(const tr_option *option, const char *text, void *at, G
     gint64 i = 0;
     bool ok = option->kind == TR_UINT64
                   ? g_ascii_string_to_unsigned(text, 10, 0, G_MAXUINT64, &u, NULL)
-                  : g_ascii_string_to_signed(text, 10, (gint64)option->min, (gint64)option->max, &i, NULL);
+                  : g_ascii_string_to_signed(text, 10, (gint64)option->min, (gint64)option->max, &i,
+                                             NULL);
     if (!ok) {
-        g_set_error(error, QS_ERROR, QS_ERROR_ARG, "--%s %s: a whole number from %.10g to %.10g is wanted",
-                    option->name, text, option->min, option->max);
+        g_set_error(error, QS_ERROR, QS_ERROR_ARG,
+                    "--%s %s: a whole number from %.10g to %.10g is wanted", option->name, text,
+                    option->min, option->max);
         return false;
     }
     if (option->kind == TR_UINT64)
@@ -224,7 +248,8 @@ static bool parse_integer(const tr_option *option, const char *text, void *at, G
     return true;
 }
 
-static bool parse_option(const tr_option *option, const char *text, tr_options *options, GError **error)
+static bool parse_option(const tr_option *option, const char *text, tr_options *options,
+                         GError **error)
 {
     void *at = (char *)options + option->offset;
     switch (option->kind) {
@@ -240,7 +265,8 @@ static bool parse_option(const tr_option *option, const char *text, tr_options *
         return parse_number(option->name, option->min, option->max, text, at, error);
     case TR_BOOL:
         if (strcmp(text, "true") != 0 && strcmp(text, "false") != 0) {
-            g_set_error(error, QS_ERROR, QS_ERROR_ARG, "--%s %s: true or false is wanted", option->name, text);
+            g_set_error(error, QS_ERROR, QS_ERROR_ARG, "--%s %s: true or false is wanted",
+                        option->name, text);
             return false;
         }
         *(bool *)at = strcmp(text, "true") == 0 ? option->flag_value : !option->flag_value;
@@ -267,7 +293,8 @@ bool tr_options_set(tr_options *options, const char *name, const char *text, GEr
         if (!strcmp(o->name, name))
             return parse_number(name, o->min, o->max, text, &options->method_values[i], error);
     }
-    g_set_error(error, QS_ERROR, QS_ERROR_ARG, "--%s: method %s has no such option", name, method->name);
+    g_set_error(error, QS_ERROR, QS_ERROR_ARG, "--%s: method %s has no such option", name,
+                method->name);
     return false;
 }
 
@@ -309,7 +336,8 @@ char *tr_options_difference(const char *was, const char *is)
         int n = (int)(equals - new_lines[i]);
         const char *old = line_value(old_lines, new_lines[i], (size_t)n);
         if (!old || strcmp(old, equals + 1) != 0)
-            return g_strdup_printf("%.*s is \"%s\", was \"%s\"", n, new_lines[i], equals + 1, old ? old : "");
+            return g_strdup_printf("%.*s is \"%s\", was \"%s\"", n, new_lines[i], equals + 1,
+                                   old ? old : "");
     }
     for (int i = 0; old_lines[i]; i++) {
         const char *equals = strchr(old_lines[i], '=');

@@ -58,7 +58,8 @@ bool tr_rundir_open(tr_rundir *run, const char *dir, bool fresh, GError **error)
     run->resumes = exists(run->state);
     if (!run->resumes && (exists(run->last) || exists(run->best))) {
         g_set_error(error, QS_ERROR, QS_ERROR_MISMATCH,
-                    "%s: holds models but no state to go on from; give another --out, or --fresh to move it "
+                    "%s: holds models but no state to go on from; give another --out, or --fresh "
+                    "to move it "
                     "aside",
                     run->dir);
         return false;

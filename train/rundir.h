@@ -10,9 +10,9 @@ typedef struct {
     bool resumes; /* there is a state */
 } tr_rundir;
 
-/* Makes the folder, takes its lock (QS_ERROR_BUSY while another process trains there). fresh: a folder
- * that is there is first renamed to DIR.old-1, .old-2 … Without fresh, a folder with models but no
- * state is refused: they would be overwritten. */
+/* Makes the folder, takes its lock (QS_ERROR_BUSY while another process trains there). fresh: a
+ * folder that is there is first renamed to DIR.old-1, .old-2 … Without fresh, a folder with models
+ * but no state is refused: they would be overwritten. */
 bool tr_rundir_open(tr_rundir *run, const char *dir, bool fresh, GError **error);
 void tr_rundir_close(tr_rundir *run);
 

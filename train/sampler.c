@@ -60,23 +60,27 @@ static void fill_pools(tr_sampler *sampler, const tr_source *source, ssl_pool po
     u->epoch_n = u->n;
 }
 
-tr_sampler *tr_sampler_create(const tr_source *source, const ssl_plan *plan, uint64_t seed, GError **error)
+tr_sampler *tr_sampler_create(const tr_source *source, const ssl_plan *plan, uint64_t seed,
+                              GError **error)
 {
     if (source->n_items == 0 || source->n_items > G_MAXUINT32) {
-        g_set_error(error, QS_ERROR, QS_ERROR_ARG, "there are %zu training patches; tile slides of split train",
-                    source->n_items);
+        g_set_error(error, QS_ERROR, QS_ERROR_ARG,
+                    "there are %zu training patches; tile slides of split train", source->n_items);
         return NULL;
     }
     tr_sampler *sampler = g_new0(tr_sampler, 1);
     stream_init(&sampler->labelled, seed, TR_STREAM_LABELLED, plan->n_labelled, source->n_items);
-    stream_init(&sampler->unlabelled, seed, TR_STREAM_UNLABELLED, plan->n_unlabelled, source->n_items);
+    stream_init(&sampler->unlabelled, seed, TR_STREAM_UNLABELLED, plan->n_unlabelled,
+                source->n_items);
     fill_pools(sampler, source, plan->pool);
     const char *missing = NULL;
     if (plan->n_labelled > 0 && sampler->labelled.n == 0)
-        missing = "no training patch has a label that the loss may see: mark slides with masks as labelled "
+        missing = "no training patch has a label that the loss may see: mark slides with masks as "
+                  "labelled "
                   "in the cohort";
     else if (plan->n_unlabelled > 0 && sampler->unlabelled.n == 0)
-        missing = "the method wants unlabelled patches and there are none: use SL or FullSup, or add slides "
+        missing = "the method wants unlabelled patches and there are none: use SL or FullSup, or "
+                  "add slides "
                   "with labelled 0";
     if (missing) {
         g_set_error_literal(error, QS_ERROR, QS_ERROR_ARG, missing);

@@ -14,7 +14,8 @@ typedef struct tr_sampler tr_sampler;
 
 /* The unlabelled pool is the rows that are not marked labelled. QS_ERROR_ARG when a stream that the
  * plan wants has no rows. Allocates all it needs. */
-tr_sampler *tr_sampler_create(const tr_source *source, const ssl_plan *plan, uint64_t seed, GError **error);
+tr_sampler *tr_sampler_create(const tr_source *source, const ssl_plan *plan, uint64_t seed,
+                              GError **error);
 void tr_sampler_destroy(tr_sampler *sampler);
 /* items: n_labelled + n_unlabelled item numbers, labelled first. */
 void tr_sampler_batch(tr_sampler *sampler, int64_t i, uint32_t *items);

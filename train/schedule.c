@@ -14,8 +14,8 @@ double tr_schedule_lambda(const tr_options *options, int64_t it, int64_t total)
     return kn_lambda_paper(options->lambda_max, (double)it, (double)total);
 }
 
-double tr_schedule_weight(const tr_options *options, const ssl_plan *plan, ssl_weight weight, int64_t it,
-                          int64_t total)
+double tr_schedule_weight(const tr_options *options, const ssl_plan *plan, ssl_weight weight,
+                          int64_t it, int64_t total)
 {
     switch (weight) {
     case SSL_CONST:
@@ -30,8 +30,8 @@ double tr_schedule_weight(const tr_options *options, const ssl_plan *plan, ssl_w
     return tr_schedule_lambda(options, it, total);
 }
 
-int64_t tr_schedule_fit(int64_t done, int64_t wanted, double elapsed_s, double limit_s, double step_s,
-                        double val_s, int64_t val_every)
+int64_t tr_schedule_fit(int64_t done, int64_t wanted, double elapsed_s, double limit_s,
+                        double step_s, double val_s, int64_t val_every)
 {
     double left = 0.98 * limit_s - elapsed_s - val_s; /* the last iterate is validated too */
     double each = step_s + (val_every > 0 ? val_s / (double)val_every : 0);

@@ -1,5 +1,7 @@
-/* Layout: for network k "net<k>.params", ".buffers", ".momentum" (trained ones), ".batches_tracked";
- * "gamma" (slots, classes) f64; "counters" i64 and "scores" f64 in the order of the enums below.
+/* Layout: for network k "net<k>.params", ".buffers", ".momentum" (trained ones),
+ * ".batches_tracked"; "gamma" (slots, classes) f64; "counters" i64 and "scores" f64 in the order of
+ * the enums below. "window" is the memory of tr_window as it is: another layout has another size
+ * and is refused.
  * __metadata__: format, options, data, conv_choices, threads. Weights are f32 in every backend's
  * file; the reference backend (f64) therefore does not resume to the same bits. */
 #include "train/state.h"
@@ -28,8 +30,9 @@ enum { SCORE_ELAPSED, SCORE_VAL, SCORE_BEST, N_SCORES };
 static const struct {
     kn_array array;
     const char *name;
-} arrays[] = {{KN_ARRAY_PARAMS, "params"}, {KN_ARRAY_BUFFERS, "buffers"}, {KN_ARRAY_MOMENTUM, "momentum"}};
-enum { N_ARRAYS = G_N_ELEMENTS(arrays), N_TENSORS_MAX = SSL_NETS_MAX * (N_ARRAYS + 1) + 3 };
+} arrays[] = {
+    {KN_ARRAY_PARAMS, "params"}, {KN_ARRAY_BUFFERS, "buffers"}, {KN_ARRAY_MOMENTUM, "momentum"}};
+enum { N_ARRAYS = G_N_ELEMENTS(arrays), N_TENSORS_MAX = SSL_NETS_MAX * (N_ARRAYS + 1) + 4 };
 
 struct tr_state_writer {
     float *host[SSL_NETS_MAX][N_ARRAYS];
@@ -40,8 +43,11 @@ struct tr_state_writer {
 
 void tr_progress_init(tr_progress *progress, int64_t iterations)
 {
-    *progress = (tr_progress){.iterations = iterations, .val_dsc = NAN, .best_dsc = NAN,
-                              .best_iteration = -1, .val_iteration = -1};
+    *progress = (tr_progress){.iterations = iterations,
+                              .val_dsc = NAN,
+                              .best_dsc = NAN,
+                              .best_iteration = -1,
+                              .val_iteration = -1};
 }
 
 void tr_identity_clear(tr_identity *identity)
@@ -102,8 +108,8 @@ static bool all_finite(const float *x, int64_t n)
 }
 
 /* Copies the networks to host memory and appends their tensors. */
-static bool gather_nets(tr_state_writer *w, const tr_learner *l, st_tensor *tensors, size_t *n_tensors,
-                        GError **error)
+static bool gather_nets(tr_state_writer *w, const tr_learner *l, st_tensor *tensors,
+                        size_t *n_tensors, GError **error)
 {
     for (int k = 0; k < l->plan.n_nets; k++) {
         for (int a = 0; a < N_ARRAYS; a++) {
@@ -112,16 +118,22 @@ static bool gather_nets(tr_state_writer *w, const tr_learner *l, st_tensor *tens
                 continue;
             kn_weights_get(l->weights[k], arrays[a].array, 0, n, w->host[k][a]);
             if (!all_finite(w->host[k][a], n)) {
-                g_set_error(error, QS_ERROR, QS_ERROR_FORMAT, "the %s of network %d are not finite any more",
-                            arrays[a].name, k + 1);
+                g_set_error(error, QS_ERROR, QS_ERROR_FORMAT,
+                            "the %s of network %d are not finite any more", arrays[a].name, k + 1);
                 return false;
             }
-            tensors[(*n_tensors)++] = (st_tensor){.name = w->names[k][a], .dtype = ST_F32, .n_dims = 1,
-                                                  .shape = {n}, .data = w->host[k][a]};
+            tensors[(*n_tensors)++] = (st_tensor){.name = w->names[k][a],
+                                                  .dtype = ST_F32,
+                                                  .n_dims = 1,
+                                                  .shape = {n},
+                                                  .data = w->host[k][a]};
         }
         w->tracked[k] = kn_weights_batches_tracked(l->weights[k]);
-        tensors[(*n_tensors)++] = (st_tensor){.name = w->names[k][N_ARRAYS], .dtype = ST_I64, .n_dims = 1,
-                                              .shape = {1}, .data = &w->tracked[k]};
+        tensors[(*n_tensors)++] = (st_tensor){.name = w->names[k][N_ARRAYS],
+                                              .dtype = ST_I64,
+                                              .n_dims = 1,
+                                              .shape = {1},
+                                              .data = &w->tracked[k]};
     }
     return true;
 }
@@ -139,12 +151,20 @@ static void gather_progress(tr_state_writer *w, const tr_learner *l, const tr_pr
     w->scores[SCORE_VAL] = p->val_dsc;
     w->scores[SCORE_BEST] = p->best_dsc;
     memcpy(w->gamma, l->gamma, sizeof w->gamma);
-    tensors[(*n_tensors)++] = (st_tensor){.name = "gamma", .dtype = ST_F64, .n_dims = 2,
-                                          .shape = {SSL_GAMMAS_MAX, QS_CLASSES_MAX}, .data = w->gamma};
-    tensors[(*n_tensors)++] =
-        (st_tensor){.name = "counters", .dtype = ST_I64, .n_dims = 1, .shape = {N_COUNTS}, .data = w->counts};
-    tensors[(*n_tensors)++] =
-        (st_tensor){.name = "scores", .dtype = ST_F64, .n_dims = 1, .shape = {N_SCORES}, .data = w->scores};
+    tensors[(*n_tensors)++] = (st_tensor){.name = "gamma",
+                                          .dtype = ST_F64,
+                                          .n_dims = 2,
+                                          .shape = {SSL_GAMMAS_MAX, QS_CLASSES_MAX},
+                                          .data = w->gamma};
+    tensors[(*n_tensors)++] = (st_tensor){
+        .name = "counters", .dtype = ST_I64, .n_dims = 1, .shape = {N_COUNTS}, .data = w->counts};
+    tensors[(*n_tensors)++] = (st_tensor){
+        .name = "scores", .dtype = ST_F64, .n_dims = 1, .shape = {N_SCORES}, .data = w->scores};
+    tensors[(*n_tensors)++] = (st_tensor){.name = "window",
+                                          .dtype = ST_U8,
+                                          .n_dims = 1,
+                                          .shape = {sizeof p->window},
+                                          .data = &p->window};
 }
 
 static GHashTable *make_metadata(const tr_learner *l, const tr_identity *identity)
@@ -154,12 +174,13 @@ static GHashTable *make_metadata(const tr_learner *l, const tr_identity *identit
     g_hash_table_insert(meta, g_strdup("options"), g_strdup(identity->options));
     g_hash_table_insert(meta, g_strdup("data"), g_strdup(identity->data));
     g_hash_table_insert(meta, g_strdup("conv_choices"), kn_engine_conv_choices(l->engine));
-    g_hash_table_insert(meta, g_strdup("threads"), g_strdup_printf("%d", kn_engine_threads(l->engine)));
+    g_hash_table_insert(meta, g_strdup("threads"),
+                        g_strdup_printf("%d", kn_engine_threads(l->engine)));
     return meta;
 }
 
-bool tr_state_write(tr_state_writer *w, const char *path, const tr_learner *l, const tr_progress *progress,
-                    const tr_identity *identity, GError **error)
+bool tr_state_write(tr_state_writer *w, const char *path, const tr_learner *l,
+                    const tr_progress *progress, const tr_identity *identity, GError **error)
 {
     st_tensor tensors[N_TENSORS_MAX];
     size_t n = 0;
@@ -178,13 +199,15 @@ static bool same_text(const char *path, const char *was, const char *is, GError 
     if (!difference)
         return true;
     g_set_error(error, QS_ERROR, QS_ERROR_MISMATCH,
-                "%s: the run was started otherwise: %s; give the old value to go on, or --fresh to start over "
+                "%s: the run was started otherwise: %s; give the old value to go on, or --fresh to "
+                "start over "
                 "(the old run is moved aside)",
                 path, difference);
     return false;
 }
 
-char *tr_state_read_choices(const char *path, const tr_identity *identity, int *threads, GError **error)
+char *tr_state_read_choices(const char *path, const tr_identity *identity, int *threads,
+                            GError **error)
 {
     st_file *file = st_open(path, error);
     if (!file)
@@ -197,15 +220,16 @@ char *tr_state_read_choices(const char *path, const tr_identity *identity, int *
                     format ? format : "", STATE_FORMAT);
     else if (same_text(path, st_metadata(file, "options"), identity->options, error) &&
              same_text(path, st_metadata(file, "data"), identity->data, error))
-        choices = g_strdup(st_metadata(file, "conv_choices") ? st_metadata(file, "conv_choices") : "");
+        choices =
+            g_strdup(st_metadata(file, "conv_choices") ? st_metadata(file, "conv_choices") : "");
     *threads = n_threads ? (int)g_ascii_strtoll(n_threads, NULL, 10) : 0;
     st_close(file);
     return choices;
 }
 
 /* The data of a tensor of n elements of that type. */
-static const void *want(const st_file *file, const char *path, const char *name, st_dtype dtype, int64_t n,
-                        GError **error)
+static const void *want(const st_file *file, const char *path, const char *name, st_dtype dtype,
+                        int64_t n, GError **error)
 {
     const st_tensor *t = st_find(file, name);
     int64_t have = t ? 1 : 0;
@@ -214,7 +238,8 @@ static const void *want(const st_file *file, const char *path, const char *name,
     if (t && t->dtype == dtype && have == n)
         return t->data;
     g_set_error(error, QS_ERROR, QS_ERROR_FORMAT,
-                "%s: tensor %s has %" G_GINT64_FORMAT " elements, wanted %" G_GINT64_FORMAT, path, name, have, n);
+                "%s: tensor %s has %" G_GINT64_FORMAT " elements, wanted %" G_GINT64_FORMAT, path,
+                name, have, n);
     return NULL;
 }
 
@@ -248,7 +273,9 @@ bool tr_state_read(const char *path, tr_learner *l, tr_progress *p, GError **err
     const double *gamma = want(file, path, "gamma", ST_F64, SSL_GAMMAS_MAX * QS_CLASSES_MAX, error);
     const int64_t *counts = gamma ? want(file, path, "counters", ST_I64, N_COUNTS, error) : NULL;
     const double *scores = counts ? want(file, path, "scores", ST_F64, N_SCORES, error) : NULL;
-    bool ok = scores && read_nets(file, path, l, error);
+    const void *window =
+        scores ? want(file, path, "window", ST_U8, sizeof(tr_window), error) : NULL;
+    bool ok = window && read_nets(file, path, l, error);
     if (ok) {
         memcpy(l->gamma, gamma, sizeof l->gamma);
         *p = (tr_progress){
@@ -262,6 +289,7 @@ bool tr_state_read(const char *path, tr_learner *l, tr_progress *p, GError **err
             .val_dsc = scores[SCORE_VAL],
             .best_dsc = scores[SCORE_BEST],
         };
+        memcpy(&p->window, window, sizeof p->window);
     }
     st_close(file);
     return ok;

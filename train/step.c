@@ -18,7 +18,8 @@ struct tr_step {
     tr_losses *losses;
 };
 
-static kn_pass_options pass_options(const tr_options *options, const ssl_plan *plan, int f, int patch_px)
+static kn_pass_options pass_options(const tr_options *options, const ssl_plan *plan, int f,
+                                    int patch_px)
 {
     const ssl_forward *forward = &plan->forwards[f];
     return (kn_pass_options){
@@ -30,7 +31,8 @@ static kn_pass_options pass_options(const tr_options *options, const ssl_plan *p
     };
 }
 
-int64_t tr_step_memory(const tr_learner *learner, const tr_options *options, int patch_px, GError **error)
+int64_t tr_step_memory(const tr_learner *learner, const tr_options *options, int patch_px,
+                       GError **error)
 {
     int64_t bytes = tr_losses_memory(learner, options, patch_px);
     for (int f = 0; f < learner->plan.n_forwards; f++) {
@@ -43,7 +45,8 @@ int64_t tr_step_memory(const tr_learner *learner, const tr_options *options, int
     return bytes;
 }
 
-tr_step *tr_step_create(tr_learner *learner, const tr_options *options, int patch_px, GError **error)
+tr_step *tr_step_create(tr_learner *learner, const tr_options *options, int patch_px,
+                        GError **error)
 {
     tr_step *s = g_new0(tr_step, 1);
     s->learner = learner;
@@ -83,7 +86,8 @@ static bool run_forwards(tr_step *s, const tr_batch *batch, int64_t it, GError *
         uint64_t noise = qs_rng_stream_id(TR_STREAM_NOISE, (uint64_t)it, (uint64_t)f);
         uint64_t dropout = qs_rng_stream_id(TR_STREAM_DROPOUT, (uint64_t)it, (uint64_t)f);
         int first = forward->half == SSL_UNLABELLED ? s->plan->n_labelled : 0;
-        tr_input_fill(kn_pass_input(s->passes[f]), batch->input, first, forward->noise, seed, noise);
+        tr_input_fill(kn_pass_input(s->passes[f]), batch->input, first, forward->noise, seed,
+                      noise);
         if (!kn_pass_forward(s->passes[f], s->learner->weights[forward->net],
                              qs_rng_stream_id(seed, dropout, 0), error))
             return false;
@@ -107,14 +111,14 @@ static bool learn(tr_step *s, int64_t it, double lr, GError **error)
             kn_sgd_step(l->weights[k], lr, s->options->momentum, s->options->weight_decay);
     for (int e = 0; e < s->plan->n_emas; e++) {
         const ssl_ema *ema = &s->plan->emas[e];
-        kn_ema_update(l->weights[ema->teacher], l->weights[ema->student], kn_ema_alpha(ema->alpha, it),
-                      ema->with_buffers);
+        kn_ema_update(l->weights[ema->teacher], l->weights[ema->student],
+                      kn_ema_alpha(ema->alpha, it), ema->with_buffers);
     }
     return true;
 }
 
-bool tr_step_run(tr_step *s, const tr_batch *batch, int64_t it, int64_t total, tr_step_result *result,
-                 GError **error)
+bool tr_step_run(tr_step *s, const tr_batch *batch, int64_t it, int64_t total,
+                 tr_step_result *result, GError **error)
 {
     memset(result, 0, sizeof *result);
     result->lr = tr_schedule_lr(s->options, it, total);
@@ -124,8 +128,9 @@ bool tr_step_run(tr_step *s, const tr_batch *batch, int64_t it, int64_t total, t
     tr_losses_run(s->losses, batch, s->logits, s->dlogits, it, total, result);
     if (!isfinite(result->loss)) {
         g_set_error(error, QS_ERROR, QS_ERROR_FORMAT,
-                    "step %" G_GINT64_FORMAT ": the loss is %g (supervised %g, unsupervised %g, lr %g)", it,
-                    result->loss, result->sup, result->unsup, result->lr);
+                    "step %" G_GINT64_FORMAT
+                    ": the loss is %g (supervised %g, unsupervised %g, lr %g)",
+                    it, result->loss, result->sup, result->unsup, result->lr);
         return false;
     }
     return learn(s, it, result->lr, error);

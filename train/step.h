@@ -12,14 +12,16 @@
 typedef struct tr_step tr_step;
 
 /* Bytes that the step's passes and buffers will take; -1 on error. */
-int64_t tr_step_memory(const tr_learner *learner, const tr_options *options, int patch_px, GError **error);
+int64_t tr_step_memory(const tr_learner *learner, const tr_options *options, int patch_px,
+                       GError **error);
 /* learner and options are borrowed. */
-tr_step *tr_step_create(tr_learner *learner, const tr_options *options, int patch_px, GError **error);
+tr_step *tr_step_create(tr_learner *learner, const tr_options *options, int patch_px,
+                        GError **error);
 void tr_step_destroy(tr_step *step); /* NULL accepted */
 /* Runs step `it` of `total` on a batch. QS_ERROR_FORMAT when the loss is not finite: weights and γ
  * must then be thrown away. */
-bool tr_step_run(tr_step *step, const tr_batch *batch, int64_t it, int64_t total, tr_step_result *result,
-                 GError **error);
+bool tr_step_run(tr_step *step, const tr_batch *batch, int64_t it, int64_t total,
+                 tr_step_result *result, GError **error);
 /* The last step's batch as the loss saw it. Borrowed until the next step. */
 void tr_step_snapshot(tr_step *step, const tr_batch *batch, int64_t it, tr_snapshot *snapshot);
 

@@ -5,8 +5,8 @@
  *
  * The state is the truth. A best model that is newer than the state is made again, to the same
  * bits, by the resumed run; lines of metrics.csv past the state are cut off; a last model older
- * than the state is written again from it. The first state is written before step 0, with the choice of
- * convolution algorithms, so a run killed at any moment resumes with the same choice. */
+ * than the state is written again from it. The first state is written before step 0, with the
+ * choice of convolution algorithms, so a run killed at any moment resumes with the same choice. */
 #include "train/trainer.h"
 
 #include "base/error.h"
@@ -37,19 +37,19 @@ typedef struct {
     tr_loader *loader;
     tr_state_writer *writer;
     tr_log *log;
-    tr_window window;
     tr_run_facts facts;
-    double elapsed_before_s; /* of earlier sessions */
-    int64_t start_us, status_us; /* of this session, of the last status */
-    int64_t session_steps;
-    int64_t warm_us;   /* when the warm-up steps were done */
-    double val_s, val_total_s; /* last validation, all of this session */
+    double elapsed_before_s;             /* of earlier sessions */
+    int64_t start_us, status_us;         /* of this session, of the last status */
+    int64_t session_steps, status_steps; /* of this session, of those before the last status */
+    int64_t warm_us;                     /* when the warm-up steps were done */
+    double val_s, val_total_s;           /* last validation, all of this session */
     bool prepared;
 } run;
 
 static int64_t now_us(const run *r)
 {
-    return r->callbacks->clock_us ? r->callbacks->clock_us(r->callbacks->user) : g_get_monotonic_time();
+    return r->callbacks->clock_us ? r->callbacks->clock_us(r->callbacks->user)
+                                  : g_get_monotonic_time();
 }
 
 static double elapsed_s(const run *r)
@@ -64,14 +64,16 @@ static bool make_spec(run *r, const model_spec *spec, GError **error)
     r->spec = *spec;
     kn_unet_spec_init(&r->spec.net, spec->classes.n, r->options->width);
     if (r->source->patch_px != spec->patch_px || spec->patch_px < 16 || spec->patch_px % 16 != 0) {
-        g_set_error(error, QS_ERROR, QS_ERROR_ARG,
-                    "patches of %d pixels cannot be trained on: the network halves them four times, so the "
-                    "size must divide by 16; tile with --patch 256, say",
-                    r->source->patch_px);
+        g_set_error(
+            error, QS_ERROR, QS_ERROR_ARG,
+            "patches of %d pixels cannot be trained on: the network halves them four times, so the "
+            "size must divide by 16; tile with --patch 256, say",
+            r->source->patch_px);
         return false;
     }
     g_strlcpy(r->spec.method, r->options->method, sizeof r->spec.method);
-    g_strlcpy(r->spec.loss, r->options->loss == TR_LOSS_METASSL ? "metassl" : "plain", sizeof r->spec.loss);
+    g_strlcpy(r->spec.loss, r->options->loss == TR_LOSS_METASSL ? "metassl" : "plain",
+              sizeof r->spec.loss);
     return true;
 }
 
@@ -92,8 +94,9 @@ static char *describe_data(const run *r)
     g_autofree char *classes = qs_classes_to_text(&r->spec.classes);
     return g_strdup_printf("training patches=%zu (%zu labelled, key %016" G_GINT64_MODIFIER "x)\n"
                            "patch size=%d\nclasses=%s\nmean=%.9g %.9g %.9g\nstd=%.9g %.9g %.9g\n",
-                           s->n_items, n_labelled, (guint64)hash, s->patch_px, classes, r->spec.mean[0],
-                           r->spec.mean[1], r->spec.mean[2], r->spec.std[0], r->spec.std[1], r->spec.std[2]);
+                           s->n_items, n_labelled, (guint64)hash, s->patch_px, classes,
+                           r->spec.mean[0], r->spec.mean[1], r->spec.mean[2], r->spec.std[0],
+                           r->spec.std[1], r->spec.std[2]);
 }
 
 static bool open_engine(run *r, GError **error)
@@ -105,15 +108,16 @@ static bool open_engine(run *r, GError **error)
         if (!choices)
             return false;
     }
-    kn_engine_options eo = {.backend = r->options->backend, .n_threads = r->options->n_threads,
+    kn_engine_options eo = {.backend = r->options->backend,
+                            .n_threads = r->options->n_threads,
                             .conv = r->options->conv,
                             .conv_choices = choices && *choices ? choices : NULL};
     r->engine = kn_engine_create(&eo, error);
     if (!r->engine)
         return false;
     if (threads > 0 && threads != kn_engine_threads(r->engine))
-        qs_warn("the run had %d threads and has %d now: it goes on, but not to the same bits", threads,
-                kn_engine_threads(r->engine));
+        qs_warn("the run had %d threads and has %d now: it goes on, but not to the same bits",
+                threads, kn_engine_threads(r->engine));
     r->facts.device = kn_engine_describe(r->engine);
     return true;
 }
@@ -133,8 +137,8 @@ static bool open_learner(run *r, GError **error)
     if (r->dir.resumes && !tr_state_read(r->dir.state, &r->learner, &r->progress, error))
         return false;
     r->spec.iteration = r->progress.iteration;
-    r->view = (model){.spec = r->spec, .net = r->learner.net,
-                      .weights = r->learner.weights[plan.model_net]};
+    r->view = (model){
+        .spec = r->spec, .net = r->learner.net, .weights = r->learner.weights[plan.model_net]};
     return true;
 }
 
@@ -155,9 +159,10 @@ static bool state_memory(run *r, GError **error)
                    tr_state_memory(&r->learner);
     int64_t available = kn_memory_available();
     r->facts.memory_bytes = held + step + rest + validation;
-    qs_info("memory: %.2f GB (step %.2f, networks and engine %.2f, loader and checkpoint %.2f, validation %.2f)",
-            (double)r->facts.memory_bytes / 1e9, (double)step / 1e9, (double)held / 1e9, (double)rest / 1e9,
-            (double)validation / 1e9);
+    qs_info("memory: %.2f GB (step %.2f, networks and engine %.2f, loader and checkpoint %.2f, "
+            "validation %.2f)",
+            (double)r->facts.memory_bytes / 1e9, (double)step / 1e9, (double)held / 1e9,
+            (double)rest / 1e9, (double)validation / 1e9);
     if (available <= 0 || step + rest <= available)
         return true;
     g_set_error(error, QS_ERROR, QS_ERROR_MEMORY,
@@ -173,11 +178,14 @@ static bool run_open(run *r, const model_spec *spec, GError **error)
         return false;
     if (!tr_rundir_open(&r->dir, r->options->out_dir, r->options->fresh, error))
         return false;
-    r->identity = (tr_identity){.options = tr_options_to_text(r->options, true), .data = describe_data(r)};
+    r->identity =
+        (tr_identity){.options = tr_options_to_text(r->options, true), .data = describe_data(r)};
     if (!open_engine(r, error) || !open_learner(r, error) || !state_memory(r, error))
         return false;
-    r->loader = tr_loader_create(r->options, &r->learner.plan, r->source, &r->spec, r->progress.iteration, error);
-    r->step = r->loader ? tr_step_create(&r->learner, r->options, r->source->patch_px, error) : NULL;
+    r->loader = tr_loader_create(r->options, &r->learner.plan, r->source, &r->spec,
+                                 r->progress.iteration, error);
+    r->step =
+        r->loader ? tr_step_create(&r->learner, r->options, r->source->patch_px, error) : NULL;
     if (!r->step)
         return false;
     r->writer = tr_state_writer_create(&r->learner);
@@ -202,7 +210,8 @@ static void run_close(run *r)
     tr_rundir_close(&r->dir);
 }
 
-/* ---- writing down ----------------------------------------------------------------------------- */
+/* ---- writing down -----------------------------------------------------------------------------
+ */
 
 static bool save_model(run *r, const char *path, GError **error)
 {
@@ -216,7 +225,8 @@ static bool checkpoint(run *r, GError **error)
         return false;
     r->progress.csv_bytes = tr_log_bytes(r->log);
     r->progress.elapsed_s = elapsed_s(r);
-    return tr_state_write(r->writer, r->dir.state, &r->learner, &r->progress, &r->identity, error) &&
+    return tr_state_write(r->writer, r->dir.state, &r->learner, &r->progress, &r->identity,
+                          error) &&
            save_model(r, r->dir.last, error);
 }
 
@@ -231,8 +241,8 @@ static bool add_metrics(run *r, const tr_metrics *m, GError **error)
     int64_t it = r->progress.iteration;
     if (!tr_log_add(r->log, it, m->names, m->values, m->units, m->n, error))
         return false;
-    return !r->callbacks->metrics ||
-           r->callbacks->metrics(r->callbacks->user, it, m->names, m->values, m->units, m->n, error);
+    return !r->callbacks->metrics || r->callbacks->metrics(r->callbacks->user, it, m->names,
+                                                           m->values, m->units, m->n, error);
 }
 
 /* After a kill between state and last model: the model of the state is written again. */
@@ -244,7 +254,8 @@ static bool mend_last_model(run *r, GError **error)
     return save_model(r, r->dir.last, error);
 }
 
-/* ---- hours -------------------------------------------------------------------------------------- */
+/* ---- hours --------------------------------------------------------------------------------------
+ */
 
 static double step_seconds(const run *r)
 {
@@ -263,17 +274,20 @@ static void plan_hours(run *r, bool validated)
     if (r->options->max_hours <= 0 || !(first || again))
         return;
     double limit = r->options->max_hours * 3600;
-    int64_t fit = tr_schedule_fit(r->progress.iteration, r->progress.iterations, elapsed_s(r), limit,
-                                  step_seconds(r), r->val_s, r->callbacks->validate ? r->options->val_every : 0);
+    int64_t fit = tr_schedule_fit(r->progress.iteration, r->progress.iterations, elapsed_s(r),
+                                  limit, step_seconds(r), r->val_s,
+                                  r->callbacks->validate ? r->options->val_every : 0);
     r->progress.planned = true;
     if (fit < r->progress.iterations) {
-        qs_info("--max-hours %g: %" G_GINT64_FORMAT " iterations are planned (%.3g s a step, %.3g s a validation)",
+        qs_info("--max-hours %g: %" G_GINT64_FORMAT
+                " iterations are planned (%.3g s a step, %.3g s a validation)",
                 r->options->max_hours, fit, step_seconds(r), r->val_s);
         r->progress.iterations = fit;
     }
 }
 
-/* ---- validation, status ----------------------------------------------------------------------------- */
+/* ---- validation, status
+ * ----------------------------------------------------------------------------- */
 
 static bool is_due(int64_t it, int64_t every, int64_t total)
 {
@@ -316,19 +330,27 @@ static bool validate_if_due(run *r, const tr_batch *batch, bool *improved, GErro
     return add_metrics(r, &m, error);
 }
 
-static bool report_status(run *r, GError **error)
+/* The window is empty once it has been reported. */
+static bool report_if_due(run *r, GError **error)
 {
     const tr_progress *p = &r->progress;
+    if (p->window.n_steps == 0 || !is_due(p->iteration, r->options->log_every, p->iterations))
+        return true;
     int64_t now = now_us(r);
-    tr_status status = {.iteration = p->iteration, .iterations = p->iterations, .val_dsc = p->val_dsc,
+    tr_status status = {.iteration = p->iteration,
+                        .iterations = p->iterations,
+                        .val_dsc = p->val_dsc,
                         .best_dsc = p->best_dsc};
-    tr_window_status(&r->window, &r->learner, &status);
-    double seconds = (double)(now - r->status_us) / 1e6, steps = (double)r->window.n_steps;
+    tr_window_status(&r->progress.window, &r->learner, &status);
+    double seconds = (double)(now - r->status_us) / 1e6,
+           steps = (double)(r->session_steps - r->status_steps);
     double per_step = steps > 0 && seconds > 0 ? seconds / steps : NAN;
-    status.patches_per_s = (double)(r->learner.plan.n_labelled + r->learner.plan.n_unlabelled) / per_step;
+    status.patches_per_s =
+        (double)(r->learner.plan.n_labelled + r->learner.plan.n_unlabelled) / per_step;
     status.eta_s = per_step * (double)(p->iterations - p->iteration);
     r->status_us = now;
-    memset(&r->window, 0, sizeof r->window);
+    r->status_steps = r->session_steps;
+    memset(&r->progress.window, 0, sizeof r->progress.window);
     if (r->callbacks->status)
         r->callbacks->status(r->callbacks->user, &status);
     tr_metrics m;
@@ -336,7 +358,8 @@ static bool report_status(run *r, GError **error)
     return add_metrics(r, &m, error);
 }
 
-/* ---- the loop ------------------------------------------------------------------------------------ */
+/* ---- the loop
+ * ------------------------------------------------------------------------------------ */
 
 /* A stop while validating leaves the iteration to be validated by the resumed run. */
 static bool stopped(run *r, GError **error)
@@ -359,12 +382,13 @@ static bool one_iteration(run *r, GError **error)
         return false;
     if (!tr_step_run(r->step, batch, p->iteration, p->iterations, &result, error)) {
         if (g_error_matches(*error, QS_ERROR, QS_ERROR_FORMAT))
-            g_prefix_error(error, "%s keeps its last checkpoint; lower --lr or look at the data: ", r->dir.dir);
+            g_prefix_error(error, "%s keeps its last checkpoint; lower --lr or look at the data: ",
+                           r->dir.dir);
         return false;
     }
     p->iteration++;
     r->session_steps++;
-    tr_window_add(&r->window, &result);
+    tr_window_add(&r->progress.window, &result);
     plan_hours(r, false);
     bool save = is_due(p->iteration, r->options->save_every, p->iterations);
     GError *failed = NULL;
@@ -377,7 +401,7 @@ static bool one_iteration(run *r, GError **error)
         g_error_free(failed);
         return stopped(r, error);
     }
-    if (is_due(p->iteration, r->options->log_every, p->iterations) && !report_status(r, error))
+    if (!report_if_due(r, error))
         return false;
     if (qs_stop_requested() && p->iteration < p->iterations)
         return stopped(r, error);
@@ -392,7 +416,7 @@ static bool run_loop(run *r, GError **error)
     if (!(r->dir.resumes ? mend_last_model(r, error) : checkpoint(r, error)))
         return false;
     if (!write_info(r, "running", error) || !validate_if_due(r, NULL, &save, error) ||
-        (save && !checkpoint(r, error)))
+        !report_if_due(r, error) || (save && !checkpoint(r, error)))
         return false;
     while (r->progress.iteration < r->progress.iterations)
         if (!one_iteration(r, error))

@@ -29,7 +29,9 @@ static bool read_item(void *user, size_t item, uint8_t *rgb, uint8_t *label, GEr
             rgb[1] = (uint8_t)(in ? 80 + stripe : 120 + noise + stripe);
             rgb[2] = (uint8_t)(140 + noise);
             if (label)
-                *label++ = s->corrupt && !s->items[item].labelled ? (uint8_t)((x * 7 + y) % 3 == 2 ? 255 : !in) : in;
+                *label++ = s->corrupt && !s->items[item].labelled
+                               ? (uint8_t)((x * 7 + y) % 3 == 2 ? 255 : !in)
+                               : in;
         }
     }
     return true;
@@ -41,7 +43,8 @@ void fixture_source_init(fixture_source *s, int px, int n, int n_labelled)
     s->items = g_new0(tr_item, (gsize)n);
     for (int i = 0; i < n; i++)
         s->items[i] = (tr_item){.slide_id = i / 4, .labelled = i < n_labelled, .has_label = true};
-    s->source = (tr_source){.user = s, .patch_px = px, .n_items = (size_t)n, .items = s->items, .read = read_item};
+    s->source = (tr_source){
+        .user = s, .patch_px = px, .n_items = (size_t)n, .items = s->items, .read = read_item};
 }
 
 void fixture_source_clear(fixture_source *s)
@@ -98,7 +101,8 @@ void fixture_dir_remove(char *dir)
     g_free(dir);
 }
 
-void fixture_train(const tr_options *options, const fixture_source *s, const tr_callbacks *callbacks)
+void fixture_train(const tr_options *options, const fixture_source *s,
+                   const tr_callbacks *callbacks)
 {
     GError *error = NULL;
     model_spec spec;
@@ -130,7 +134,8 @@ static char *first_difference(const char *path_a, const char *path_b, const char
         if (!g_str_has_suffix(x->name, suffix))
             continue;
         n_compared++;
-        if (!y || tensor_bytes(x) != tensor_bytes(y) || memcmp(x->data, y->data, tensor_bytes(x)) != 0)
+        if (!y || tensor_bytes(x) != tensor_bytes(y) ||
+            memcmp(x->data, y->data, tensor_bytes(x)) != 0)
             found = g_strdup(x->name);
     }
     if (!found && (n_compared == 0 || st_n(a) != st_n(b)))

@@ -7,8 +7,8 @@
 typedef struct {
     tr_source source;
     tr_item *items;
-    bool corrupt;   /* unlabelled items have other labels */
-    int fail_item;  /* that cannot be read; -1 none */
+    bool corrupt;  /* unlabelled items have other labels */
+    int fail_item; /* that cannot be read; -1 none */
 } fixture_source;
 
 /* n items of px × px, the first n_labelled labelled; all have labels. */
@@ -16,14 +16,16 @@ void fixture_source_init(fixture_source *s, int px, int n, int n_labelled);
 void fixture_source_clear(fixture_source *s);
 void fixture_spec_init(model_spec *spec, int px);
 /* Tiny batches, few iterations, direct convolutions; out_dir as given. */
-void fixture_options_init(tr_options *options, const char *method, tr_loss loss, const char *out_dir);
+void fixture_options_init(tr_options *options, const char *method, tr_loss loss,
+                          const char *out_dir);
 /* A new folder below the temporary folder, owned; and its removal. */
 char *fixture_dir(void);
 void fixture_dir_remove(char *dir);
 /* Runs, asserting success. */
-void fixture_train(const tr_options *options, const fixture_source *s, const tr_callbacks *callbacks);
-/* The named tensors of two files hold the same bytes; asserts with the first that does not. suffix: only names
- * that end so ("" all). */
+void fixture_train(const tr_options *options, const fixture_source *s,
+                   const tr_callbacks *callbacks);
+/* The named tensors of two files hold the same bytes; asserts with the first that does not. suffix:
+ * only names that end so ("" all). */
 void fixture_assert_same(const char *path_a, const char *path_b, const char *suffix);
 bool fixture_same(const char *path_a, const char *path_b, const char *suffix);
 

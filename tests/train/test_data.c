@@ -17,7 +17,8 @@ static void plan_of(ssl_plan *plan, int n_labelled, int n_unlabelled, ssl_pool p
     *plan = (ssl_plan){.n_labelled = n_labelled, .n_unlabelled = n_unlabelled, .pool = pool};
 }
 
-/* ---- sampler ------------------------------------------------------------------------------------ */
+/* ---- sampler ------------------------------------------------------------------------------------
+ */
 
 static void test_sampler_streams(void)
 {
@@ -28,7 +29,8 @@ static void test_sampler_streams(void)
     tr_sampler *sampler = tr_sampler_create(&s.source, &plan, 11, NULL);
     uint32_t items[7];
     int seen[N_ITEMS] = {0};
-    for (int i = 0; i < 4; i++) { /* 16 unlabelled items: four batches are one permutation of them */
+    for (int i = 0; i < 4;
+         i++) { /* 16 unlabelled items: four batches are one permutation of them */
         tr_sampler_batch(sampler, i, items);
         for (int j = 0; j < 3; j++)
             g_assert_cmpuint(items[j], <, N_LABELLED);
@@ -37,7 +39,8 @@ static void test_sampler_streams(void)
             g_assert_cmpint(seen[items[j]]++, ==, 0);
         }
     }
-    for (int epoch = 0; epoch < 20; epoch++) { /* 7 labelled, batches of 3: two batches an epoch, one item dropped */
+    for (int epoch = 0; epoch < 20;
+         epoch++) { /* 7 labelled, batches of 3: two batches an epoch, one item dropped */
         int times[N_LABELLED] = {0};
         for (int i = 0; i < 2; i++) {
             tr_sampler_batch(sampler, 2 * epoch + i, items);
@@ -56,7 +59,8 @@ static void test_sampler_pure(void)
     fixture_source_init(&s, PX, N_ITEMS, N_LABELLED);
     ssl_plan plan;
     plan_of(&plan, 3, 4, SSL_POOL_LABELLED);
-    tr_sampler *a = tr_sampler_create(&s.source, &plan, 11, NULL), *b = tr_sampler_create(&s.source, &plan, 11, NULL);
+    tr_sampler *a = tr_sampler_create(&s.source, &plan, 11, NULL),
+               *b = tr_sampler_create(&s.source, &plan, 11, NULL);
     tr_sampler *other = tr_sampler_create(&s.source, &plan, 12, NULL);
     uint32_t forward[30][7], items[7];
     int n_different = 0;
@@ -120,10 +124,11 @@ static void test_sampler_small_and_empty(void)
     fixture_source_clear(&s);
 }
 
-/* ---- augmentation ---------------------------------------------------------------------------------- */
+/* ---- augmentation
+ * ---------------------------------------------------------------------------------- */
 
-/* Image and label hold the number of each pixel, so both can be seen to move as tr_augment_origin says, which
- * is a bijection; and all eight symmetries come up. */
+/* Image and label hold the number of each pixel, so both can be seen to move as tr_augment_origin
+ * says, which is a bijection; and all eight symmetries come up. */
 static void test_geometry(void)
 {
     enum { SIZE = 7, N = SIZE * SIZE };
@@ -216,8 +221,8 @@ static void test_colour(void)
             sum += d;
         }
     }
-    g_assert_cmpfloat(largest, >, 10); /* it does something … */
-    g_assert_cmpfloat(largest, <, 90); /* … lightly … */
+    g_assert_cmpfloat(largest, >, 10);                   /* it does something … */
+    g_assert_cmpfloat(largest, <, 90);                   /* … lightly … */
     g_assert_cmpfloat(fabs(sum / (50 * 3 * 256)), <, 4); /* … and in both directions */
 
     tr_augment_none(&a); /* brightness alone: a factor on v + 1 */
@@ -231,7 +236,8 @@ static void test_colour(void)
     g_assert_cmpint(grey[2], ==, 8);
 }
 
-/* ---- loader ------------------------------------------------------------------------------------------ */
+/* ---- loader
+ * ------------------------------------------------------------------------------------------ */
 
 static void loader_options(tr_options *o, int n_threads)
 {
@@ -242,7 +248,8 @@ static void loader_options(tr_options *o, int n_threads)
 
 static void compare_batches(const tr_batch *a, const tr_batch *b)
 {
-    size_t px = (size_t)a->patch_px * (size_t)a->patch_px, n = (size_t)a->n, n_l = (size_t)a->n_labelled;
+    size_t px = (size_t)a->patch_px * (size_t)a->patch_px, n = (size_t)a->n,
+           n_l = (size_t)a->n_labelled;
     g_assert_cmpint(a->index, ==, b->index);
     g_assert_cmpmem(a->items, n * 4, b->items, n * 4);
     g_assert_cmpmem(a->rgb, n * px * 3, b->rgb, n * px * 3);
@@ -275,7 +282,8 @@ static void test_loader_pure(void)
     fixture_source_clear(&s);
 }
 
-/* The pixels of a batch, its normalisation, and padding: excluded or 255, wherever it was turned to. */
+/* The pixels of a batch, its normalisation, and padding: excluded or 255, wherever it was turned
+ * to. */
 static void test_loader_content(void)
 {
     fixture_source s;
@@ -298,7 +306,8 @@ static void test_loader_content(void)
             for (int p = 0; p < PX * PX; p++) {
                 n_padding += b->label[j * PX * PX + p] == 255;
                 n_excluded += b->exclude[j * PX * PX + p] == 255;
-                g_assert_cmpint(b->exclude[j * PX * PX + p] == 255, ==, b->truth[j * PX * PX + p] == 255);
+                g_assert_cmpint(b->exclude[j * PX * PX + p] == 255, ==,
+                                b->truth[j * PX * PX + p] == 255);
             }
             g_assert_cmpint(n_padding, ==, PX * PX - 130);
             g_assert_cmpint(n_excluded, ==, PX * PX - 130);
@@ -337,7 +346,8 @@ static void test_loader_error(void)
     fixture_source_clear(&s);
 }
 
-/* ---- noise -------------------------------------------------------------------------------------------- */
+/* ---- noise
+ * -------------------------------------------------------------------------------------------- */
 
 static void test_noise(void)
 {
@@ -372,7 +382,8 @@ static void test_noise(void)
         g_assert_cmpfloat(wide[i], ==, (double)b[i]);
 }
 
-/* ---- schedules ------------------------------------------------------------------------------------------ */
+/* ---- schedules
+ * ------------------------------------------------------------------------------------------ */
 
 static void test_schedules(void)
 {
@@ -384,7 +395,8 @@ static void test_schedules(void)
     g_assert_cmpfloat_with_epsilon(tr_schedule_lr(&o, 15000, 30000), 0.01 * pow(.5, .9), 1e-15);
     g_assert_cmpfloat(tr_schedule_weight(&o, &plan, SSL_CONST, 5, 600), ==, 1);
     g_assert_cmpfloat(tr_schedule_weight(&o, &plan, SSL_LAMBDA_LATE, 59, 600), ==, 0);
-    g_assert_cmpfloat(tr_schedule_weight(&o, &plan, SSL_LAMBDA_LATE, 60, 600), ==, tr_schedule_lambda(&o, 60, 600));
+    g_assert_cmpfloat(tr_schedule_weight(&o, &plan, SSL_LAMBDA_LATE, 60, 600), ==,
+                      tr_schedule_lambda(&o, 60, 600));
     o.ramp = TR_RAMP_RELEASED;
     g_assert_cmpfloat_with_epsilon(tr_schedule_lambda(&o, 15000, 600), 0.028650479686019, 1e-12);
 }
@@ -400,7 +412,8 @@ static void test_fit(void)
     g_assert_cmpint(tr_schedule_fit(50, 50, 99, 100, 1, 0, 0), ==, 50);
 }
 
-/* ---- options ---------------------------------------------------------------------------------------------- */
+/* ---- options
+ * ---------------------------------------------------------------------------------------------- */
 
 /* Every option can be set from its own text, and setting it otherwise is seen as a difference. */
 static void test_options(void)
@@ -414,15 +427,18 @@ static void test_options(void)
         g_autofree char *text = tr_option_text(&table[i], &a);
         GError *error = NULL;
         g_assert_true(tr_options_set(&b, table[i].name, text, &error));
-        g_autofree char *before = tr_options_to_text(&a, true), *same = tr_options_to_text(&b, true);
+        g_autofree char *before = tr_options_to_text(&a, true),
+                        *same = tr_options_to_text(&b, true);
         g_assert_cmpstr(before, ==, same);
-        const char *other = table[i].kind == TR_BOOL     ? "true"
-                            : table[i].kind == TR_ENUM   ? table[i].values[!strcmp(text, table[i].values[0])]
+        const char *other = table[i].kind == TR_BOOL ? "true"
+                            : table[i].kind == TR_ENUM
+                                ? table[i].values[!strcmp(text, table[i].values[0])]
                             : table[i].kind == TR_STRING ? "other"
                             : table[i].kind == TR_DOUBLE ? "0.0625"
                                                          : "3";
         g_assert_true(tr_options_set(&b, table[i].name, other, &error));
-        g_autofree char *after = tr_options_to_text(&b, true), *difference = tr_options_difference(before, after);
+        g_autofree char *after = tr_options_to_text(&b, true),
+                        *difference = tr_options_difference(before, after);
         g_assert_cmpint(difference != NULL, ==, table[i].matters);
         if (difference)
             g_assert_true(g_str_has_prefix(difference, table[i].name));

@@ -19,7 +19,8 @@ enum { PX = 16, N_ITEMS = 14, N_LABELLED = 5, ITERATIONS = 40, N_KILLS = 8 };
 
 static const char *program;
 
-static bool on_validate(void *user, const model *m, kn_engine *engine, int64_t iteration, double *dsc, GError **error)
+static bool on_validate(void *user, const model *m, kn_engine *engine, int64_t iteration,
+                        double *dsc, GError **error)
 {
     (void)user, (void)m, (void)engine, (void)error;
     *dsc = 0.5 + 0.4 * sin((double)iteration); /* goes up and down, so the best is not the last */
@@ -59,7 +60,8 @@ static GPid spawn(const char *method, const char *dir)
     const char *argv[] = {program, "--train", method, dir, NULL};
     GPid pid = 0;
     GError *error = NULL;
-    g_spawn_async(NULL, (char **)(uintptr_t)argv, NULL, G_SPAWN_DO_NOT_REAP_CHILD, NULL, NULL, &pid, &error);
+    g_spawn_async(NULL, (char **)(uintptr_t)argv, NULL, G_SPAWN_DO_NOT_REAP_CHILD, NULL, NULL, &pid,
+                  &error);
     g_assert_no_error(error);
     return pid;
 }
@@ -75,10 +77,12 @@ static void assert_same_runs(const char *a, const char *b)
 {
     static const char *const files[] = {"last.safetensors", "best.safetensors"};
     for (size_t i = 0; i < G_N_ELEMENTS(files); i++) {
-        g_autofree char *fa = g_build_filename(a, files[i], NULL), *fb = g_build_filename(b, files[i], NULL);
+        g_autofree char *fa = g_build_filename(a, files[i], NULL),
+                        *fb = g_build_filename(b, files[i], NULL);
         fixture_assert_same(fa, fb, "");
     }
-    g_autofree char *sa = g_build_filename(a, "state.safetensors", NULL), *sb = g_build_filename(b, "state.safetensors", NULL);
+    g_autofree char *sa = g_build_filename(a, "state.safetensors", NULL),
+                    *sb = g_build_filename(b, "state.safetensors", NULL);
     static const char *const parts[] = {".params", ".buffers", ".momentum", "gamma"};
     for (size_t i = 0; i < G_N_ELEMENTS(parts); i++)
         fixture_assert_same(sa, sb, parts[i]);
@@ -119,7 +123,8 @@ static void assert_whole(const char *dir, const char *name)
 static void test_kill(gconstpointer method)
 {
     char *dir = fixture_dir();
-    g_autofree char *whole = g_build_filename(dir, "whole", NULL), *killed = g_build_filename(dir, "killed", NULL);
+    g_autofree char *whole = g_build_filename(dir, "whole", NULL),
+                    *killed = g_build_filename(dir, "killed", NULL);
     int64_t start = g_get_monotonic_time();
     g_assert_cmpint(wait_for(spawn(method, whole)), ==, 0);
     double whole_us = (double)(g_get_monotonic_time() - start);
@@ -149,14 +154,15 @@ static void test_kill(gconstpointer method)
     fixture_dir_remove(dir);
 }
 
-/* ---- faults ----------------------------------------------------------------------------------- */
+/* ---- faults -----------------------------------------------------------------------------------
+ */
 
 typedef struct {
     int n, fail_at; /* calls so far; the one that fails, 0 none */
 } fault;
 
-static int fail_kth(void *user, qs_io_kind kind, const char *path, const char *path2, int64_t offset,
-                    const void *data, size_t n)
+static int fail_kth(void *user, qs_io_kind kind, const char *path, const char *path2,
+                    int64_t offset, const void *data, size_t n)
 {
     (void)kind, (void)path, (void)path2, (void)offset, (void)data, (void)n;
     fault *f = user;
@@ -180,8 +186,8 @@ static bool train_with(const char *dir, fault *f, GError **error)
     return ok;
 }
 
-/* A full disk at any call ends the run with an error that says so, and the same command then goes on to the
- * bits of a run that met none. */
+/* A full disk at any call ends the run with an error that says so, and the same command then goes
+ * on to the bits of a run that met none. */
 static void test_full_disk(void)
 {
     char *dir = fixture_dir();
@@ -192,7 +198,8 @@ static void test_full_disk(void)
     g_assert_cmpint(count.n, >, 20);
     int stride = count.n / 14;
     for (int k = 1; k <= count.n; k += stride) {
-        g_autofree char *name = g_strdup_printf("run%d", k), *run = g_build_filename(dir, name, NULL);
+        g_autofree char *name = g_strdup_printf("run%d", k),
+                        *run = g_build_filename(dir, name, NULL);
         fault f = {.fail_at = k}, none = {0};
         g_assert_false(train_with(run, &f, &error));
         g_assert_error(error, QS_ERROR, QS_ERROR_IO);
@@ -206,7 +213,8 @@ static void test_full_disk(void)
     fixture_dir_remove(dir);
 }
 
-/* ---- memory -------------------------------------------------------------------------------------- */
+/* ---- memory
+ * -------------------------------------------------------------------------------------- */
 
 static size_t heap_in_use(void)
 {
@@ -252,7 +260,8 @@ static void test_memory(gconstpointer method)
     }
     /* oneDNN and OpenMP may keep a few small things; a leak of ours would be images. */
     g_assert_cmpuint(heap_in_use(), <=, settled + 4096);
-    g_assert_cmpint(kn_engine_bytes(engine) - before + tr_losses_memory(&learner, &o, 32), ==, taken);
+    g_assert_cmpint(kn_engine_bytes(engine) - before + tr_losses_memory(&learner, &o, 32), ==,
+                    taken);
     tr_loader_destroy(loader);
     tr_step_destroy(step);
     tr_learner_clear(&learner);

@@ -43,7 +43,8 @@ static void bench_init(bench *b, const char *backend, const char *method, tr_los
     memset(b->truth, 255, sizeof b->truth);
 }
 
-/* Makes the plan; a batch of one image in each half that the method wants (SL's two labelled become one). */
+/* Makes the plan; a batch of one image in each half that the method wants (SL's two labelled become
+ * one). */
 static void bench_plan(bench *b)
 {
     GError *error = NULL;
@@ -81,16 +82,24 @@ static void bench_run(bench *b, int64_t it, int64_t total)
 {
     const kn_tensor *logits[SSL_FORWARDS_MAX], *grads[SSL_FORWARDS_MAX];
     for (int f = 0; f < b->learner.plan.n_forwards; f++) {
-        kn_tensor t = {.dtype = b->f64 ? KN_F64 : KN_F32, .n = tr_half_n(&b->learner.plan, b->learner.plan.forwards[f].half),
-                       .h = SIDE, .w = SIDE, .c = CLASSES, .ldc = CLASSES};
+        kn_tensor t = {.dtype = b->f64 ? KN_F64 : KN_F32,
+                       .n = tr_half_n(&b->learner.plan, b->learner.plan.forwards[f].half),
+                       .h = SIDE,
+                       .w = SIDE,
+                       .c = CLASSES,
+                       .ldc = CLASSES};
         b->logits[f] = b->grads[f] = t;
         b->logits[f].data = b->f64 ? (void *)b->logits64[f] : (void *)b->logits32[f];
         b->grads[f].data = b->f64 ? (void *)b->grads64[f] : (void *)b->grads32[f];
         logits[f] = &b->logits[f];
         grads[f] = &b->grads[f];
     }
-    tr_batch batch = {.n = tr_half_n(&b->learner.plan, SSL_BOTH), .n_labelled = b->learner.plan.n_labelled,
-                      .patch_px = SIDE, .label = b->label, .truth = b->truth, .exclude = b->exclude};
+    tr_batch batch = {.n = tr_half_n(&b->learner.plan, SSL_BOTH),
+                      .n_labelled = b->learner.plan.n_labelled,
+                      .patch_px = SIDE,
+                      .label = b->label,
+                      .truth = b->truth,
+                      .exclude = b->exclude};
     memset(&b->result, 0, sizeof b->result);
     tr_losses_run(b->losses, &batch, logits, grads, it, total, &b->result);
 }
@@ -115,7 +124,8 @@ static void assert_gradient(const bench *b, int f, int at, const double *wanted,
     for (int p = 0; p < PIXELS; p++) {
         for (int c = 0; c < CLASSES; c++) {
             int i = at * IMAGE + p * CLASSES + c;
-            assert_near(b, b->f64 ? b->grads64[f][i] : (double)b->grads32[f][i], scale * wanted[c * PIXELS + p]);
+            assert_near(b, b->f64 ? b->grads64[f][i] : (double)b->grads32[f][i],
+                        scale * wanted[c * PIXELS + p]);
         }
     }
 }
@@ -133,14 +143,19 @@ static void test_plans(void)
         for (int ablation = 0; ablation < 4; ablation++) {
             double values[SSL_OPTIONS_MAX] = {0};
             ssl_plan plan = {0};
-            ssl_config config = {.lqh = ablation & 1, .uqh = ablation & 2, .batch_labelled = 3,
-                                 .batch_unlabelled = 2, .values = values};
+            ssl_config config = {.lqh = ablation & 1,
+                                 .uqh = ablation & 2,
+                                 .batch_labelled = 3,
+                                 .batch_unlabelled = 2,
+                                 .values = values};
             GError *error = NULL;
             ssl_methods[m]->plan(&config, &plan);
             g_assert_true(ssl_plan_check(&plan, &error));
             g_assert_cmpint(plan.n_labelled + plan.n_unlabelled, ==, 5);
             for (int t = 0; t < plan.n_terms; t++) {
-                g_assert_cmpint(plan.terms[t].kind == SSL_LQH, ==, plan.terms[t].kind != SSL_SUP && ssl_term_half(plan.terms[t].kind) == SSL_LABELLED);
+                g_assert_cmpint(plan.terms[t].kind == SSL_LQH, ==,
+                                plan.terms[t].kind != SSL_SUP &&
+                                    ssl_term_half(plan.terms[t].kind) == SSL_LABELLED);
                 g_assert_true(config.lqh || plan.terms[t].kind != SSL_LQH);
                 g_assert_true(config.uqh || plan.terms[t].kind != SSL_UQH);
             }
@@ -162,7 +177,8 @@ static void assert_refused(const ssl_plan *plan, const char *part)
 static void test_bad_plans(void)
 {
     double values[SSL_OPTIONS_MAX] = {0};
-    ssl_config config = {.lqh = true, .uqh = true, .batch_labelled = 1, .batch_unlabelled = 1, .values = values};
+    ssl_config config = {
+        .lqh = true, .uqh = true, .batch_labelled = 1, .batch_unlabelled = 1, .values = values};
     ssl_plan good = {0}, bad;
     ssl_method_find("mt", NULL)->plan(&config, &good);
     bad = good;
@@ -194,7 +210,8 @@ static void test_bad_plans(void)
     assert_refused(&bad, "model");
 }
 
-/* ---- one step ------------------------------------------------------------------------------------ */
+/* ---- one step
+ * ------------------------------------------------------------------------------------ */
 
 static const double *input(const char *group, const char *key)
 {
@@ -221,7 +238,8 @@ static void test_cps_metassl(gconstpointer backend)
     bench_label(&b, input(e09, "y_star"));
     for (int g = 0; g < b.learner.plan.n_gammas; g++) {
         const ssl_gamma *slot = &b.learner.plan.gammas[g];
-        g_autofree char *key = g_strdup_printf("gamma%c_%s", slot->role[3], slot->half == SSL_LABELLED ? "lab" : "unl");
+        g_autofree char *key = g_strdup_printf("gamma%c_%s", slot->role[3],
+                                               slot->half == SSL_LABELLED ? "lab" : "unl");
         memcpy(b.learner.gamma[g], input(e09, key), CLASSES * sizeof(double));
     }
     bench_run(&b, 10, 10); /* t = T: λ = lambda-max = 0.1 */
@@ -232,7 +250,8 @@ static void test_cps_metassl(gconstpointer backend)
     assert_gradient(&b, 0, 1, golden_array(e09, "expected", "grad_z1_unl"), 1);
     assert_gradient(&b, 1, 0, golden_array(e09, "expected", "grad_z2_lab"), 1);
     assert_gradient(&b, 1, 1, golden_array(e09, "expected", "grad_z2_unl"), 1);
-    /* Regions of both unlabelled terms: [0,1,2,3] and [0,0,2,2]; of both labelled: [0,0,0,0], [0,1,2,2]. */
+    /* Regions of both unlabelled terms: [0,1,2,3] and [0,0,2,2]; of both labelled: [0,0,0,0],
+     * [0,1,2,2]. */
     const int64_t unlabelled[] = {3, 1, 3, 1}, labelled[] = {5, 1, 2, 0};
     for (int r = 0; r < KN_N_REGIONS; r++) {
         g_assert_cmpint(b.result.region_px[1][r], ==, unlabelled[r]);
@@ -261,7 +280,8 @@ static void test_mt_metassl(gconstpointer backend)
     set_meta_example(&b, 0, 1);
     bench_run(&b, 5, 10); /* λ = .1·exp(-5/4) */
     double lambda = 0.1 * exp(-1.25);
-    double lqh = first_key(e04, "delta_l_0.3", "loss")[0] + first_key(e05, "delta_l_0.3_linear_eps1e-05", "loss")[0];
+    double lqh = first_key(e04, "delta_l_0.3", "loss")[0] +
+                 first_key(e05, "delta_l_0.3_linear_eps1e-05", "loss")[0];
     assert_near(&b, b.result.sup, lqh);
     assert_near(&b, b.result.unsup, golden(e02, "loss"));
     assert_near(&b, b.result.loss, lqh + lambda * golden(e02, "loss"));
@@ -336,7 +356,8 @@ static void test_sl(gconstpointer backend)
         bench_label(&b, input(e14, "y_star"));
         b.learner.gamma[0][0] = b.learner.gamma[0][1] = 0.75;
         bench_run(&b, 0, 10);
-        double lqh = first_key(e04, "delta_l_0.3", "loss")[0] + first_key(e05, "delta_l_0.3_linear_eps1e-05", "loss")[0];
+        double lqh = first_key(e04, "delta_l_0.3", "loss")[0] +
+                     first_key(e05, "delta_l_0.3_linear_eps1e-05", "loss")[0];
         assert_near(&b, b.result.loss, meta ? lqh : golden(e14, "paper_sum"));
         bench_clear(&b);
     }
@@ -362,7 +383,8 @@ static void test_gamma(gconstpointer backend)
     bench_run(&b, 5, 10);
     g_assert_cmpfloat(b.learner.gamma[1][0], ==, before);
     g_assert_cmpint(b.result.region_px[1][0] + b.result.region_px[1][1] + b.result.region_px[1][2] +
-                        b.result.region_px[1][3], ==, 2);
+                        b.result.region_px[1][3],
+                    ==, 2);
     bench_clear(&b);
 }
 
@@ -375,8 +397,12 @@ int main(int argc, char **argv)
         const char *name;
         GTestDataFunc run;
     } steps[] = {
-        {"cps-metassl", test_cps_metassl}, {"cps-plain", test_cps_plain}, {"mt-metassl", test_mt_metassl},
-        {"mt-plain", test_mt_plain},       {"sl", test_sl},               {"gamma", test_gamma},
+        {"cps-metassl", test_cps_metassl},
+        {"cps-plain", test_cps_plain},
+        {"mt-metassl", test_mt_metassl},
+        {"mt-plain", test_mt_plain},
+        {"sl", test_sl},
+        {"gamma", test_gamma},
     };
     for (size_t i = 0; i < G_N_ELEMENTS(steps); i++) {
         for (size_t k = 0; k < G_N_ELEMENTS(backends); k++) {

@@ -14,7 +14,8 @@ enum { PX = 32, N_ITEMS = 14, N_LABELLED = 5 };
 static const char *const methods[] = {"SL", "FullSup", "MT", "CPS"};
 
 typedef struct {
-    int stop_at;      /* ask to stop when this many statuses have come; 0 never */
+    int stop_at;         /* ask to stop when this many statuses have come; 0 never */
+    int stop_validation; /* this validation is stopped half way; 0 none */
     int n_status, n_snapshots, n_validations;
     tr_status last;
     double dsc_rises; /* dsc = this × iteration */
@@ -28,13 +29,16 @@ static void on_status(void *user, const tr_status *status)
         qs_stop_request();
 }
 
-static bool on_validate(void *user, const model *m, kn_engine *engine, int64_t iteration, double *dsc, GError **error)
+static bool on_validate(void *user, const model *m, kn_engine *engine, int64_t iteration,
+                        double *dsc, GError **error)
 {
     watcher *w = user;
     (void)engine;
-    (void)error;
     g_assert_cmpint(m->spec.iteration, ==, iteration);
-    w->n_validations++;
+    if (++w->n_validations == w->stop_validation) {
+        qs_stop_request();
+        return qs_stop_check(error);
+    }
     *dsc = w->dsc_rises * (double)iteration;
     return true;
 }
@@ -54,7 +58,8 @@ static void on_snapshot(void *user, const tr_snapshot *s)
 
 static tr_callbacks watch(watcher *w)
 {
-    return (tr_callbacks){.user = w, .status = on_status, .validate = on_validate, .snapshot = on_snapshot};
+    return (tr_callbacks){
+        .user = w, .status = on_status, .validate = on_validate, .snapshot = on_snapshot};
 }
 
 static char *in(const char *dir, const char *name)
@@ -120,10 +125,16 @@ static void test_resume(gconstpointer data)
     bool meta = loss == TR_LOSS_METASSL;
     g_assert_cmpint(isfinite(w.last.region_share[0]), ==, meta);
 
-    /* Stopped at iteration 2 and at 6 (the second status of the second session). */
+    /* Stopped at iteration 2, at 6 (the second status of the second session) and, between two
+     * status lines, while validating at 3. */
     o.out_dir = parts;
-    watcher first = {.stop_at = 1, .dsc_rises = .1}, second = {.stop_at = 2, .dsc_rises = .1}, third = {.dsc_rises = .1};
+    watcher first = {.stop_at = 1, .dsc_rises = .1}, second = {.stop_at = 2, .dsc_rises = .1},
+            third = {.dsc_rises = .1};
+    watcher interrupted = {.stop_validation = 1, .dsc_rises = .1};
     GError *error = train_until_stopped(&o, &s, &first);
+    g_assert_error(error, QS_ERROR, QS_ERROR_STOPPED);
+    g_clear_error(&error);
+    error = train_until_stopped(&o, &s, &interrupted);
     g_assert_error(error, QS_ERROR, QS_ERROR_STOPPED);
     g_clear_error(&error);
     error = train_until_stopped(&o, &s, &second);
@@ -145,7 +156,8 @@ static void test_resume(gconstpointer data)
     fixture_dir_remove(dir);
 }
 
-/* Labels of unlabelled rows must not matter to any bit of the weights; FullSup is the one that sees them. */
+/* Labels of unlabelled rows must not matter to any bit of the weights; FullSup is the one that sees
+ * them. */
 static void test_corrupt_labels(gconstpointer data)
 {
     int number = GPOINTER_TO_INT(data);
@@ -154,7 +166,8 @@ static void test_corrupt_labels(gconstpointer data)
     fixture_source s;
     fixture_source_init(&s, PX, N_ITEMS, N_LABELLED);
     tr_options o;
-    fixture_options_init(&o, methods[number / 2], number % 2 ? TR_LOSS_METASSL : TR_LOSS_PLAIN, clean);
+    fixture_options_init(&o, methods[number / 2], number % 2 ? TR_LOSS_METASSL : TR_LOSS_PLAIN,
+                         clean);
     o.iterations = 4;
     fixture_train(&o, &s, NULL);
     o.out_dir = corrupt;
@@ -217,7 +230,8 @@ static void test_refusals(void)
 static void test_fresh(void)
 {
     char *dir = fixture_dir();
-    g_autofree char *run = in(dir, "run"), *old1 = in(dir, "run.old-1"), *old2 = in(dir, "run.old-2");
+    g_autofree char *run = in(dir, "run"), *old1 = in(dir, "run.old-1"),
+                    *old2 = in(dir, "run.old-2");
     fixture_source s;
     fixture_source_init(&s, PX, N_ITEMS, N_LABELLED);
     tr_options o;
@@ -311,14 +325,15 @@ static int64_t fake_clock(void *user)
     return fake_now;
 }
 
-static bool slow_validate(void *user, const model *m, kn_engine *engine, int64_t iteration, double *dsc, GError **error)
+static bool slow_validate(void *user, const model *m, kn_engine *engine, int64_t iteration,
+                          double *dsc, GError **error)
 {
     fake_now += 100 * G_USEC_PER_SEC;
     return on_validate(user, m, engine, iteration, dsc, error);
 }
 
-static bool slow_metrics(void *user, int64_t iteration, const char *const *names, const double *values,
-                         const char *const *units, size_t n, GError **error)
+static bool slow_metrics(void *user, int64_t iteration, const char *const *names,
+                         const double *values, const char *const *units, size_t n, GError **error)
 {
     (void)user, (void)iteration, (void)values, (void)units, (void)error;
     if (n > 0 && !strcmp(names[0], "loss")) /* one status a step */
@@ -392,7 +407,8 @@ int main(int argc, char **argv)
     for (int i = 0; i < 8; i++) {
         const char *loss = i % 2 ? "metassl" : "plain";
         g_autofree char *resume = g_strdup_printf("/train/resume/%s/%s", methods[i / 2], loss);
-        g_autofree char *corrupt = g_strdup_printf("/train/corrupt-labels/%s/%s", methods[i / 2], loss);
+        g_autofree char *corrupt =
+            g_strdup_printf("/train/corrupt-labels/%s/%s", methods[i / 2], loss);
         g_test_add_data_func(resume, GINT_TO_POINTER(i), test_resume);
         g_test_add_data_func(corrupt, GINT_TO_POINTER(i), test_corrupt_labels);
     }

@@ -1,16 +1,19 @@
 /* CPS: cross pseudo supervision (Chen et al., CVPR 2021).
  *
  * Two networks with their own random weights, both on both halves; each learns from the other's
- * argmax on the unlabelled half. Plain: ΣLsup + λ(t)[CE(p1,y2) + CE(p2,y1)]. MetaSSL (golden example
- * E09): lqh(1|2) + lqh(2|1) + λ(t)[uqh(1|2) + uqh(2|1)], thresholds kept per network and half.
+ * argmax on the unlabelled half. Plain: ΣLsup + λ(t)[CE(p1,y2) + CE(p2,y1)]. MetaSSL (golden
+ * example E09): lqh(1|2) + lqh(2|1) + λ(t)[uqh(1|2) + uqh(2|1)], thresholds kept per network and
+ * half.
  *
  * The model is network 1 alone: selecting the better of the two on the validation slides would
  * double what validation costs and let it select twice. */
 #include "train/ssl/method.h"
 
-static void add_cross_term(const ssl_config *config, ssl_plan *plan, int p, int ref, const char *role)
+static void add_cross_term(const ssl_config *config, ssl_plan *plan, int p, int ref,
+                           const char *role)
 {
-    ssl_term term = {.kind = SSL_CPS, .p = p, .ref = ref, .weight = SSL_LAMBDA, .scale = 1, .gamma = SSL_NONE};
+    ssl_term term = {
+        .kind = SSL_CPS, .p = p, .ref = ref, .weight = SSL_LAMBDA, .scale = 1, .gamma = SSL_NONE};
     if (config->uqh) {
         term.kind = SSL_UQH;
         term.gamma = ssl_add_gamma(plan, role, SSL_UNLABELLED);
@@ -36,7 +39,8 @@ static void plan_cps(const ssl_config *config, ssl_plan *plan)
 extern const ssl_method ssl_method_cps;
 const ssl_method ssl_method_cps = {
     .name = "CPS",
-    .paper = "Chen et al., Semi-supervised semantic segmentation with cross pseudo supervision, CVPR 2021",
+    .paper = "Chen et al., Semi-supervised semantic segmentation with cross pseudo supervision, "
+             "CVPR 2021",
     .summary = "two networks, each learning from the other's prediction; the model is network 1",
     .plan = plan_cps,
 };

@@ -1,19 +1,19 @@
 /* What a semi-supervised method is: a declaration of its step as data, not code that runs it.
  *
- * A method says which networks it has, which forwards a step makes (network, half of the batch, with
- * gradient or not, noise, dropout stream), which loss terms follow (kind, which forward is the
+ * A method says which networks it has, which forwards a step makes (network, half of the batch,
+ * with gradient or not, noise, dropout stream), which loss terms follow (kind, which forward is the
  * supervised prediction p and which the reference p~, which thresholds γ, which weight over time)
  * and which networks are moving averages of others. The trainer plans memory from the declaration
- * and runs it (train/step.c). MetaSSL is not a method but a loss: where the configuration asks for it, a
- * method declares SSL_LQH instead of SSL_SUP and SSL_UQH instead of its own unlabelled term.
+ * and runs it (train/step.c). MetaSSL is not a method but a loss: where the configuration asks for
+ * it, a method declares SSL_LQH instead of SSL_SUP and SSL_UQH instead of its own unlabelled term.
  *
  *       batch  ┌ labelled ┐┌ unlabelled ┐        images of a forward: labelled first
  *   forward 0  └───────── SSL_BOTH ─────┘  →  terms {p=0, ref=1} → gradient of forward 0's network
  *   forward 1              └ SSL_UNLABELLED ┘ →  p~, argmax, confidence → γ[slot]
  *
- * To add a method: one file with a const ssl_method, one line in registry.c, one test. A method that
- * needs a new kind of input or term adds it to the vocabulary below and to train/step.c once, for
- * all.
+ * To add a method: one file with a const ssl_method, one line in registry.c, one test. A method
+ * that needs a new kind of input or term adds it to the vocabulary below and to train/step.c once,
+ * for all.
  *
  * Invariants of a plan (checked by ssl_plan_check)
  *  1. Forwards, terms, slots and networks refer to each other by index and exist.
@@ -114,14 +114,14 @@ typedef struct {
 } ssl_option;
 
 typedef struct {
-    bool lqh, uqh;                      /* MetaSSL on labelled, on unlabelled pixels */
+    bool lqh, uqh;                        /* MetaSSL on labelled, on unlabelled pixels */
     int batch_labelled, batch_unlabelled; /* as asked for; a plan may use them otherwise */
-    const double *values;               /* of the method's options, in their order */
+    const double *values;                 /* of the method's options, in their order */
 } ssl_config;
 
 typedef struct {
     const char *name, *paper, *summary;
-    const ssl_option *options;                             /* ends with name NULL; (optional) */
+    const ssl_option *options;                              /* ends with name NULL; (optional) */
     void (*plan)(const ssl_config *config, ssl_plan *plan); /* plan comes zeroed */
 } ssl_method;
 
@@ -139,8 +139,8 @@ void ssl_add_term(ssl_plan *plan, ssl_term term);
 void ssl_add_ema(ssl_plan *plan, ssl_ema ema);
 /* The labelled term that most methods share: SSL_LQH against `ref` with its own thresholds `role`
  * when the configuration asks for it, else SSL_SUP. */
-void ssl_add_labelled_term(ssl_plan *plan, const ssl_config *config, int p, int ref, const char *role,
-                           double scale);
+void ssl_add_labelled_term(ssl_plan *plan, const ssl_config *config, int p, int ref,
+                           const char *role, double scale);
 
 /* The half that a term looks at. */
 ssl_half ssl_term_half(ssl_term_kind kind);

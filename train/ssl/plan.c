@@ -44,11 +44,15 @@ void ssl_add_ema(ssl_plan *plan, ssl_ema ema)
     plan->emas[plan->n_emas++] = ema;
 }
 
-void ssl_add_labelled_term(ssl_plan *plan, const ssl_config *config, int p, int ref, const char *role,
-                           double scale)
+void ssl_add_labelled_term(ssl_plan *plan, const ssl_config *config, int p, int ref,
+                           const char *role, double scale)
 {
-    ssl_term term = {.kind = SSL_SUP, .p = p, .ref = SSL_NONE, .gamma = SSL_NONE,
-                     .weight = SSL_CONST, .scale = scale};
+    ssl_term term = {.kind = SSL_SUP,
+                     .p = p,
+                     .ref = SSL_NONE,
+                     .gamma = SSL_NONE,
+                     .weight = SSL_CONST,
+                     .scale = scale};
     if (config->lqh) {
         term.kind = SSL_LQH;
         term.ref = ref;
@@ -105,7 +109,8 @@ static const char *net_problem(const ssl_plan *plan)
             return "a forward with gradient is of a network that is not trained";
     }
     for (int i = 0; i < plan->n_emas; i++)
-        if (!in_range(plan->emas[i].teacher, plan->n_nets) || !in_range(plan->emas[i].student, plan->n_nets))
+        if (!in_range(plan->emas[i].teacher, plan->n_nets) ||
+            !in_range(plan->emas[i].student, plan->n_nets))
             return "a moving average is of no network";
     return in_range(plan->model_net, plan->n_nets) ? NULL : "the model is no network";
 }
@@ -120,8 +125,8 @@ bool ssl_plan_check(const ssl_plan *plan, GError **error)
     for (int i = 0; i < plan->n_terms; i++) {
         problem = term_problem(plan, &plan->terms[i]);
         if (problem) {
-            g_set_error(error, QS_ERROR, QS_ERROR_INTERNAL, "the method's plan, loss term %d: %s", i,
-                        problem);
+            g_set_error(error, QS_ERROR, QS_ERROR_INTERNAL, "the method's plan, loss term %d: %s",
+                        i, problem);
             return false;
         }
     }
