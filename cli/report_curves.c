@@ -147,11 +147,11 @@ static void add_path(GString *page, const axes *a, const GArray *points, const c
     g_string_append(page, "\"/>\n");
 }
 
-/* Running mean over a window of a fortieth of the points, centred. */
+/* Running mean over a window of a fortieth of the points and at least five, centred. */
 static GArray *smooth(const GArray *points)
 {
     GArray *out = g_array_sized_new(FALSE, FALSE, sizeof(point), points->len);
-    int n = (int)points->len, half = n / 80;
+    int n = (int)points->len, half = MAX(2, n / 80);
     for (int i = 0; i < n; i++) {
         int first = MAX(0, i - half), last = MIN(n - 1, i + half);
         point mean = g_array_index(points, point, i);
@@ -324,6 +324,24 @@ static bool add_snapshots(GString *page, const report_named *run, GError **error
     return true;
 }
 
+/* What the rows of a snapshot are; nothing when no run has one. */
+static void add_snapshot_note(GString *page, const report *r)
+{
+    bool any = false;
+    for (guint i = 0; i < r->run->len; i++) {
+        g_autofree char *dir =
+            g_build_filename(g_array_index(r->run, report_named, i).path, "snapshots", NULL);
+        any = any || g_file_test(dir, G_FILE_TEST_IS_DIR);
+    }
+    if (any)
+        g_string_append(
+            page,
+            "<p class=\"note\" style=\"margin:28px 0 0\">Training batches as the loss saw "
+            "them, labelled patches first. Rows: patch; annotation (grey: none); prediction; "
+            "reference, where the loss has one; with MetaSSL the four regions, in the colours "
+            "of the quadripartition above.</p>");
+}
+
 bool report_runs(GString *page, const report *r, GError **error)
 {
     guint n = r->run->len, n_read = 0;
@@ -336,13 +354,14 @@ bool report_runs(GString *page, const report *r, GError **error)
     if (ok) {
         g_string_append(
             page, "<section aria-label=\"Training\"><h2>Training</h2>\n<div class=\"charts\">\n");
-        add_chart(page, logs, n, "loss", "Loss", "Every step faint, a running mean over it.",
+        add_chart(page, logs, n, "loss", "Loss", "As logged, faint, and a running mean over it.",
                   1.05 * high_percentile(logs, n, "loss"), true);
         add_chart(page, logs, n, "val_dsc", "Validation DSC",
                   "Mean over the validation slides, stitched.", 1, false);
         for (guint i = 0; i < n; i++)
             add_regions(page, &logs[i]);
         g_string_append(page, "</div>\n<div class=\"snap\">\n");
+        add_snapshot_note(page, r);
         for (guint i = 0; ok && i < n; i++)
             ok = add_snapshots(page, logs[i].run, error);
         g_string_append(page, "</div></section>\n");
