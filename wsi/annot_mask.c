@@ -1,5 +1,6 @@
 /* Annotations as a label mask: names become classes, shapes are put in the order in which they are
  * painted, and coverage becomes a label or an area. */
+#include "wsi/annot_priv.h"
 #include "wsi/annot_raster_priv.h"
 
 #include "base/error.h"
@@ -115,14 +116,38 @@ static void say_what_was_done(const wsi_annot_info *info)
                 "of this slide, and of its level 0?", info->path, info->n_outside, info->n_painted);
 }
 
+static void shift(wsi_annotations *set, double dx, double dy)
+{
+    for (guint i = 0; i < set->points->len; i++) {
+        wsi_point *p = &g_array_index(set->points, wsi_point, i);
+        p->x += dx;
+        p->y += dy;
+    }
+    for (guint i = 0; i < set->shapes->len; i++) {
+        wsi_shape *s = &g_array_index(set->shapes, wsi_shape, i);
+        s->x0 += dx;
+        s->x1 += dx;
+        s->y0 += dy;
+        s->y1 += dy;
+    }
+}
+
 wsi_annot *wsi_annot_open(const char *path, int64_t slide_w, int64_t slide_h, const qs_classes *classes,
                           const wsi_label_map *map, GError **error)
+{
+    return wsi_annot_open_shifted(path, 0, 0, slide_w, slide_h, classes, map, error);
+}
+
+wsi_annot *wsi_annot_open_shifted(const char *path, double dx, double dy, int64_t slide_w, int64_t slide_h,
+                                  const qs_classes *classes, const wsi_label_map *map, GError **error)
 {
     wsi_annot *annot = g_new0(wsi_annot, 1);
     wsi_label_map *own_map = map ? NULL : wsi_label_map_create(NULL, classes, NULL);
     g_autoptr(GArray) pile = g_array_new(FALSE, FALSE, sizeof(painted));
     annot->info.path = g_strdup(path);
     annot->set = wsi_annotations_read(path, error);
+    if (annot->set && (dx != 0 || dy != 0))
+        shift(annot->set, dx, dy);
     bool ok = annot->set && paint_shapes(annot, map ? map : own_map, pile, error);
     if (ok) {
         g_autofree guint *shapes = g_new(guint, MAX(pile->len, 1));

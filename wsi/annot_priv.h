@@ -35,4 +35,8 @@ bool wsi_annot_parse_colour(const char *text, uint8_t rgb[3]);
 /* Rings of the set that cross themselves, into its facts. */
 void wsi_annot_count_crossings(wsi_annotations *set);
 
+/* wsi_annot_open for a file whose 0,0 is at dx,dy of level 0. */
+wsi_annot *wsi_annot_open_shifted(const char *path, double dx, double dy, int64_t slide_w, int64_t slide_h,
+                                  const qs_classes *classes, const wsi_label_map *map, GError **error);
+
 #endif

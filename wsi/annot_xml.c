@@ -19,6 +19,7 @@ typedef struct {
     int64_t n_bytes, n_elements;
     GError *error; /* the first one, ours or the parser's */
     xmlParserCtxtPtr main;
+    GPtrArray *attributes; /* of the element: name (borrowed), value (owned), …, NULL */
 } xml_state;
 
 static xml_state *state_of(void *ctx)
@@ -33,9 +34,30 @@ static void stop(xml_state *state)
     xmlStopParser(state->main);
 }
 
-static void on_start(void *ctx, const xmlChar *name, const xmlChar **attributes)
+static void clear_attributes(xml_state *state)
+{
+    for (guint i = 1; i < state->attributes->len; i += 2)
+        g_free(g_ptr_array_index(state->attributes, i));
+    g_ptr_array_set_size(state->attributes, 0);
+}
+
+/* libxml2 gives five pointers an attribute: name, prefix, URI, and the value's two ends. */
+static void take_attributes(xml_state *state, int n, const xmlChar **attributes)
+{
+    clear_attributes(state);
+    for (int i = 0; i < n; i++) {
+        const xmlChar *const *a = attributes + 5 * i;
+        g_ptr_array_add(state->attributes, (gpointer)(guintptr)a[0]);
+        g_ptr_array_add(state->attributes, g_strndup((const char *)a[3], (gsize)(a[4] - a[3])));
+    }
+    g_ptr_array_add(state->attributes, NULL);
+}
+
+static void on_start(void *ctx, const xmlChar *name, const xmlChar *prefix, const xmlChar *uri, int n_namespaces,
+                     const xmlChar **namespaces, int n_attributes, int n_defaulted, const xmlChar **attributes)
 {
     xml_state *state = state_of(ctx);
+    (void)prefix, (void)uri, (void)n_namespaces, (void)namespaces, (void)n_defaulted;
     if (state->error)
         return;
     if (++state->n_elements * ELEMENT_BYTES_MIN > state->n_bytes) {
@@ -44,13 +66,15 @@ static void on_start(void *ctx, const xmlChar *name, const xmlChar **attributes)
         stop(state);
         return;
     }
+    take_attributes(state, n_attributes, attributes);
     if (!state->handler->start(state->handler->user, (const char *)name,
-                               (const char *const *)attributes, &state->error))
+                               (const char *const *)(void *)state->attributes->pdata, &state->error))
         stop(state);
 }
 
-static void on_end(void *ctx, const xmlChar *name)
+static void on_end(void *ctx, const xmlChar *name, const xmlChar *prefix, const xmlChar *uri)
 {
+    (void)prefix, (void)uri;
     xml_state *state = state_of(ctx);
     if (!state->error && !state->handler->end(state->handler->user, (const char *)name, &state->error))
         stop(state);
@@ -76,20 +100,34 @@ static void on_reference(void *ctx, const xmlChar *name)
     (void)ctx, (void)name;
 }
 
+/* Entities that stand in other files do not exist here: this is what keeps the parser from fetching. */
+static xmlEntityPtr inner_entity(void *ctx, const xmlChar *name)
+{
+    xmlEntityPtr entity = xmlSAX2GetEntity(ctx, name);
+    return entity && entity->etype == XML_EXTERNAL_GENERAL_PARSED_ENTITY ? NULL : entity;
+}
+
+static xmlEntityPtr inner_parameter_entity(void *ctx, const xmlChar *name)
+{
+    xmlEntityPtr entity = xmlSAX2GetParameterEntity(ctx, name);
+    return entity && entity->etype == XML_EXTERNAL_PARAMETER_ENTITY ? NULL : entity;
+}
+
 static void fill_handler(xmlSAXHandler *sax)
 {
-    xmlSAXVersion(sax, 1);
-    sax->startElement = on_start;
-    sax->endElement = on_end;
+    xmlSAXVersion(sax, 2);
+    sax->startElementNs = on_start;
+    sax->endElementNs = on_end;
     sax->characters = sax->ignorableWhitespace = sax->cdataBlock = on_nothing;
     sax->reference = on_reference;
+    sax->getEntity = inner_entity;
+    sax->getParameterEntity = inner_parameter_entity;
+    sax->resolveEntity = NULL;
+    sax->externalSubset = NULL;
     sax->comment = NULL;
     sax->processingInstruction = NULL;
     sax->error = sax->fatalError = NULL;
     sax->warning = NULL;
-    sax->initialized = XML_SAX2_MAGIC; /* for serror, the structured error handler */
-    sax->startElementNs = NULL;        /* without these the two handlers above are used */
-    sax->endElementNs = NULL;
     sax->serror = on_error;
 }
 
@@ -128,14 +166,18 @@ bool wsi_xml_parse(const char *path, const wsi_xml_handler *handler, GError **er
     fill_handler(&sax);
     bool ok = state.n_bytes >= 0;
     if (ok) {
+        state.attributes = g_ptr_array_new();
         state.main = xmlCreatePushParserCtxt(&sax, NULL, NULL, 0, NULL);
         state.main->_private = &state;
-        /* Not NOENT, DTDLOAD, DTDATTR, XINCLUDE or HUGE: limits stay on and nothing is fetched. */
-        xmlCtxtUseOptions(state.main, XML_PARSE_NONET | XML_PARSE_NOWARNING);
+        /* Not DTDLOAD, DTDATTR, XINCLUDE or HUGE: limits stay on and nothing is fetched. NOENT expands
+         * the entities that inner_entity lets through. */
+        xmlCtxtUseOptions(state.main, XML_PARSE_NONET | XML_PARSE_NOWARNING | XML_PARSE_NOENT);
         ok = feed(&state, file, error);
         xmlFreeDoc(state.main->myDoc);
         state.main->myDoc = NULL;
         xmlFreeParserCtxt(state.main);
+        clear_attributes(&state);
+        g_ptr_array_unref(state.attributes);
     }
     qs_file_close(file, NULL);
     if (ok && state.error) {
