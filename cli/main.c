@@ -9,7 +9,7 @@
 extern const cli_command cli_cmd_synth, cli_cmd_cohort;
 extern const cli_command cli_cmd_info, cli_cmd_tile, cli_cmd_status, cli_cmd_check;
 extern const cli_command cli_cmd_train;
-extern const cli_command cli_cmd_predict, cli_cmd_eval, cli_cmd_report;
+extern const cli_command cli_cmd_predict, cli_cmd_eval, cli_cmd_report, cli_cmd_export;
 
 /* One line a command, in the order in which a newcomer would use them. */
 static const cli_command *const commands[] = {
@@ -20,6 +20,7 @@ static const cli_command *const commands[] = {
     &cli_cmd_predict,
     &cli_cmd_eval,
     &cli_cmd_report,
+    &cli_cmd_export,
     &cli_cmd_status,
     &cli_cmd_check,
     &cli_cmd_train,
