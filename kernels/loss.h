@@ -23,13 +23,13 @@ double kn_phi_value(kn_phi phi, double beta, double u);
  * bisections use φ(0) and φ(δ) only. */
 void kn_region_weights(kn_phi phi, double beta, double delta, kn_partition partition, bool labelled,
                        double weights[KN_N_REGIONS]);
-/* Where γ starts: the measure of (½, rest uniform), as a threshold of ½ on the largest probability. */
+/* Where γ starts: the measure of (½, rest uniform), as ½ is for the largest probability. */
 double kn_gamma_start(kn_confidence confidence, int n_classes);
 
 /* Pass 1 results. y and conf are (n,h,w), memory planned by the caller. */
 typedef struct {
-    uint8_t *y;    /* argmax, ties to the lowest class */
-    void *conf;    /* engine dtype */
+    uint8_t *y; /* argmax, ties to the lowest class */
+    void *conf; /* engine dtype */
     double sum_conf[QS_CLASSES_MAX];
     int64_t count[QS_CLASSES_MAX];
 } kn_reference;
@@ -38,13 +38,14 @@ typedef struct {
  * them all the same); NULL: none. */
 void kn_loss_reference(kn_engine *engine, const kn_tensor *z_ref, kn_confidence confidence,
                        const uint8_t *exclude, kn_reference *ref);
-/* γ_c ← a·O_c + (1-a)·γ_c, capped at 1 (eqs. 9, 10), O_c the mean confidence of the pixels predicted
- * as c. A class never predicted keeps its γ; released: O_c = sum/(count+1) for every class. */
+/* γ_c ← a·O_c + (1-a)·γ_c, capped at 1 (eqs. 9, 10), O_c the mean confidence of the pixels
+ * predicted as c. A class never predicted keeps its γ; released: O_c = sum/(count+1) for every
+ * class. */
 void kn_gamma_update(double *gamma, int n_classes, const kn_reference *ref, double a,
                      kn_absent absent);
 
 typedef struct {
-    bool labelled; /* target and comparison are `label`; else target = ref.y, comparison = argmax z */
+    bool labelled; /* target and comparison: `label`; else target ref.y, comparison argmax z */
     double weights[KN_N_REGIONS];
     double gamma[QS_CLASSES_MAX];
     kn_z_scope z_scope;
@@ -64,18 +65,19 @@ typedef struct {
     int64_t truth_px[KN_N_REGIONS];     /* pixels that have a truth */
 } kn_quad_result;
 
-/* Pass 2. z (n,h,w,C) supervised logits. label (n,h,w) u8, needed and looked at only when labelled; a
- * value >= C (255 by convention) excludes the pixel. exclude (n,h,w) u8: 255 excludes; NULL none.
- * ref NULL (labelled only): plain loss, every pixel in UC. truth: for region_right only, values >= C do
- * not count, NULL none. region (n,h,w) u8 is written (KN_REGION_EXCLUDED where excluded). z_image: n
- * doubles, Σw of each image is written; NULL is fine with KN_Z_BATCH. KN_Z_IMAGE's loss is the mean over the n
- * images of their own CE, an image without weight counting as 0. */
+/* Pass 2. z (n,h,w,C) supervised logits. label (n,h,w) u8, needed and looked at only when labelled;
+ * a value >= C (255 by convention) excludes the pixel. exclude (n,h,w) u8: 255 excludes; NULL none.
+ * ref NULL (labelled only): plain loss, every pixel in UC. truth: for region_right only, values >=
+ * C do not count, NULL none. region (n,h,w) u8 is written (KN_REGION_EXCLUDED where excluded).
+ * z_image: n doubles, Σw of each image is written; NULL is fine with KN_Z_BATCH. KN_Z_IMAGE's loss
+ * is the mean over the n images of their own CE, an image without weight counting as 0. */
 void kn_loss_partition(kn_engine *engine, const kn_tensor *z, const uint8_t *label,
                        const uint8_t *exclude, const kn_reference *ref, const uint8_t *truth,
                        const kn_quad_config *config, uint8_t *region, double *z_image,
                        kn_quad_result *result);
-/* Pass 3: dz += or = scale · d(loss)/dz with the sums of pass 2; Z, w, γ and the argmaxes are constants
- * (A.3). 0 at excluded pixels. accumulate false overwrites; channels of dz past C are left alone. */
+/* Pass 3: dz += or = scale · d(loss)/dz with the sums of pass 2; Z, w, γ and the argmaxes are
+ * constants. 0 at excluded pixels. accumulate false overwrites; channels of dz past C are
+ * left alone. */
 void kn_loss_gradient(kn_engine *engine, const kn_tensor *z, const uint8_t *label,
                       const kn_reference *ref, const uint8_t *region, const double *z_image,
                       const kn_quad_config *config, const kn_quad_result *result, double scale,
@@ -92,9 +94,13 @@ void kn_softmax(kn_engine *engine, const kn_tensor *z, float *prob);
 void kn_argmax(kn_engine *engine, const kn_tensor *z, uint8_t *y);
 
 /* Schedules (E15). */
-double kn_lambda_paper(double max, double t, double t_max);         /* max·exp(-5(1-t/T)²), t clamped to [0,T] */
-double kn_lambda_released(double max, int64_t it);                  /* ramp over 200 blocks of 150 */
-double kn_poly_lr(double lr0, double power, int64_t it, int64_t it_max); /* lr0(1-it/T)^power, 0 from T on */
-double kn_ema_alpha(double alpha_max, int64_t it);                  /* min(1-1/(it+1), alpha_max) */
+/* max·exp(-5(1-t/T)²), t clamped to [0,T]. */
+double kn_lambda_paper(double max, double t, double t_max);
+/* The same ramp over 200 blocks of 150 iterations. */
+double kn_lambda_released(double max, int64_t it);
+/* lr0·(1-it/T)^power, 0 from T on. */
+double kn_poly_lr(double lr0, double power, int64_t it, int64_t it_max);
+/* min(1-1/(it+1), alpha_max). */
+double kn_ema_alpha(double alpha_max, int64_t it);
 
 #endif

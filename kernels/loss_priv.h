@@ -51,7 +51,7 @@ typedef struct {
     kn_dice dice;
     bool accumulate;
     double weights[KN_N_REGIONS];
-    double dice_scale;                                 /* of the weights in the Dice part */
+    double dice_scale;                                     /* of the weights in the Dice part */
     double dice_a[QS_CLASSES_MAX], dice_b[QS_CLASSES_MAX]; /* see quad_pixel.h */
 } kn_grad_args;
 

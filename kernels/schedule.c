@@ -32,7 +32,8 @@ void kn_region_weights(kn_phi phi, double beta, double delta, kn_partition parti
         [KN_PARTITION_UNIFORM] = {0, 0, 0, 0},
     };
     static const int labelled_quad[KN_N_REGIONS] = {0, 1, 3, 2};
-    const int *k = partition == KN_PARTITION_QUAD && labelled ? labelled_quad : of_partition[partition];
+    const int *k =
+        partition == KN_PARTITION_QUAD && labelled ? labelled_quad : of_partition[partition];
     for (int r = 0; r < KN_N_REGIONS; r++)
         weights[r] = v[k[r]];
 }

@@ -10,7 +10,8 @@
 
 static const char running_var[] = ".running_var";
 
-/* "….num_batches_tracked" of a layer's running_var; NULL for other parameters. Owned by the caller. */
+/* "….num_batches_tracked" of a layer's running_var; NULL for other parameters. Owned by the caller.
+ */
 static char *tracked_name(const kn_param *param)
 {
     if (!g_str_has_suffix(param->name, running_var))
@@ -62,7 +63,8 @@ static bool mismatch(const st_file *file, const char *name, GError **error, cons
     va_start(args, format);
     g_autofree char *text = g_strdup_vprintf(format, args);
     va_end(args);
-    g_set_error(error, QS_ERROR, QS_ERROR_MISMATCH, "%s: tensor '%s' %s", st_path(file), name, text);
+    g_set_error(error, QS_ERROR, QS_ERROR_MISMATCH, "%s: tensor '%s' %s", st_path(file), name,
+                text);
     return false;
 }
 
@@ -70,11 +72,13 @@ static bool check_param(const st_file *file, const kn_param *param, GError **err
 {
     const st_tensor *t = st_find(file, param->name);
     if (!t)
-        return mismatch(file, param->name, error, "is missing: these are not weights of this network");
+        return mismatch(file, param->name, error,
+                        "is missing: these are not weights of this network");
     g_autofree char *got = st_shape_text(t->shape, t->n_dims);
     g_autofree char *want = st_shape_text(param->shape, param->n_dims);
     if (!g_str_equal(got, want))
-        return mismatch(file, param->name, error, "has shape %s where this network has %s", got, want);
+        return mismatch(file, param->name, error, "has shape %s where this network has %s", got,
+                        want);
     if (t->dtype != ST_F32 && t->dtype != ST_F64)
         return mismatch(file, param->name, error, "has dtype %s where F32 (or F64) is needed",
                         st_dtype_name(t->dtype));

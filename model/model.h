@@ -20,8 +20,8 @@ typedef struct {
 
 typedef struct {
     model_spec spec;
-    kn_net *net;          /* owned */
-    kn_weights *weights;  /* owned */
+    kn_net *net;         /* owned */
+    kn_weights *weights; /* owned */
 } model;
 
 /* No method yet, mean 0 and std 1, mpp unknown, patches of 256, generic class names. */
@@ -35,7 +35,8 @@ bool model_read_spec(const char *path, model_spec *spec, GError **error);
 bool model_load(model *m, const char *path, kn_engine *engine, bool trainable, GError **error);
 /* Loads tensors into existing weights of the same shapes (--init). */
 bool model_load_weights(const char *path, kn_weights *weights, GError **error);
-bool model_save(const char *path, const model_spec *spec, const kn_weights *weights, GError **error); /* atomic */
+bool model_save(const char *path, const model_spec *spec, const kn_weights *weights,
+                GError **error); /* atomic */
 void model_clear(model *m);
 
 /* u8 RGB (n,h,w,3) to normalised engine input. Thread-safe. */

@@ -27,17 +27,18 @@ typedef struct {
 
 typedef struct st_file st_file;
 
-/* metadata: string → string, may be NULL. Names are unique (asserted). On error `path` keeps its old
- * content. */
-bool st_write(const char *path, const st_tensor *tensors, size_t n, GHashTable *metadata, GError **error);
+/* metadata: string → string, may be NULL. Names are unique (asserted). On error `path` keeps its
+ * old content. */
+bool st_write(const char *path, const st_tensor *tensors, size_t n, GHashTable *metadata,
+              GError **error);
 /* Maps the whole file. QS_ERROR_IO, QS_ERROR_FORMAT (damaged), QS_ERROR_UNSUPPORTED (a dtype or a
  * number of dimensions that this program has no use for). */
 st_file *st_open(const char *path, GError **error);
 void st_close(st_file *file); /* NULL is accepted */
 size_t st_n(const st_file *file);
-const st_tensor *st_get(const st_file *file, size_t i);             /* borrowed until close */
-const st_tensor *st_find(const st_file *file, const char *name);    /* NULL when absent */
-const char *st_metadata(const st_file *file, const char *key);      /* NULL when absent */
+const st_tensor *st_get(const st_file *file, size_t i);          /* borrowed until close */
+const st_tensor *st_find(const st_file *file, const char *name); /* NULL when absent */
+const char *st_metadata(const st_file *file, const char *key);   /* NULL when absent */
 const char *st_path(const st_file *file);
 
 const char *st_dtype_name(st_dtype dtype); /* "F32" */

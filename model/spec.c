@@ -73,16 +73,17 @@ GHashTable *model_spec_to_metadata(const model_spec *spec)
 static bool bad_value(const st_file *file, const char *key, const char *value, GError **error)
 {
     if (value)
-        g_set_error(error, QS_ERROR, QS_ERROR_FORMAT, "%s: metadata '%s' is \"%s\", which cannot be used",
-                    st_path(file), key, value);
+        g_set_error(error, QS_ERROR, QS_ERROR_FORMAT,
+                    "%s: metadata '%s' is \"%s\", which cannot be used", st_path(file), key, value);
     else
-        g_set_error(error, QS_ERROR, QS_ERROR_FORMAT, "%s: metadata '%s' is missing", st_path(file), key);
+        g_set_error(error, QS_ERROR, QS_ERROR_FORMAT, "%s: metadata '%s' is missing", st_path(file),
+                    key);
     return false;
 }
 
 /* n finite numbers, comma-separated, each in [lo, hi]. */
-static bool get_numbers(const st_file *file, const char *key, double *v, int n, double lo, double hi,
-                        GError **error)
+static bool get_numbers(const st_file *file, const char *key, double *v, int n, double lo,
+                        double hi, GError **error)
 {
     const char *text = st_metadata(file, key), *at = text;
     for (int i = 0; i < n && at; i++) {
@@ -171,15 +172,17 @@ static bool spec_from_shapes(const st_file *file, model_spec *spec, GError **err
     static const char last_name[] = "decoder.out_conv.weight";
     const st_tensor *first = st_find(file, first_name), *last = st_find(file, last_name);
     if (!first || !last || first->n_dims != 4 || last->n_dims != 4) {
-        g_set_error(error, QS_ERROR, QS_ERROR_MISMATCH,
-                    "%s: not a U-Net that quadslide knows: it has neither quadslide's metadata nor the "
-                    "convolutions '%s' and '%s'",
-                    st_path(file), first_name, last_name);
+        g_set_error(
+            error, QS_ERROR, QS_ERROR_MISMATCH,
+            "%s: not a U-Net that quadslide knows: it has neither quadslide's metadata nor the "
+            "convolutions '%s' and '%s'",
+            st_path(file), first_name, last_name);
         return false;
     }
     if (first->shape[1] != 3) {
         g_set_error(error, QS_ERROR, QS_ERROR_UNSUPPORTED,
-                    "%s: its network takes %" G_GINT64_FORMAT " channels; quadslide's images are RGB",
+                    "%s: its network takes %" G_GINT64_FORMAT
+                    " channels; quadslide's images are RGB",
                     st_path(file), first->shape[1]);
         return false;
     }

@@ -1,6 +1,6 @@
-/* Reads safetensors files, trusting nothing in them. What the format promises is checked: the header
- * fits the file and is a JSON object, each tensor's bytes are its shape times its dtype, and the
- * tensors cover the data exactly, without overlap and without holes. */
+/* Reads safetensors files, trusting nothing in them. What the format promises is checked: the
+ * header fits the file and is a JSON object, each tensor's bytes are its shape times its dtype, and
+ * the tensors cover the data exactly, without overlap and without holes. */
 #include "model/safetensors.h"
 
 #include "base/error.h"
@@ -55,7 +55,8 @@ char *st_shape_text(const int64_t *shape, int n_dims)
     return g_string_free(text, FALSE);
 }
 
-static bool damaged(const st_file *file, GError **error, const char *format, ...) G_GNUC_PRINTF(3, 4);
+static bool damaged(const st_file *file, GError **error, const char *format, ...)
+    G_GNUC_PRINTF(3, 4);
 
 static bool damaged(const st_file *file, GError **error, const char *format, ...)
 {
@@ -80,9 +81,11 @@ static bool read_dtype(const st_file *file, JsonObject *entry, st_tensor *tensor
             tensor->dtype = (st_dtype)i;
             return true;
         }
-    g_set_error(error, QS_ERROR, QS_ERROR_UNSUPPORTED,
-                "%s: tensor '%s' has dtype %s; quadslide reads F32, F64, I64, U64 and U8 (convert it "
-                "in PyTorch with .float())", file->path, tensor->name, name);
+    g_set_error(
+        error, QS_ERROR, QS_ERROR_UNSUPPORTED,
+        "%s: tensor '%s' has dtype %s; quadslide reads F32, F64, I64, U64 and U8 (convert it "
+        "in PyTorch with .float())",
+        file->path, tensor->name, name);
     return false;
 }
 
@@ -123,7 +126,8 @@ static bool read_shape(const st_file *file, JsonObject *entry, st_tensor *tensor
         if (!g_uint64_checked_mul(bytes, *bytes, (uint64_t)tensor->shape[d]) ||
             *bytes > (uint64_t)G_MAXINT64) {
             g_autofree char *text = st_shape_text(tensor->shape, tensor->n_dims);
-            return damaged(file, error, "tensor '%s' has the impossible shape %s", tensor->name, text);
+            return damaged(file, error, "tensor '%s' has the impossible shape %s", tensor->name,
+                           text);
         }
     return true;
 }
@@ -151,7 +155,8 @@ static bool read_entry(const st_file *file, JsonNode *node, uint64_t data_bytes,
         return damaged(file, error,
                        "tensor '%s' of shape %s and dtype %s has %" G_GINT64_FORMAT
                        " bytes instead of %" G_GUINT64_FORMAT,
-                       tensor->name, text, st_dtype_name(tensor->dtype), offsets[1] - offsets[0], bytes);
+                       tensor->name, text, st_dtype_name(tensor->dtype), offsets[1] - offsets[0],
+                       bytes);
     }
     return true;
 }
@@ -274,8 +279,9 @@ static bool read_header(st_file *file, GError **error)
         return damaged(file, error, "it has %zu bytes, too few for a header", size);
     memcpy(&length, bytes, 8);
     if (length > HEADER_BYTES_MAX || length > size - 8)
-        return damaged(file, error, "its header would be %" G_GUINT64_FORMAT " bytes in a file of %zu",
-                       length, size);
+        return damaged(file, error,
+                       "its header would be %" G_GUINT64_FORMAT " bytes in a file of %zu", length,
+                       size);
     const char *json = bytes + 8;
     if (length < 2 || json[0] != '{')
         return damaged(file, error, "its header does not begin with '{'");

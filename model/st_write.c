@@ -69,7 +69,8 @@ static char *header_text(const st_tensor *tensors, const size_t *order, size_t n
     return g_strdup_printf("%-*s", (int)*header_bytes, json);
 }
 
-bool st_write(const char *path, const st_tensor *tensors, size_t n, GHashTable *metadata, GError **error)
+bool st_write(const char *path, const st_tensor *tensors, size_t n, GHashTable *metadata,
+              GError **error)
 {
     G_STATIC_ASSERT(G_BYTE_ORDER == G_LITTLE_ENDIAN);
     size_t header_bytes, data_bytes = 0;
@@ -80,7 +81,8 @@ bool st_write(const char *path, const st_tensor *tensors, size_t n, GHashTable *
     size_t total = 8 + header_bytes + data_bytes;
     g_autofree char *file = g_try_malloc(total);
     if (!file) {
-        g_set_error(error, QS_ERROR, QS_ERROR_MEMORY, "%s: no memory for its %zu bytes", path, total);
+        g_set_error(error, QS_ERROR, QS_ERROR_MEMORY, "%s: no memory for its %zu bytes", path,
+                    total);
         return false;
     }
     uint64_t length = header_bytes;

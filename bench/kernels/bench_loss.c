@@ -76,19 +76,24 @@ static void loss_of_half(bench *b, bool labelled, int round)
     kn_tensor z = kn_tensor_images(kn_pass_logits(b->train), first, LABELLED);
     kn_tensor zr = kn_tensor_images(kn_pass_logits(b->nograd), first, LABELLED);
     kn_tensor dz = kn_tensor_images(kn_pass_dlogits(b->train), first, LABELLED);
-    kn_quad_config config = {.labelled = labelled, .gamma = {0.6, 0.6},
+    kn_quad_config config = {.labelled = labelled,
+                             .gamma = {0.6, 0.6},
                              .dice = labelled ? KN_DICE_LINEAR : KN_DICE_NONE,
-                             .dice_eps = 1e-5, .ce_scale = 1, .dice_scale = 1};
+                             .dice_eps = 1e-5,
+                             .ce_scale = 1,
+                             .dice_scale = 1};
     kn_quad_result result;
     const uint8_t *label = labelled ? b->label : NULL;
-    kn_region_weights(KN_PHI_GAUSS, 3, labelled ? 0.3 : 0.6, KN_PARTITION_QUAD, labelled, config.weights);
+    kn_region_weights(KN_PHI_GAUSS, 3, labelled ? 0.3 : 0.6, KN_PARTITION_QUAD, labelled,
+                      config.weights);
     int64_t t[4];
     t[0] = g_get_monotonic_time();
     kn_loss_reference(b->engine, &zr, KN_CONF_MAX, label, &b->ref);
     t[1] = g_get_monotonic_time();
     kn_loss_partition(b->engine, &z, label, NULL, &b->ref, NULL, &config, b->region, NULL, &result);
     t[2] = g_get_monotonic_time();
-    kn_loss_gradient(b->engine, &z, label, &b->ref, b->region, NULL, &config, &result, 1, false, &dz);
+    kn_loss_gradient(b->engine, &z, label, &b->ref, b->region, NULL, &config, &result, 1, false,
+                     &dz);
     t[3] = g_get_monotonic_time();
     for (int p = 0; p < 3; p++)
         ms[PART_REFERENCE + p][round] += (double)(t[p + 1] - t[p]) / 1000;

@@ -1,5 +1,5 @@
-/* Chooses the loss's passes for this machine. All tables give the same bits, so the choice is one of
- * speed alone. QS_DISABLE=v4,v3 masks tables. */
+/* Chooses the loss's passes for this machine. All tables give the same bits, so the choice is one
+ * of speed alone. QS_DISABLE=v4,v3 masks tables. */
 #include "kernels/cpu/loss_isa.h"
 #include "kernels/engine_priv.h"
 

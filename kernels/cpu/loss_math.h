@@ -29,8 +29,10 @@ static inline uint32_t kn_f32_bits(float f)
 /* exp(x), x <= 0: x = k·ln2 + r, |r| <= ln2/2, exp(r) = 1 + r + r²·P(r). */
 static inline float kn_expf_neg(float x)
 {
-    const float round = 12582912.0f; /* 1.5·2^23: adding it leaves the nearest integer in the low bits */
-    const float ln2_hi = 0.693359375f, ln2_lo = -2.12194440e-4f; /* 10 bits + the rest: k·ln2_hi is exact */
+    const float round =
+        12582912.0f; /* 1.5·2^23: adding it leaves the nearest integer in the low bits */
+    const float ln2_hi = 0.693359375f,
+                ln2_lo = -2.12194440e-4f;      /* 10 bits + the rest: k·ln2_hi is exact */
     float clamped = x < -87.33f ? -87.33f : x; /* a NaN passes */
     float t = clamped * 1.44269504f + round;
     float k = t - round;
@@ -41,7 +43,8 @@ static inline float kn_expf_neg(float x)
     p = 1.66666672e-1f + r * p;
     p = 0.5f + r * p;
     p = 1.0f + (r + r * r * p);
-    float scale = kn_bits_f32((kn_f32_bits(t) - 0x4B400000u + 127u) << 23); /* 2^k, k in [-126, 0] */
+    float scale =
+        kn_bits_f32((kn_f32_bits(t) - 0x4B400000u + 127u) << 23); /* 2^k, k in [-126, 0] */
     return x < -87.33f ? 0.0f : p * scale;
 }
 

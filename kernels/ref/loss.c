@@ -106,7 +106,8 @@ static void gradient(const kn_grad_args *args, int64_t first, int n, double ce_s
             dot += g[c] * p[c];
         }
         for (int c = 0; c < n_classes; c++)
-            put(&dz[c], qp_ce_grad_f64(w_ce, p[c], c == target) + qp_softmax_grad_f64(p[c], g[c], dot),
+            put(&dz[c],
+                qp_ce_grad_f64(w_ce, p[c], c == target) + qp_softmax_grad_f64(p[c], g[c], dot),
                 args->accumulate);
     }
 }
@@ -152,5 +153,4 @@ static void argmax(const kn_tensor *z, int64_t first, int n, uint8_t *y)
         y[i] = (uint8_t)qp_argmax_f64(pixel(z, first + i), z->c);
 }
 
-const kn_loss_ops kn_ref_loss_ops = {"ref",    reference, partition, gradient,
-                                     mse, softmax,   argmax};
+const kn_loss_ops kn_ref_loss_ops = {"ref", reference, partition, gradient, mse, softmax, argmax};

@@ -75,7 +75,8 @@ void lf_to_planar(const kn_tensor *t, double *planar)
             planar[(i / hw * t->c + c) * hw + i % hw] = lf_get(t, i, c);
 }
 
-void lf_case_init(lf_case *c, int n, int h, int w, int n_classes, const double *z_ref, const double *z)
+void lf_case_init(lf_case *c, int n, int h, int w, int n_classes, const double *z_ref,
+                  const double *z)
 {
     memset(c, 0, sizeof *c);
     c->n = n;

@@ -17,7 +17,8 @@ enum { LF_REF, LF_CPU, LF_N_SIDES };
 const lf_side *lf_sides(void);
 void lf_close(void);
 
-/* NHWC tensor of the engine's dtype on the heap; lf_tensor_free. Padding channels (ldc > c) hold 7. */
+/* NHWC tensor of the engine's dtype on the heap; lf_tensor_free. Padding channels (ldc > c) hold 7.
+ */
 kn_tensor lf_tensor(const kn_engine *engine, int n, int h, int w, int c, int ldc);
 void lf_tensor_free(kn_tensor *t);
 double lf_get(const kn_tensor *t, int64_t pixel, int c);
@@ -29,8 +30,8 @@ void lf_to_planar(const kn_tensor *t, double *planar);
 /* One whole loss. Arrays are borrowed; planar as above. */
 typedef struct {
     int n, h, w, c;
-    int ldc;                /* 0: c */
-    const double *z_ref;    /* NULL: plain */
+    int ldc;             /* 0: c */
+    const double *z_ref; /* NULL: plain */
     const double *z;
     const uint8_t *label;   /* (n,h·w) or NULL */
     const uint8_t *exclude; /* (n,h·w) or NULL */
@@ -50,7 +51,8 @@ typedef struct {
 } lf_out;
 
 /* weights 1, one γ for all classes, Z over the batch, linear Dice with ε = 1e-5, scales 1. */
-void lf_case_init(lf_case *c, int n, int h, int w, int n_classes, const double *z_ref, const double *z);
+void lf_case_init(lf_case *c, int n, int h, int w, int n_classes, const double *z_ref,
+                  const double *z);
 lf_out lf_run(kn_engine *engine, const lf_case *c);
 void lf_out_clear(lf_out *out);
 

@@ -58,8 +58,8 @@ static void test_e01(void)
         const char *name;
         kn_phi phi;
         double beta;
-    } phis[] = {{"gauss_b1", KN_PHI_GAUSS, 1},  {"gauss_b2", KN_PHI_GAUSS, 2},
-                {"gauss_b3", KN_PHI_GAUSS, 3},  {"linear", KN_PHI_LINEAR, 0},
+    } phis[] = {{"gauss_b1", KN_PHI_GAUSS, 1},        {"gauss_b2", KN_PHI_GAUSS, 2},
+                {"gauss_b3", KN_PHI_GAUSS, 3},        {"linear", KN_PHI_LINEAR, 0},
                 {"reciprocal", KN_PHI_RECIPROCAL, 0}, {"cosine", KN_PHI_COSINE, 0}};
     static const double deltas[] = {0.2, 0.3, 0.5, 0.6};
     const lf_side *ref = &lf_sides()[LF_REF];
@@ -78,7 +78,8 @@ static void test_e01(void)
 
 static void check_uqh(const char *group, int n_classes, double delta)
 {
-    FOR_SIDES(side) {
+    FOR_SIDES(side)
+    {
         lf_case c = case_of(group, "z_sup", n_classes);
         set_weights(&c, delta, KN_PARTITION_QUAD, false);
         lf_out out = lf_run(side->engine, &c);
@@ -109,20 +110,19 @@ static void test_e04(void)
     labels_of("E04", label);
     static const char *const keys[] = {"delta_l_0.3", "delta_l_0.6"};
     FOR_SIDES(side)
-        for (int k = 0; k < 2; k++) {
-            lf_case c = case_of("E04", "z", 2);
-            c.label = label;
-            set_weights(&c, k ? 0.6 : 0.3, KN_PARTITION_QUAD, true);
-            lf_out out = lf_run(side->engine, &c);
-            check_codes(side, "region", out.region,
-                        golden_array("E04", "expected", keys[k], "region"), 4);
-            lf_check(side, "Z", out.result.z, golden_value("E04", "expected", keys[k], "Z"));
-            lf_check(side, "loss", out.result.loss,
-                     golden_value("E04", "expected", keys[k], "loss"));
-            lf_check_array(side, "grad", out.grad,
-                           golden_array("E04", "expected", keys[k], "grad_z"), 8);
-            lf_out_clear(&out);
-        }
+    for (int k = 0; k < 2; k++) {
+        lf_case c = case_of("E04", "z", 2);
+        c.label = label;
+        set_weights(&c, k ? 0.6 : 0.3, KN_PARTITION_QUAD, true);
+        lf_out out = lf_run(side->engine, &c);
+        check_codes(side, "region", out.region, golden_array("E04", "expected", keys[k], "region"),
+                    4);
+        lf_check(side, "Z", out.result.z, golden_value("E04", "expected", keys[k], "Z"));
+        lf_check(side, "loss", out.result.loss, golden_value("E04", "expected", keys[k], "loss"));
+        lf_check_array(side, "grad", out.grad, golden_array("E04", "expected", keys[k], "grad_z"),
+                       8);
+        lf_out_clear(&out);
+    }
 }
 
 /* The Dice part alone (ce_scale 0) against loss, per-class ratios and gradient under `key`. */
@@ -154,21 +154,22 @@ static void test_e05(void)
                  {"delta_l_0.6_linear_eps1e-05", 0.6, 1e-5, KN_DICE_LINEAR},
                  {"delta_l_0.6_square_eps1e-05", 0.6, 1e-5, KN_DICE_SQUARE}};
     FOR_SIDES(side)
-        for (size_t f = 0; f < G_N_ELEMENTS(forms); f++) {
-            lf_case c = case_of("E05", "z", 2);
-            c.label = label;
-            set_weights(&c, forms[f].delta, KN_PARTITION_QUAD, true);
-            c.config.dice = forms[f].form;
-            c.config.dice_eps = forms[f].eps;
-            check_dice(side, &c, "E05", forms[f].key);
-        }
+    for (size_t f = 0; f < G_N_ELEMENTS(forms); f++) {
+        lf_case c = case_of("E05", "z", 2);
+        c.label = label;
+        set_weights(&c, forms[f].delta, KN_PARTITION_QUAD, true);
+        c.config.dice = forms[f].form;
+        c.config.dice_eps = forms[f].eps;
+        check_dice(side, &c, "E05", forms[f].key);
+    }
 }
 
 static void test_e06(void)
 {
     uint8_t label[4];
     labels_of("E06", label);
-    FOR_SIDES(side) {
+    FOR_SIDES(side)
+    {
         lf_case c = case_of("E06", "z", 3);
         c.label = label;
         set_weights(&c, 0.3, KN_PARTITION_QUAD, true);
@@ -176,7 +177,8 @@ static void test_e06(void)
         check_codes(side, "region", out.region, golden_array("E06", "expected", "region"), 4);
         lf_check(side, "ce", out.result.loss, golden_value("E06", "expected", "ce", "loss"));
         lf_check(side, "Z", out.result.z, golden_value("E06", "expected", "ce", "Z"));
-        lf_check_array(side, "ce grad", out.grad, golden_array("E06", "expected", "ce", "grad_z"), 12);
+        lf_check_array(side, "ce grad", out.grad, golden_array("E06", "expected", "ce", "grad_z"),
+                       12);
         lf_out_clear(&out);
 
         c.config.dice = KN_DICE_LINEAR;
@@ -235,51 +237,51 @@ static void test_e07(void)
                  {"p_ref_absent", "n_absent", "absent_keep_anew%g_3steps", 3}};
     static const double as[] = {0.99, 0.5, 0.01};
     FOR_SIDES(side)
-        for (size_t i = 0; i < G_N_ELEMENTS(preds); i++) {
-            double conf[4];
-            uint8_t y[4];
-            kn_reference ref = reference_of(side, golden_array("E07", "input", preds[i].p),
-                                            preds[i].n_classes, KN_CONF_MAX, conf, y);
-            const double *count = golden_array("E07", "expected", preds[i].n_key);
-            for (int k = 0; k < preds[i].n_classes; k++)
-                g_assert_cmpint(ref.count[k], ==, (int64_t)count[k]);
-            for (size_t a = 0; a < G_N_ELEMENTS(as); a++) {
-                char key[64];
-                const char *at = strchr(preds[i].gamma_key, '%');
-                g_snprintf(key, sizeof key, "%.*s%g%s", (int)(at - preds[i].gamma_key),
-                           preds[i].gamma_key, as[a], at + 2);
-                check_gamma(side, &ref, preds[i].n_classes, 0.5, as[a], KN_ABSENT_KEEP, key);
-            }
-            if (i == 2)
-                check_gamma(side, &ref, 3, 0.9, 0.5, KN_ABSENT_RELEASED,
-                            "released_rule_anew0.5_init0.9_3steps");
+    for (size_t i = 0; i < G_N_ELEMENTS(preds); i++) {
+        double conf[4];
+        uint8_t y[4];
+        kn_reference ref = reference_of(side, golden_array("E07", "input", preds[i].p),
+                                        preds[i].n_classes, KN_CONF_MAX, conf, y);
+        const double *count = golden_array("E07", "expected", preds[i].n_key);
+        for (int k = 0; k < preds[i].n_classes; k++)
+            g_assert_cmpint(ref.count[k], ==, (int64_t)count[k]);
+        for (size_t a = 0; a < G_N_ELEMENTS(as); a++) {
+            char key[64];
+            const char *at = strchr(preds[i].gamma_key, '%');
+            g_snprintf(key, sizeof key, "%.*s%g%s", (int)(at - preds[i].gamma_key),
+                       preds[i].gamma_key, as[a], at + 2);
+            check_gamma(side, &ref, preds[i].n_classes, 0.5, as[a], KN_ABSENT_KEEP, key);
         }
+        if (i == 2)
+            check_gamma(side, &ref, 3, 0.9, 0.5, KN_ABSENT_RELEASED,
+                        "released_rule_anew0.5_init0.9_3steps");
+    }
 }
 
 static void test_e08(void)
 {
     FOR_SIDES(side)
-        for (int by_image = 0; by_image < 2; by_image++) {
-            lf_case c = case_of("E08", "z_sup", 2);
-            c.n = 2;
-            c.config.z_scope = by_image ? KN_Z_IMAGE : KN_Z_BATCH;
-            set_weights(&c, 0.6, KN_PARTITION_QUAD, false);
-            lf_out out = lf_run(side->engine, &c);
-            check_codes(side, "region", out.region, golden_array("E08", "expected", "region"), 8);
-            lf_check(side, "Z", out.result.z, golden_value("E08", "expected", "Z_batch"));
-            lf_check(side, "loss", out.result.loss,
-                     golden_value("E08", "expected", by_image ? "loss_per_image" : "loss_batch"));
-            lf_check_array(
-                side, "grad", out.grad,
-                golden_array("E08", "expected", by_image ? "grad_per_image" : "grad_batch"), 16);
-            const double *mean = golden_array("E08", "expected", "O_c");
-            const double *count = golden_array("E08", "expected", "n_c");
-            for (int k = 0; k < 2; k++) {
-                g_assert_cmpint(out.ref.count[k], ==, (int64_t)count[k]);
-                lf_check(side, "O", out.ref.sum_conf[k] / (double)out.ref.count[k], mean[k]);
-            }
-            lf_out_clear(&out);
+    for (int by_image = 0; by_image < 2; by_image++) {
+        lf_case c = case_of("E08", "z_sup", 2);
+        c.n = 2;
+        c.config.z_scope = by_image ? KN_Z_IMAGE : KN_Z_BATCH;
+        set_weights(&c, 0.6, KN_PARTITION_QUAD, false);
+        lf_out out = lf_run(side->engine, &c);
+        check_codes(side, "region", out.region, golden_array("E08", "expected", "region"), 8);
+        lf_check(side, "Z", out.result.z, golden_value("E08", "expected", "Z_batch"));
+        lf_check(side, "loss", out.result.loss,
+                 golden_value("E08", "expected", by_image ? "loss_per_image" : "loss_batch"));
+        lf_check_array(side, "grad", out.grad,
+                       golden_array("E08", "expected", by_image ? "grad_per_image" : "grad_batch"),
+                       16);
+        const double *mean = golden_array("E08", "expected", "O_c");
+        const double *count = golden_array("E08", "expected", "n_c");
+        for (int k = 0; k < 2; k++) {
+            g_assert_cmpint(out.ref.count[k], ==, (int64_t)count[k]);
+            lf_check(side, "O", out.ref.sum_conf[k] / (double)out.ref.count[k], mean[k]);
         }
+        lf_out_clear(&out);
+    }
 }
 
 static void test_e10(void)
@@ -291,58 +293,59 @@ static void test_e10(void)
                  {"cons_bh", KN_PARTITION_CONS_BH},
                  {"uniform", KN_PARTITION_UNIFORM}};
     FOR_SIDES(side)
-        for (size_t k = 0; k < G_N_ELEMENTS(kinds); k++) {
-            lf_case c = case_of("E02", "z_sup", 2);
-            set_weights(&c, 0.6, kinds[k].partition, false);
-            lf_out out = lf_run(side->engine, &c);
-            double w[4];
-            for (int i = 0; i < 4; i++)
-                w[i] = c.config.weights[out.region[i]];
-            lf_check_array(side, kinds[k].key, w,
-                           golden_array("E10", "expected", kinds[k].key, "weight"), 4);
-            lf_check(side, "Z", out.result.z, golden_value("E10", "expected", kinds[k].key, "Z"));
-            lf_check(side, "loss", out.result.loss,
-                     golden_value("E10", "expected", kinds[k].key, "loss"));
-            lf_check_array(side, "grad", out.grad,
-                           golden_array("E10", "expected", kinds[k].key, "grad_z_sup"), 8);
-            lf_out_clear(&out);
-        }
+    for (size_t k = 0; k < G_N_ELEMENTS(kinds); k++) {
+        lf_case c = case_of("E02", "z_sup", 2);
+        set_weights(&c, 0.6, kinds[k].partition, false);
+        lf_out out = lf_run(side->engine, &c);
+        double w[4];
+        for (int i = 0; i < 4; i++)
+            w[i] = c.config.weights[out.region[i]];
+        lf_check_array(side, kinds[k].key, w,
+                       golden_array("E10", "expected", kinds[k].key, "weight"), 4);
+        lf_check(side, "Z", out.result.z, golden_value("E10", "expected", kinds[k].key, "Z"));
+        lf_check(side, "loss", out.result.loss,
+                 golden_value("E10", "expected", kinds[k].key, "loss"));
+        lf_check_array(side, "grad", out.grad,
+                       golden_array("E10", "expected", kinds[k].key, "grad_z_sup"), 8);
+        lf_out_clear(&out);
+    }
 }
 
 static void test_e11(void)
 {
     static const char *const names[] = {"max", "mad", "var", "std"};
     FOR_SIDES(side)
-        for (int i = 0; i < 8; i++) {
-            int n_classes = i < 4 ? 2 : 3;
-            g_autofree char *key = g_strdup_printf("C%d_%s", n_classes, names[i % 4]);
-            double conf[4];
-            uint8_t y[4];
-            kn_reference ref =
-                reference_of(side, golden_array(n_classes == 2 ? "E02" : "E03", "expected", "p_ref"),
-                             n_classes, (kn_confidence)(i % 4), conf, y);
-            const double *mean = golden_array("E11", "expected", key, "O_c");
-            const double *above =
-                golden_array("E11", "expected", key, "confident_with_gamma_eq_O");
-            lf_check_array(side, key, conf, golden_array("E11", "expected", key, "conf"), 4);
-            for (int c = 0; c < n_classes; c++)
-                lf_check(side, key, ref.sum_conf[c] / (double)ref.count[c], mean[c]);
-            for (int px = 0; px < 4; px++) /* a class of one pixel has conf = O: not decided in f32 */
-                if (fabs(conf[px] - mean[y[px]]) > 1e-6)
-                    g_assert_cmpint(conf[px] > mean[y[px]], ==, (int)above[px]);
-        }
+    for (int i = 0; i < 8; i++) {
+        int n_classes = i < 4 ? 2 : 3;
+        g_autofree char *key = g_strdup_printf("C%d_%s", n_classes, names[i % 4]);
+        double conf[4];
+        uint8_t y[4];
+        kn_reference ref =
+            reference_of(side, golden_array(n_classes == 2 ? "E02" : "E03", "expected", "p_ref"),
+                         n_classes, (kn_confidence)(i % 4), conf, y);
+        const double *mean = golden_array("E11", "expected", key, "O_c");
+        const double *above = golden_array("E11", "expected", key, "confident_with_gamma_eq_O");
+        lf_check_array(side, key, conf, golden_array("E11", "expected", key, "conf"), 4);
+        for (int c = 0; c < n_classes; c++)
+            lf_check(side, key, ref.sum_conf[c] / (double)ref.count[c], mean[c]);
+        for (int px = 0; px < 4; px++) /* a class of one pixel has conf = O: not decided in f32 */
+            if (fabs(conf[px] - mean[y[px]]) > 1e-6)
+                g_assert_cmpint(conf[px] > mean[y[px]], ==, (int)above[px]);
+    }
 }
 
 static void test_e12(void)
 {
-    FOR_SIDES(side) {
+    FOR_SIDES(side)
+    {
         lf_case c;
         lf_case_init(&c, 1, 2, 2, 2, golden_array("E12", "input", "z_ref_tie"),
                      golden_array("E12", "input", "z_sup_tie"));
         set_gamma(&c, golden_array("E12", "input", "gamma_tie"));
         set_weights(&c, 0.6, KN_PARTITION_QUAD, false);
         lf_out out = lf_run(side->engine, &c);
-        check_codes(side, "tie_region", out.region, golden_array("E12", "expected", "tie_region"), 4);
+        check_codes(side, "tie_region", out.region, golden_array("E12", "expected", "tie_region"),
+                    4);
         check_codes(side, "tie_y_ref", out.ref.y, golden_array("E12", "expected", "tie_y_ref"), 4);
         lf_check_array(side, "tie_conf", out.conf, golden_array("E12", "expected", "tie_conf"), 4);
         lf_check(side, "tie_loss", out.result.loss, golden_value("E12", "expected", "tie_loss"));
@@ -358,13 +361,15 @@ static void test_e12(void)
                     golden_array("E12", "expected", "mask_region_on_E02"), 4);
         lf_check(side, "mask_Z", out.result.z, golden_value("E12", "expected", "mask_Z"));
         lf_check(side, "mask_loss", out.result.loss, golden_value("E12", "expected", "mask_loss"));
-        lf_check_array(side, "mask_grad", out.grad, golden_array("E12", "expected", "mask_grad"), 8);
+        lf_check_array(side, "mask_grad", out.grad, golden_array("E12", "expected", "mask_grad"),
+                       8);
         lf_out_clear(&out);
 
         c.exclude = all;
         out = lf_run(side->engine, &c);
         g_assert_true(out.result.loss == 0 && out.result.z == 0);
-        lf_check_array(side, "empty_grad", out.grad, golden_array("E12", "expected", "empty_grad"), 8);
+        lf_check_array(side, "empty_grad", out.grad, golden_array("E12", "expected", "empty_grad"),
+                       8);
         lf_out_clear(&out);
     }
 }
@@ -374,7 +379,8 @@ static lf_out cps_term(const lf_side *side, const char *z_ref, const char *z, co
                        const uint8_t *label, double lambda)
 {
     lf_case c;
-    lf_case_init(&c, 1, 2, 2, 2, golden_array("E09", "input", z_ref), golden_array("E09", "input", z));
+    lf_case_init(&c, 1, 2, 2, 2, golden_array("E09", "input", z_ref),
+                 golden_array("E09", "input", z));
     set_gamma(&c, golden_array("E09", "input", gamma));
     c.label = label;
     set_weights(&c, label ? 0.3 : 0.6, KN_PARTITION_QUAD, label != NULL);
@@ -396,7 +402,8 @@ static void test_e09(void)
     };
     uint8_t label[4];
     labels_of("E09", label);
-    FOR_SIDES(side) {
+    FOR_SIDES(side)
+    {
         double total = 0;
         for (size_t t = 0; t < G_N_ELEMENTS(terms); t++) {
             double lambda = terms[t].labelled ? 1 : golden_value("E09", "input", "lam");
@@ -427,7 +434,8 @@ static void test_e13(void)
         exclude[0][i] = outer[i] > 0 ? 0 : 255;
         exclude[1][i] = outer[i] > 0 ? 255 : 0;
     }
-    FOR_SIDES(side) {
+    FOR_SIDES(side)
+    {
         double total = 0, grad[8] = {0};
         for (int labelled = 0; labelled < 2; labelled++) {
             lf_case c;
@@ -465,21 +473,21 @@ static void test_e14(void)
     } kinds[] = {{KN_DICE_SQUARE, 0.5, "dice_square", "half_sum", "grad_half_sum"},
                  {KN_DICE_LINEAR, 1, "dice_linear", "paper_sum", "grad_paper_sum"}};
     FOR_SIDES(side)
-        for (int k = 0; k < 2; k++) {
-            lf_case c;
-            lf_case_init(&c, 1, 2, 2, 2, NULL, golden_array("E14", "input", "z"));
-            c.label = label;
-            c.config.labelled = true;
-            c.config.dice = kinds[k].form;
-            c.config.ce_scale = c.config.dice_scale = kinds[k].factor;
-            lf_out out = lf_run(side->engine, &c);
-            lf_check(side, "ce", out.result.ce, golden_value("E14", "expected", "ce"));
-            lf_check(side, "dice", out.result.dice, golden_value("E14", "expected", kinds[k].dice));
-            lf_check(side, "sum", out.result.loss, golden_value("E14", "expected", kinds[k].sum));
-            lf_check_array(side, "grad", out.grad, golden_array("E14", "expected", kinds[k].grad), 8);
-            g_assert_cmpint(out.result.region_px[KN_REGION_UC], ==, 4);
-            lf_out_clear(&out);
-        }
+    for (int k = 0; k < 2; k++) {
+        lf_case c;
+        lf_case_init(&c, 1, 2, 2, 2, NULL, golden_array("E14", "input", "z"));
+        c.label = label;
+        c.config.labelled = true;
+        c.config.dice = kinds[k].form;
+        c.config.ce_scale = c.config.dice_scale = kinds[k].factor;
+        lf_out out = lf_run(side->engine, &c);
+        lf_check(side, "ce", out.result.ce, golden_value("E14", "expected", "ce"));
+        lf_check(side, "dice", out.result.dice, golden_value("E14", "expected", kinds[k].dice));
+        lf_check(side, "sum", out.result.loss, golden_value("E14", "expected", kinds[k].sum));
+        lf_check_array(side, "grad", out.grad, golden_array("E14", "expected", kinds[k].grad), 8);
+        g_assert_cmpint(out.result.region_px[KN_REGION_UC], ==, 4);
+        lf_out_clear(&out);
+    }
 }
 
 /* Every entry of the object under `key`: its name is the iteration. */
@@ -553,7 +561,8 @@ static void test_e15(void)
     check_schedule("poly_lr_0.01_p0.9_T30000", poly);
     for (size_t i = 0; i < G_N_ELEMENTS(its); i++)
         lf_check(&lf_sides()[LF_REF], "alpha", kn_ema_alpha(0.99, its[i]), alpha[i]);
-    FOR_SIDES(side) {
+    FOR_SIDES(side)
+    {
         const kn_ops *ops = kn_engine_ops(side->engine);
         check_ema(side, ops);
         check_sgd(side, ops);
@@ -563,7 +572,8 @@ static void test_e15(void)
 static void test_e17(void)
 {
     const char *key = "mt_mse_mean_over_all_elements";
-    FOR_SIDES(side) {
+    FOR_SIDES(side)
+    {
         kn_tensor t[3]; /* teacher, student, gradient */
         for (int i = 0; i < 3; i++)
             t[i] = lf_tensor(side->engine, 1, 2, 2, 2, 2);
@@ -585,7 +595,8 @@ static void test_can_fail(void)
 {
     const double *want = golden_array("E02", "expected", "grad_z_sup");
     double got[8];
-    FOR_SIDES(side) {
+    FOR_SIDES(side)
+    {
         memcpy(got, want, sizeof got);
         g_assert_cmpint(lf_first_far(got, want, 8, side->atol, side->rtol), ==, -1);
         got[5] += 10 * side->atol;

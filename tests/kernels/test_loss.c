@@ -23,8 +23,8 @@ static batch batch_create(int n, int h, int w, int c, double spread, uint64_t se
     batch b = {n, h, w, c, (int64_t)n * h * w, NULL, NULL, NULL, NULL};
     qs_rng rng;
     qs_rng_init(&rng, seed, 1);
-    b.z = g_new(double, b.n_px * c);
-    b.z_ref = g_new(double, b.n_px * c);
+    b.z = g_new(double, b.n_px *c);
+    b.z_ref = g_new(double, b.n_px *c);
     b.label = g_malloc((size_t)b.n_px);
     b.exclude = g_malloc0((size_t)b.n_px);
     for (int64_t i = 0; i < b.n_px * c; i++) {
@@ -86,21 +86,21 @@ static void test_grad_sums_to_zero(void)
 {
     batch b = batch_create(2, 9, 13, 4, 3, 11);
     FOR_SIDES(side)
-        for (int labelled = 0; labelled < 2; labelled++) {
-            lf_case c = case_of(&b, labelled);
-            lf_out out = lf_run(side->engine, &c);
-            double most = largest(out.grad, b.n_px * b.c);
-            g_assert_cmpfloat(most, >, 0);
-            int hw = b.h * b.w;
-            for (int64_t i = 0; i < b.n_px; i++) {
-                double sum = 0;
-                for (int k = 0; k < b.c; k++)
-                    sum += out.grad[(i / hw * b.c + k) * hw + i % hw];
-                g_assert_true(fabs(sum) <= side->atol * most);
-                g_assert_true(out.region[i] != KN_REGION_EXCLUDED || sum == 0);
-            }
-            lf_out_clear(&out);
+    for (int labelled = 0; labelled < 2; labelled++) {
+        lf_case c = case_of(&b, labelled);
+        lf_out out = lf_run(side->engine, &c);
+        double most = largest(out.grad, b.n_px * b.c);
+        g_assert_cmpfloat(most, >, 0);
+        int hw = b.h * b.w;
+        for (int64_t i = 0; i < b.n_px; i++) {
+            double sum = 0;
+            for (int k = 0; k < b.c; k++)
+                sum += out.grad[(i / hw * b.c + k) * hw + i % hw];
+            g_assert_true(fabs(sum) <= side->atol * most);
+            g_assert_true(out.region[i] != KN_REGION_EXCLUDED || sum == 0);
         }
+        lf_out_clear(&out);
+    }
     batch_clear(&b);
 }
 
@@ -108,19 +108,19 @@ static void test_weight_scale(void)
 {
     batch b = batch_create(2, 9, 13, 3, 2, 12);
     FOR_SIDES(side)
-        for (int labelled = 0; labelled < 2; labelled++) {
-            lf_case c = case_of(&b, labelled);
-            c.config.dice_eps = 0;
-            lf_out one = lf_run(side->engine, &c);
-            for (int r = 0; r < KN_N_REGIONS; r++)
-                c.config.weights[r] *= 7.25;
-            lf_out two = lf_run(side->engine, &c);
-            lf_check(side, "loss of scaled weights", two.result.loss, one.result.loss);
-            lf_check(side, "Z of scaled weights", two.result.z, 7.25 * one.result.z);
-            check_grads(side, "scaled weights", two.grad, one.grad, b.n_px * b.c);
-            lf_out_clear(&one);
-            lf_out_clear(&two);
-        }
+    for (int labelled = 0; labelled < 2; labelled++) {
+        lf_case c = case_of(&b, labelled);
+        c.config.dice_eps = 0;
+        lf_out one = lf_run(side->engine, &c);
+        for (int r = 0; r < KN_N_REGIONS; r++)
+            c.config.weights[r] *= 7.25;
+        lf_out two = lf_run(side->engine, &c);
+        lf_check(side, "loss of scaled weights", two.result.loss, one.result.loss);
+        lf_check(side, "Z of scaled weights", two.result.z, 7.25 * one.result.z);
+        check_grads(side, "scaled weights", two.grad, one.grad, b.n_px * b.c);
+        lf_out_clear(&one);
+        lf_out_clear(&two);
+    }
     batch_clear(&b);
 }
 
@@ -128,21 +128,23 @@ static void test_equal_weights_are_plain(void)
 {
     batch b = batch_create(2, 9, 13, 3, 2, 13);
     FOR_SIDES(side)
-        for (int form = KN_DICE_NONE; form <= KN_DICE_SQUARE; form++) {
-            lf_case c = case_of(&b, true);
-            c.config.dice = (kn_dice)form;
-            kn_region_weights(KN_PHI_GAUSS, 3, 0.3, KN_PARTITION_UNIFORM, true, c.config.weights);
-            lf_out quad = lf_run(side->engine, &c);
-            c.z_ref = NULL;
-            lf_out plain = lf_run(side->engine, &c);
-            lf_check(side, "loss of equal weights", quad.result.loss, plain.result.loss);
-            lf_check_array(side, "gradient of equal weights", quad.grad, plain.grad, b.n_px * b.c);
-            g_assert_cmpint(plain.result.region_px[KN_REGION_US] + plain.result.region_px[KN_REGION_DC] +
-                                plain.result.region_px[KN_REGION_DS], ==, 0);
-            g_assert_cmpint(quad.result.region_px[KN_REGION_DS], >, 0);
-            lf_out_clear(&quad);
-            lf_out_clear(&plain);
-        }
+    for (int form = KN_DICE_NONE; form <= KN_DICE_SQUARE; form++) {
+        lf_case c = case_of(&b, true);
+        c.config.dice = (kn_dice)form;
+        kn_region_weights(KN_PHI_GAUSS, 3, 0.3, KN_PARTITION_UNIFORM, true, c.config.weights);
+        lf_out quad = lf_run(side->engine, &c);
+        c.z_ref = NULL;
+        lf_out plain = lf_run(side->engine, &c);
+        lf_check(side, "loss of equal weights", quad.result.loss, plain.result.loss);
+        lf_check_array(side, "gradient of equal weights", quad.grad, plain.grad, b.n_px * b.c);
+        g_assert_cmpint(plain.result.region_px[KN_REGION_US] +
+                            plain.result.region_px[KN_REGION_DC] +
+                            plain.result.region_px[KN_REGION_DS],
+                        ==, 0);
+        g_assert_cmpint(quad.result.region_px[KN_REGION_DS], >, 0);
+        lf_out_clear(&quad);
+        lf_out_clear(&plain);
+    }
     batch_clear(&b);
 }
 
@@ -150,7 +152,8 @@ static void test_equal_weights_are_plain(void)
 static void test_cross_pseudo_supervision(void)
 {
     batch b = batch_create(2, 9, 13, 3, 2, 14);
-    FOR_SIDES(side) {
+    FOR_SIDES(side)
+    {
         lf_case c = case_of(&b, false);
         kn_region_weights(KN_PHI_GAUSS, 3, 0.6, KN_PARTITION_UNIFORM, false, c.config.weights);
         lf_out pseudo = lf_run(side->engine, &c);
@@ -170,25 +173,26 @@ static void test_gamma_extremes(void)
 {
     batch b = batch_create(2, 9, 13, 3, 20, 15); /* spread 20: many confidences round to 1 */
     FOR_SIDES(side)
-        for (int gamma = 0; gamma < 2; gamma++) {
-            lf_case c = case_of(&b, false);
-            for (int k = 0; k < b.c; k++)
-                c.config.gamma[k] = gamma;
-            lf_out out = lf_run(side->engine, &c);
-            const int64_t *px = out.result.region_px;
-            int64_t sure = px[KN_REGION_UC] + px[KN_REGION_DC];
-            int64_t unsure = px[KN_REGION_US] + px[KN_REGION_DS];
-            g_assert_cmpint(gamma ? sure : unsure, ==, 0);
-            g_assert_cmpint(sure + unsure, >, b.n_px / 2);
-            lf_out_clear(&out);
-        }
+    for (int gamma = 0; gamma < 2; gamma++) {
+        lf_case c = case_of(&b, false);
+        for (int k = 0; k < b.c; k++)
+            c.config.gamma[k] = gamma;
+        lf_out out = lf_run(side->engine, &c);
+        const int64_t *px = out.result.region_px;
+        int64_t sure = px[KN_REGION_UC] + px[KN_REGION_DC];
+        int64_t unsure = px[KN_REGION_US] + px[KN_REGION_DS];
+        g_assert_cmpint(gamma ? sure : unsure, ==, 0);
+        g_assert_cmpint(sure + unsure, >, b.n_px / 2);
+        lf_out_clear(&out);
+    }
     batch_clear(&b);
 }
 
 static void test_swap_touches_discrepant_only(void)
 {
     batch b = batch_create(2, 9, 13, 3, 2, 16);
-    FOR_SIDES(side) {
+    FOR_SIDES(side)
+    {
         lf_case c = case_of(&b, false);
         lf_out one = lf_run(side->engine, &c);
         double dc = c.config.weights[KN_REGION_DC];
@@ -215,7 +219,8 @@ static void test_swap_touches_discrepant_only(void)
 static void test_unlabelled_is_blind(void)
 {
     batch b = batch_create(2, 9, 13, 3, 2, 17);
-    FOR_SIDES(side) {
+    FOR_SIDES(side)
+    {
         lf_case c = case_of(&b, false);
         lf_out none = lf_run(side->engine, &c);
         c.label = b.label;
@@ -233,7 +238,8 @@ static void test_empty_image(void)
 {
     batch b = batch_create(2, 5, 7, 2, 2, 18);
     memset(b.exclude, 255, 35);
-    FOR_SIDES(side) {
+    FOR_SIDES(side)
+    {
         lf_case c = case_of(&b, false);
         c.config.z_scope = KN_Z_IMAGE;
         lf_out both = lf_run(side->engine, &c);
@@ -259,15 +265,15 @@ static void test_nothing_left(void)
     batch b = batch_create(1, 5, 7, 3, 2, 19);
     memset(b.label, 255, 35);
     FOR_SIDES(side)
-        for (int eps = 0; eps < 2; eps++) {
-            lf_case c = case_of(&b, true);
-            c.config.dice_eps = eps * 1e-5;
-            lf_out out = lf_run(side->engine, &c);
-            g_assert_true(out.result.loss == 0 && out.result.dice == 0 && out.result.z == 0);
-            for (int64_t i = 0; i < b.n_px * b.c; i++)
-                g_assert_true(out.grad[i] == 0);
-            lf_out_clear(&out);
-        }
+    for (int eps = 0; eps < 2; eps++) {
+        lf_case c = case_of(&b, true);
+        c.config.dice_eps = eps * 1e-5;
+        lf_out out = lf_run(side->engine, &c);
+        g_assert_true(out.result.loss == 0 && out.result.dice == 0 && out.result.z == 0);
+        for (int64_t i = 0; i < b.n_px * b.c; i++)
+            g_assert_true(out.grad[i] == 0);
+        lf_out_clear(&out);
+    }
     batch_clear(&b);
 }
 
@@ -276,28 +282,29 @@ static void test_nan_and_infinity(void)
 {
     static const double bad[] = {NAN, INFINITY};
     FOR_SIDES(side)
-        for (int i = 0; i < 2; i++)
-            for (int n_classes = 2; n_classes < 4; n_classes++) {
-                batch b = batch_create(1, 5, 7, n_classes, 2, 20);
-                memset(b.exclude, 0, (size_t)b.n_px);
-                b.z[3] = b.z_ref[5] = bad[i];
-                lf_case c = case_of(&b, false);
-                lf_out out = lf_run(side->engine, &c);
-                g_assert_false(isfinite(out.result.loss));
-                for (int64_t px = 0; px < b.n_px; px++)
-                    g_assert_cmpint(out.ref.y[px], <, n_classes);
-                double gamma[3] = {0.5, 0.5, 0.5};
-                kn_gamma_update(gamma, n_classes, &out.ref, 0.5, KN_ABSENT_KEEP);
-                g_assert_true(isnan(gamma[0]) || isnan(gamma[1]) || isnan(gamma[2]));
-                lf_out_clear(&out);
-                batch_clear(&b);
-            }
+    for (int i = 0; i < 2; i++)
+        for (int n_classes = 2; n_classes < 4; n_classes++) {
+            batch b = batch_create(1, 5, 7, n_classes, 2, 20);
+            memset(b.exclude, 0, (size_t)b.n_px);
+            b.z[3] = b.z_ref[5] = bad[i];
+            lf_case c = case_of(&b, false);
+            lf_out out = lf_run(side->engine, &c);
+            g_assert_false(isfinite(out.result.loss));
+            for (int64_t px = 0; px < b.n_px; px++)
+                g_assert_cmpint(out.ref.y[px], <, n_classes);
+            double gamma[3] = {0.5, 0.5, 0.5};
+            kn_gamma_update(gamma, n_classes, &out.ref, 0.5, KN_ABSENT_KEEP);
+            g_assert_true(isnan(gamma[0]) || isnan(gamma[1]) || isnan(gamma[2]));
+            lf_out_clear(&out);
+            batch_clear(&b);
+        }
 }
 
 static void test_truth(void)
 {
     batch b = batch_create(2, 9, 13, 3, 2, 21);
-    FOR_SIDES(side) {
+    FOR_SIDES(side)
+    {
         lf_case c = case_of(&b, false);
         c.truth = b.label;
         lf_out out = lf_run(side->engine, &c);
@@ -335,8 +342,8 @@ static double quad_loss(const void *data, const double *z, uint8_t *region)
 }
 
 /* Largest |difference quotient - grad| over largest |grad|; the partition must not move. */
-static double worst_difference(loss_of_z loss, const void *data, const double *z, const double *grad,
-                               int64_t n, int64_t n_px)
+static double worst_difference(loss_of_z loss, const void *data, const double *z,
+                               const double *grad, int64_t n, int64_t n_px)
 {
     static const double step[] = {1, -1, 2, -2}, factor[] = {8, -8, -1, 1};
     const double h = 1e-3; /* error h⁴/30·f⁗ ~ 1e-13, rounding 1e-16/h ~ 1e-13 */
@@ -364,7 +371,8 @@ static void test_finite_differences(void)
         bool labelled = kind & 1;
         batch b = batch_create(2, 3, 3, 2 + kind % 3, 1.5, 100 + (uint64_t)kind);
         int64_t n = b.n_px * b.c;
-        for (int64_t i = 0; i < n; i++) /* no two logits of a pixel nearer than 5e-3: y cannot move */
+        for (int64_t i = 0; i < n;
+             i++) /* no two logits of a pixel nearer than 5e-3: y cannot move */
             b.z[i] = 0.05 * round(b.z[i] / 0.05) + 0.01 * (double)(i / 9 % b.c);
         lf_case c = case_of(&b, labelled);
         c.config.dice = labelled ? (kind & 2 ? KN_DICE_LINEAR : KN_DICE_SQUARE) : KN_DICE_NONE;
@@ -425,7 +433,8 @@ static void test_mse(void)
     mse_loss(&ref, b.z, NULL);
     ref.grad = NULL;
     g_assert_true(worst_difference(mse_loss, &ref, b.z, grad, n, b.n_px) <= 1e-9);
-    FOR_SIDES(side) {
+    FOR_SIDES(side)
+    {
         mse_call m = {side, &b, b.exclude, 1, false, other};
         lf_check(side, "mse", mse_loss(&m, b.z, NULL), mse_loss(&ref, b.z, NULL));
         check_grads(side, "mse gradient", other, grad, n);
@@ -436,7 +445,8 @@ static void test_mse(void)
             g_assert_true(lf_near(other[i], 7 + 0.5 * grad[i], 7 * side->atol, side->rtol));
     }
     memset(b.exclude, 255, (size_t)b.n_px);
-    FOR_SIDES(side) {
+    FOR_SIDES(side)
+    {
         mse_call m = {side, &b, b.exclude, 1, false, other};
         g_assert_true(mse_loss(&m, b.z, NULL) == 0 && largest(other, n) == 0);
     }
@@ -446,14 +456,16 @@ static void test_mse(void)
 static void test_accumulate(void)
 {
     batch b = batch_create(1, 5, 7, 3, 2, 41);
-    FOR_SIDES(side) {
+    FOR_SIDES(side)
+    {
         lf_case c = case_of(&b, true);
         c.z_ref = NULL;
         lf_out out = lf_run(side->engine, &c);
-        kn_tensor z = lf_tensor(side->engine, 1, 5, 7, 3, 4), dz = lf_tensor(side->engine, 1, 5, 7, 3, 4);
+        kn_tensor z = lf_tensor(side->engine, 1, 5, 7, 3, 4),
+                  dz = lf_tensor(side->engine, 1, 5, 7, 3, 4);
         lf_from_planar(&z, b.z);
-        kn_loss_gradient(side->engine, &z, b.label, NULL, out.region, NULL, &c.config, &out.result, -2,
-                         true, &dz);
+        kn_loss_gradient(side->engine, &z, b.label, NULL, out.region, NULL, &c.config, &out.result,
+                         -2, true, &dz);
         for (int64_t i = 0; i < b.n_px; i++)
             for (int k = 0; k < 3; k++)
                 g_assert_true(lf_near(lf_get(&dz, i, k), 7 - 2 * out.grad[k * 35 + i],

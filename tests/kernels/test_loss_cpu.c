@@ -1,6 +1,6 @@
-/* The loss's f32 passes against the f64 reference over odd shapes, class counts, channel strides and
- * hostile values; the same bits from every instruction set and any number of threads; exp and log1p
- * against libm over their whole range. */
+/* The loss's f32 passes against the f64 reference over odd shapes, class counts, channel strides
+ * and hostile values; the same bits from every instruction set and any number of threads; exp and
+ * log1p against libm over their whole range. */
 #include "base/rng.h"
 #include "kernels/cpu/loss_math.h"
 #include "kernels/loss_priv.h"
@@ -18,8 +18,8 @@ static double *filled(fill kind, int64_t n, qs_rng *rng)
     for (int64_t i = 0; i < n; i++) {
         double x = qs_rng_normal(rng);
         fill k = kind == FILL_MIXED ? (fill)qs_rng_below(rng, 3) : kind;
-        v[i] = (float)(k == FILL_ZERO    ? 0.0
-                       : k == FILL_HUGE  ? 1e4 * x
+        v[i] = (float)(k == FILL_ZERO     ? 0.0
+                       : k == FILL_HUGE   ? 1e4 * x
                        : k == FILL_NORMAL ? 3 * x
                                           : 1e30 * x);
     }
@@ -65,10 +65,12 @@ static bool sums_agree(const lf_case *c, const lf_out *ref, const lf_out *cpu)
     double scale = largest(ref->grad, n);
     return lf_near(cpu->result.loss, ref->result.loss, tol, tol) &&
            lf_near(cpu->result.z, ref->result.z, 0, 1e-12) &&
-           lf_first_far(cpu->result.region_loss, ref->result.region_loss, KN_N_REGIONS, tol, tol) < 0 &&
+           lf_first_far(cpu->result.region_loss, ref->result.region_loss, KN_N_REGIONS, tol, tol) <
+               0 &&
            lf_first_far(cpu->result.dice_n, ref->result.dice_n, c->c, tol, tol) < 0 &&
            lf_first_far(cpu->result.dice_d, ref->result.dice_d, c->c, tol, tol) < 0 &&
-           memcmp(cpu->result.region_px, ref->result.region_px, sizeof ref->result.region_px) == 0 &&
+           memcmp(cpu->result.region_px, ref->result.region_px, sizeof ref->result.region_px) ==
+               0 &&
            lf_first_far(cpu->grad, ref->grad, n, tol * scale + 1e-37, tol) < 0; /* f32's floor */
 }
 
@@ -76,7 +78,7 @@ typedef struct {
     int n, h, w, c;
 } shape;
 
-static const shape shapes[] = {{1, 1, 1, 2},  {2, 7, 33, 2},   {1, 16, 16, 3}, {3, 33, 7, 5},
+static const shape shapes[] = {{1, 1, 1, 2},    {2, 7, 33, 2},  {1, 16, 16, 3}, {3, 33, 7, 5},
                                {1, 97, 101, 2}, {2, 91, 93, 3}, {1, 31, 17, 16}};
 
 /* One random case; counts in *compared when no region was in doubt. */
@@ -86,7 +88,8 @@ static void check_case(const shape *s, fill kind, int variant, uint64_t seed, in
     qs_rng rng;
     qs_rng_init(&rng, seed, 2);
     int64_t n_px = (int64_t)s->n * s->h * s->w;
-    g_autofree double *z_ref = filled(kind, n_px * s->c, &rng), *z = filled(kind, n_px * s->c, &rng);
+    g_autofree double *z_ref = filled(kind, n_px * s->c, &rng),
+                      *z = filled(kind, n_px * s->c, &rng);
     g_autofree uint8_t *label = random_bytes(n_px, (uint32_t)s->c, 8, &rng);
     g_autofree uint8_t *exclude = random_bytes(n_px, 200, 8, &rng);
     lf_case c;
@@ -182,11 +185,20 @@ static void run_table(const kn_loss_ops *ops, const kn_tensor *z, const kn_tenso
     dmse.data = out->dmse;
     kn_ref_args ref = {z_ref, KN_CONF_STD, NULL, out->y, out->conf};
     ops->reference(&ref, 0, 1000, &out->reference);
-    kn_quad_args quad = {.z = z, .label = label, .truth = label, .ref_y = out->y,
-                         .ref_conf = out->conf, .config = config, .region = out->region};
+    kn_quad_args quad = {.z = z,
+                         .label = label,
+                         .truth = label,
+                         .ref_y = out->y,
+                         .ref_conf = out->conf,
+                         .config = config,
+                         .region = out->region};
     ops->partition(&quad, 0, 1000, &out->quad);
-    kn_grad_args grad = {.z = z, .dz = &dz, .target = label, .region = out->region,
-                         .dice = config->dice, .dice_scale = 1.5};
+    kn_grad_args grad = {.z = z,
+                         .dz = &dz,
+                         .target = label,
+                         .region = out->region,
+                         .dice = config->dice,
+                         .dice_scale = 1.5};
     memcpy(grad.weights, config->weights, sizeof grad.weights);
     for (int c = 0; c < z->c; c++) {
         grad.dice_a[c] = -0.013 * (c + 1);
@@ -240,7 +252,8 @@ static void test_thread_counts(void)
     qs_rng rng;
     qs_rng_init(&rng, 3, 3);
     int64_t n_px = 5 * 131 * 127; /* three units an image */
-    g_autofree double *z = filled(FILL_NORMAL, n_px * 2, &rng), *z_ref = filled(FILL_NORMAL, n_px * 2, &rng);
+    g_autofree double *z = filled(FILL_NORMAL, n_px * 2, &rng),
+                      *z_ref = filled(FILL_NORMAL, n_px * 2, &rng);
     g_autofree uint8_t *label = random_bytes(n_px, 2, 9, &rng);
     lf_out first = {0};
     for (size_t i = 0; i < G_N_ELEMENTS(counts); i++) {

@@ -47,7 +47,8 @@ typedef struct {
     const uint8_t *label; /* of this step */
 } run;
 
-static kn_weights *copy_of(kn_engine *engine, const kn_weights *from, bool trainable, GError **error)
+static kn_weights *copy_of(kn_engine *engine, const kn_weights *from, bool trainable,
+                           GError **error)
 {
     const kn_net *net = kn_weights_net(from);
     kn_weights *to = kn_weights_create(engine, net, trainable, error);
@@ -119,9 +120,10 @@ static double add_loss(run *r, learner *of, learner *ref, bool labelled, double 
     }
     kn_quad_result result;
     const kn_reference *reference = ref ? &r->ref : NULL;
-    kn_loss_partition(r->engine, &z, label, NULL, reference, NULL, &config, r->region, NULL, &result);
-    kn_loss_gradient(r->engine, &z, label, reference, r->region, NULL, &config, &result, scale, false,
-                     &dz);
+    kn_loss_partition(r->engine, &z, label, NULL, reference, NULL, &config, r->region, NULL,
+                      &result);
+    kn_loss_gradient(r->engine, &z, label, reference, r->region, NULL, &config, &result, scale,
+                     false, &dz);
     return scale * result.loss;
 }
 
@@ -168,7 +170,8 @@ static bool step(run *r, sr_method method, int it, double lr, const float *x, do
 }
 
 bool sr_run(kn_engine *engine, sr_method method, const kn_weights *first, const kn_weights *second,
-            const float *x, const uint8_t *label, double lr, double losses[SR_STEPS], GError **error)
+            const float *x, const uint8_t *label, double lr, double losses[SR_STEPS],
+            GError **error)
 {
     run r = {.engine = engine};
     r.ref.y = g_malloc(SR_N * SR_PX);

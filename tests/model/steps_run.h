@@ -15,11 +15,13 @@ extern const char *const sr_method_names[SR_N_METHODS];
 #define SR_GAMMA_A 0.1
 #define SR_HORIZON 100.0 /* of the learning rate's decay */
 
-/* x (SR_STEPS,SR_N,h,w,3) f32; label (SR_STEPS,SR_LABELLED,h,w), some pixels 255. Discs on noise. */
+/* x (SR_STEPS,SR_N,h,w,3) f32; label (SR_STEPS,SR_LABELLED,h,w), some pixels 255. Discs on noise.
+ */
 void sr_make_batches(float *x, uint8_t *label);
 /* The losses of SR_STEPS steps from the given weights (their copies, rounded to f32, are trained).
  * second: MT's teacher or CPS's other network. Either backend. */
 bool sr_run(kn_engine *engine, sr_method method, const kn_weights *first, const kn_weights *second,
-            const float *x, const uint8_t *label, double lr, double losses[SR_STEPS], GError **error);
+            const float *x, const uint8_t *label, double lr, double losses[SR_STEPS],
+            GError **error);
 
 #endif

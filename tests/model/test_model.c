@@ -95,7 +95,8 @@ static void test_round_trip(void)
     model_clear(&saved);
 }
 
-/* Saves a test model, then writes it again without metadata and with each tensor as `change` wants it. */
+/* Saves a test model, then writes it again without metadata and with each tensor as `change` wants
+ * it. */
 typedef bool (*change_tensor)(st_tensor *tensor); /* false: leave it out */
 
 static void rewrite(change_tensor change, const st_tensor *extra)
@@ -191,12 +192,14 @@ static void test_what_does_not_fit(void)
     const st_tensor extra = {"aux_decoder.out_conv.bias", ST_F32, 1, {1}, &zero};
     assert_refused(without_bias, NULL, QS_ERROR_MISMATCH,
                    "'encoder.down2.maxpool_conv.1.conv_conv.5.bias' is missing");
-    assert_refused(flat, NULL, QS_ERROR_MISMATCH,
-                   "'decoder.up1.conv1x1.weight' has shape [2048] where this network has [32, 64, 1, 1]");
+    assert_refused(
+        flat, NULL, QS_ERROR_MISMATCH,
+        "'decoder.up1.conv1x1.weight' has shape [2048] where this network has [32, 64, 1, 1]");
     assert_refused(integers, NULL, QS_ERROR_MISMATCH, "has dtype U8 where F32");
     assert_refused(grey, NULL, QS_ERROR_UNSUPPORTED, "takes 1 channels");
     assert_refused(nothing, NULL, QS_ERROR_MISMATCH, "not a U-Net that quadslide knows");
-    assert_refused(NULL, &extra, QS_ERROR_MISMATCH, "'aux_decoder.out_conv.bias' is not of this network");
+    assert_refused(NULL, &extra, QS_ERROR_MISMATCH,
+                   "'aux_decoder.out_conv.bias' is not of this network");
     g_autoptr(GError) error = NULL;
     model m;
     rewrite(without_tracked, NULL); /* PyTorch before 1.0 had none: fine */
@@ -213,7 +216,8 @@ static void test_init_of_another_shape(void)
     g_assert_true(model_save(path, &spec, a.weights, NULL));
     g_assert_false(model_load_weights(path, b.weights, &error));
     g_assert_error(error, QS_ERROR, QS_ERROR_MISMATCH);
-    g_assert_nonnull(strstr(error->message, "has shape [4, 3, 3, 3] where this network has [5, 3, 3, 3]"));
+    g_assert_nonnull(
+        strstr(error->message, "has shape [4, 3, 3, 3] where this network has [5, 3, 3, 3]"));
     model_clear(&a);
     model_clear(&b);
 }
@@ -237,9 +241,21 @@ static void test_spoilt_metadata(void)
         {"method", "a method whose name is too long", "'method'"},
         {"iteration", "-1", "'iteration'"},
     };
-    static const char *const keys[] = {"quadslide_version", "network", "in_channels", "n_classes",
-                                       "width", "dropout", "classes", "mean", "std", "level0", "mpp",
-                                       "patch_px", "method", "loss", "iteration"};
+    static const char *const keys[] = {"quadslide_version",
+                                       "network",
+                                       "in_channels",
+                                       "n_classes",
+                                       "width",
+                                       "dropout",
+                                       "classes",
+                                       "mean",
+                                       "std",
+                                       "level0",
+                                       "mpp",
+                                       "patch_px",
+                                       "method",
+                                       "loss",
+                                       "iteration"};
     model_spec spec = spec_of_test();
     model m = create(&spec);
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {

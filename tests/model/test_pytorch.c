@@ -30,7 +30,8 @@ static int python(const char *command)
     char *argv[] = {program, isolated, script, what, dir, NULL};
     g_autofree char *out = NULL, *err = NULL;
     int status = -1;
-    g_assert_true(g_spawn_sync(NULL, argv, NULL, G_SPAWN_DEFAULT, NULL, NULL, &out, &err, &status, NULL));
+    g_assert_true(
+        g_spawn_sync(NULL, argv, NULL, G_SPAWN_DEFAULT, NULL, NULL, &out, &err, &status, NULL));
     g_auto(GStrv) lines = g_strsplit(g_strstrip(out), "\n", -1);
     for (int i = 0; lines[i]; i++)
         g_test_message("%s", lines[i]);
@@ -112,8 +113,9 @@ static void test_forward(void)
     static const char *const buffers[] = {"encoder.in_conv.conv_conv.1.running_mean",
                                           "decoder.up4.conv.conv_conv.5.running_var",
                                           "encoder.down4.maxpool_conv.1.conv_conv.5.running_var"};
-    g_autofree char *model_path = path_of("model.safetensors"), *io_path = path_of("io.safetensors");
-    g_autofree float *x = g_new(float, N * H * W * 3);
+    g_autofree char *model_path = path_of("model.safetensors"),
+                    *io_path = path_of("io.safetensors");
+    g_autofree float *x = g_new(float, N *H *W * 3);
     model m = create(engine, 3, 16, 11);
     for (uint64_t i = 0; i < 3; i++) { /* running statistics that are not 0 and 1 */
         fill(x, N * H * W * 3, i);
@@ -144,7 +146,8 @@ static void test_pytorch_file(void)
     if (!has_pytorch())
         return;
     g_autoptr(GError) error = NULL;
-    g_autofree char *path = path_of("pytorch.safetensors"), *io_path = path_of("pytorch_io.safetensors");
+    g_autofree char *path = path_of("pytorch.safetensors"),
+                    *io_path = path_of("pytorch_io.safetensors");
     g_assert_cmpint(python("make"), ==, 0);
     model m;
     g_assert_true(model_load(&m, path, engine, false, &error));
@@ -153,17 +156,18 @@ static void test_pytorch_file(void)
     g_autoptr(st_file) io = st_open(io_path, &error);
     g_assert_no_error(error);
     const st_tensor *x = st_find(io, "x"), *want = st_find(io, "logits");
-    g_autofree float *got = logits_of(&m, KN_PASS_INFER, x->data, (int)x->shape[0], (int)x->shape[1],
-                                      (int)x->shape[2]);
+    g_autofree float *got =
+        logits_of(&m, KN_PASS_INFER, x->data, (int)x->shape[0], (int)x->shape[1], (int)x->shape[2]);
     for (int64_t i = 0; i < st_elements(want); i++)
         g_assert_true(fabsf(got[i] - ((const float *)want->data)[i]) <= 1e-4f);
     model_clear(&m);
 }
 
 /* ---- training steps -------------------------------------------------------------------------- */
-/* Training is chaotic: from a rounding error of 1e-8 the two losses part by a factor of 2 to 3 a step at
- * the recipe's rate of 0.01, in PyTorch's own f32 against its own f64 too (1e-3 after 15 steps). So
- * the recipe's rate is held to 1e-9 in f64, and f32 to 1e-4 at a rate that does not magnify so. */
+/* Training is chaotic: from a rounding error of 1e-8 the two losses part by a factor of 2 to 3 a
+ * step at the recipe's rate of 0.01, in PyTorch's own f32 against its own f64 too (1e-3 after 15
+ * steps). So the recipe's rate is held to 1e-9 in f64, and f32 to 1e-4 at a rate that does not
+ * magnify so. */
 typedef struct {
     const char *backend;
     int width;
@@ -181,7 +185,7 @@ static void test_steps(gconstpointer data)
     kn_engine_options options = {.backend = c->backend, .n_threads = 1, .conv = KN_CONV_DIRECT};
     kn_engine *on = kn_engine_create(&options, &error);
     g_assert_no_error(error);
-    g_autofree float *x = g_new(float, (int64_t)SR_STEPS * SR_N * SR_PX * 3);
+    g_autofree float *x = g_new(float, (int64_t)SR_STEPS *SR_N *SR_PX * 3);
     g_autofree uint8_t *label = g_malloc((gsize)SR_STEPS * SR_LABELLED * SR_PX);
     static const double horizon = SR_HORIZON, gamma0 = SR_GAMMA0, gamma_a = SR_GAMMA_A;
     static const char *const names[SR_N_METHODS] = {"losses_SL", "losses_MT", "losses_CPS"};
@@ -190,7 +194,8 @@ static void test_steps(gconstpointer data)
     model m[2];
     sr_make_batches(x, label);
     for (int i = 0; i < 2; i++) {
-        g_autofree char *name = g_strdup_printf("start%d.safetensors", i + 1), *path = path_of(name);
+        g_autofree char *name = g_strdup_printf("start%d.safetensors", i + 1),
+                        *path = path_of(name);
         m[i] = create(on, 2, c->width, 30 + (uint64_t)i);
         g_assert_true(model_save(path, &m[i].spec, m[i].weights, NULL));
     }
@@ -206,8 +211,8 @@ static void test_steps(gconstpointer data)
                        {names[SR_MT], ST_F64, 1, {SR_STEPS}, losses[SR_MT]},
                        {names[SR_CPS], ST_F64, 1, {SR_STEPS}, losses[SR_CPS]}};
     for (int k = 0; k < SR_N_METHODS; k++) {
-        g_assert_true(sr_run(on, (sr_method)k, m[0].weights, m[1].weights, x, label, c->lr, losses[k],
-                             &error));
+        g_assert_true(sr_run(on, (sr_method)k, m[0].weights, m[1].weights, x, label, c->lr,
+                             losses[k], &error));
         g_assert_no_error(error);
     }
     g_autofree char *path = path_of("steps.safetensors");

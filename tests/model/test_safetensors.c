@@ -22,9 +22,9 @@ static void test_round_trip(void)
     static const uint64_t u64[1] = {UINT64_MAX};
     static const uint8_t u8[3] = {0, 128, 255};
     const st_tensor tensors[] = {
-        {"small", ST_U8, 1, {3}, u8},          {"a.weight", ST_F32, 3, {1, 2, 3}, f32},
-        {"a.tracked", ST_I64, 0, {0}, &i64},   {"γ \"quoted\"", ST_F64, 1, {2}, f64},
-        {"big", ST_U64, 1, {1}, u64},          {"empty", ST_F32, 2, {0, 5}, f32},
+        {"small", ST_U8, 1, {3}, u8},        {"a.weight", ST_F32, 3, {1, 2, 3}, f32},
+        {"a.tracked", ST_I64, 0, {0}, &i64}, {"γ \"quoted\"", ST_F64, 1, {2}, f64},
+        {"big", ST_U64, 1, {1}, u64},        {"empty", ST_F32, 2, {0, 5}, f32},
     };
     g_autofree char *path = path_of("round.safetensors");
     g_autoptr(GError) error = NULL;
@@ -92,35 +92,50 @@ static const struct {
     qs_error_code code;
     const char *says;
 } damage[] = {
-    {"header-longer-than-file", "{}", 0, 3, QS_ERROR_FORMAT, "header would be 3 bytes in a file of 10"},
-    {"header-huge", "{}", 64, INT64_MAX, QS_ERROR_FORMAT, "header would be 9223372036854775807 bytes"},
+    {"header-longer-than-file", "{}", 0, 3, QS_ERROR_FORMAT,
+     "header would be 3 bytes in a file of 10"},
+    {"header-huge", "{}", 64, INT64_MAX, QS_ERROR_FORMAT,
+     "header would be 9223372036854775807 bytes"},
     {"header-empty", "", 8, 0, QS_ERROR_FORMAT, "does not begin with '{'"},
     {"header-not-json", "{\"x\":", 4, -1, QS_ERROR_FORMAT, "is not JSON"},
     {"header-array", "[1,2]", 0, -1, QS_ERROR_FORMAT, "does not begin with '{'"},
     {"header-not-utf8", "{\"\xff\":1}", 0, -1, QS_ERROR_FORMAT, "UTF-8"},
     {"header-deep", "{\"x\":[[[[[[1]]]]]]}", 0, -1, QS_ERROR_FORMAT, "nests too deep"},
     {"tensor-not-object", "{\"x\":4}", 0, -1, QS_ERROR_FORMAT, "tensor 'x' is not an object"},
-    {"no-dtype", "{\"x\":{\"shape\":[1],\"data_offsets\":[0,4]}}", 4, -1, QS_ERROR_FORMAT, "has no dtype"},
-    {"dtype-unknown", "{\"x\":" ENTRY("BF16", "[2]", "[0,4]") "}", 4, -1, QS_ERROR_UNSUPPORTED, "has dtype BF16"},
-    {"no-shape", "{\"x\":{\"dtype\":\"F32\",\"data_offsets\":[0,4]}}", 4, -1, QS_ERROR_FORMAT, "no shape"},
-    {"shape-negative", "{\"x\":" ENTRY("F32", "[-1]", "[0,4]") "}", 4, -1, QS_ERROR_FORMAT, "no shape of whole"},
-    {"shape-fraction", "{\"x\":" ENTRY("F32", "[1.5]", "[0,4]") "}", 4, -1, QS_ERROR_FORMAT, "no shape of whole"},
+    {"no-dtype", "{\"x\":{\"shape\":[1],\"data_offsets\":[0,4]}}", 4, -1, QS_ERROR_FORMAT,
+     "has no dtype"},
+    {"dtype-unknown", "{\"x\":" ENTRY("BF16", "[2]", "[0,4]") "}", 4, -1, QS_ERROR_UNSUPPORTED,
+     "has dtype BF16"},
+    {"no-shape", "{\"x\":{\"dtype\":\"F32\",\"data_offsets\":[0,4]}}", 4, -1, QS_ERROR_FORMAT,
+     "no shape"},
+    {"shape-negative", "{\"x\":" ENTRY("F32", "[-1]", "[0,4]") "}", 4, -1, QS_ERROR_FORMAT,
+     "no shape of whole"},
+    {"shape-fraction", "{\"x\":" ENTRY("F32", "[1.5]", "[0,4]") "}", 4, -1, QS_ERROR_FORMAT,
+     "no shape of whole"},
     {"shape-overflow", "{\"x\":" ENTRY("F32", "[4294967296,4294967296,4]", "[0,4]") "}", 4, -1,
      QS_ERROR_FORMAT, "impossible shape [4294967296, 4294967296, 4]"},
-    {"shape-5-dimensions", "{\"x\":" ENTRY("F32", "[1,1,1,1,1]", "[0,4]") "}", 4, -1, QS_ERROR_UNSUPPORTED,
-     "has 5 dimensions"},
-    {"size-wrong", "{\"x\":" ENTRY("F32", "[2]", "[0,4]") "}", 4, -1, QS_ERROR_FORMAT, "has 4 bytes instead of 8"},
-    {"no-offsets", "{\"x\":{\"dtype\":\"F32\",\"shape\":[1]}}", 4, -1, QS_ERROR_FORMAT, "no two data_offsets"},
-    {"offsets-three", "{\"x\":" ENTRY("F32", "[1]", "[0,4,8]") "}", 8, -1, QS_ERROR_FORMAT, "no two data_offsets"},
-    {"offsets-backward", "{\"x\":" ENTRY("F32", "[1]", "[4,0]") "}", 4, -1, QS_ERROR_FORMAT, "lies at 4 to 0"},
+    {"shape-5-dimensions", "{\"x\":" ENTRY("F32", "[1,1,1,1,1]", "[0,4]") "}", 4, -1,
+     QS_ERROR_UNSUPPORTED, "has 5 dimensions"},
+    {"size-wrong", "{\"x\":" ENTRY("F32", "[2]", "[0,4]") "}", 4, -1, QS_ERROR_FORMAT,
+     "has 4 bytes instead of 8"},
+    {"no-offsets", "{\"x\":{\"dtype\":\"F32\",\"shape\":[1]}}", 4, -1, QS_ERROR_FORMAT,
+     "no two data_offsets"},
+    {"offsets-three", "{\"x\":" ENTRY("F32", "[1]", "[0,4,8]") "}", 8, -1, QS_ERROR_FORMAT,
+     "no two data_offsets"},
+    {"offsets-backward", "{\"x\":" ENTRY("F32", "[1]", "[4,0]") "}", 4, -1, QS_ERROR_FORMAT,
+     "lies at 4 to 0"},
     {"data-cut", "{\"x\":" ENTRY("F32", "[3]", "[0,12]") "}", 11, -1, QS_ERROR_FORMAT,
      "lies at 0 to 12 of 11 data bytes (is the file cut short?)"},
-    {"overlap", "{\"x\":" ENTRY("F32", "[2]", "[0,8]") ",\"y\":" ENTRY("F32", "[1]", "[4,8]") "}", 8, -1,
-     QS_ERROR_FORMAT, "tensor 'y' begins at data byte 4 but the one before it ends at 8 (they overlap)"},
+    {"overlap", "{\"x\":" ENTRY("F32", "[2]", "[0,8]") ",\"y\":" ENTRY("F32", "[1]", "[4,8]") "}",
+     8, -1, QS_ERROR_FORMAT,
+     "tensor 'y' begins at data byte 4 but the one before it ends at 8 (they overlap)"},
     {"hole", "{\"x\":" ENTRY("F32", "[1]", "[4,8]") "}", 8, -1, QS_ERROR_FORMAT, "(a hole)"},
-    {"bytes-after", "{\"x\":" ENTRY("F32", "[1]", "[0,4]") "}", 7, -1, QS_ERROR_FORMAT, "3 bytes follow the last tensor"},
-    {"metadata-not-object", "{\"__metadata__\":3}", 0, -1, QS_ERROR_FORMAT, "__metadata__ is not an object"},
-    {"metadata-number", "{\"__metadata__\":{\"a\":3}}", 0, -1, QS_ERROR_FORMAT, "__metadata__ 'a' is not a string"},
+    {"bytes-after", "{\"x\":" ENTRY("F32", "[1]", "[0,4]") "}", 7, -1, QS_ERROR_FORMAT,
+     "3 bytes follow the last tensor"},
+    {"metadata-not-object", "{\"__metadata__\":3}", 0, -1, QS_ERROR_FORMAT,
+     "__metadata__ is not an object"},
+    {"metadata-number", "{\"__metadata__\":{\"a\":3}}", 0, -1, QS_ERROR_FORMAT,
+     "__metadata__ 'a' is not a string"},
 };
 
 static void test_damage(gconstpointer data)
@@ -202,8 +217,8 @@ static void test_any_byte_changed(void)
 static void test_unaligned(void)
 {
     g_autoptr(GError) error = NULL;
-    g_autofree char *path = write_raw("{\"b\":" ENTRY("U8", "[1]", "[0,1]") ",\"x\":" ENTRY(
-                                          "F64", "[1]", "[1,9]") "}", 9, -1);
+    g_autofree char *path = write_raw(
+        "{\"b\":" ENTRY("U8", "[1]", "[0,1]") ",\"x\":" ENTRY("F64", "[1]", "[1,9]") "}", 9, -1);
     g_autoptr(st_file) file = st_open(path, &error);
     g_assert_no_error(error);
     const st_tensor *x = st_find(file, "x");
