@@ -80,8 +80,8 @@ static void ring_nucleus(const synth_slide *slide, synth_scratch *s, const synth
         int64_t p = pixel_at(slide, s, k.x, k.y);
         if (p < 0)
             return;
-        k.x = tx - 3.5f * s->warp_x[p];
-        k.y = ty - 3.5f * s->warp_y[p];
+        k.x = tx - SYNTH_WARP_CRYPT * s->warp_x[p];
+        k.y = ty - SYNTH_WARP_CRYPT * s->warp_y[p];
     }
     int64_t p = pixel_at(slide, s, k.x, k.y);
     if (p < 0 || s->nest[p] < 1 || s->tissue[p] < 0)

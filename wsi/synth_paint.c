@@ -6,6 +6,7 @@
 
 #include <glib.h>
 #include <math.h>
+#include <string.h>
 
 enum { BLUR_PX = 2 };
 
@@ -171,8 +172,8 @@ static void blur(const synth_slide *slide, synth_scratch *s, float *plane)
         for (int x = edge; x < side - edge; x++)
             p[x] = s->row[x];
     }
-    /* Columns: row y is finished before its old values are needed only above it, so keep two. */
-    float *out = s->nucleus; /* free by now */
+    float *out = s->nucleus; /* its values are in s->h by now */
+    size_t bytes = sizeof(float) * (size_t)(side - 2 * edge);
     for (int y = edge; y < s->rows - edge; y++) {
         const float *p = plane + (size_t)y * (size_t)side;
         float *q = out + (size_t)y * (size_t)side;
@@ -180,12 +181,13 @@ static void blur(const synth_slide *slide, synth_scratch *s, float *plane)
             q[x] = b0 * p[x] + b1 * (p[x - side] + p[x + side]) +
                    b2 * (p[x - 2 * side] + p[x + 2 * side]);
     }
-    for (int y = edge; y < s->rows - edge; y++)
-        for (int x = edge; x < side - edge; x++)
-            plane[(size_t)y * (size_t)side + (size_t)x] = out[(size_t)y * (size_t)side + (size_t)x];
+    for (int y = edge; y < s->rows - edge; y++) {
+        size_t at = (size_t)y * (size_t)side + (size_t)edge;
+        memcpy(plane + at, out + at, bytes);
+    }
 }
 
-/* Transmittance of the pen at a point; 1 where there is none. */
+/* How much of the pen covers a point: 0 none, 1 all. */
 static float pen_cover(const synth_slide *slide, float x, float y)
 {
     float best = 1e30f;

@@ -18,13 +18,17 @@
 enum {
     SYNTH_BLOBS_MAX = 12,
     SYNTH_PEN_MAX = 24,
-    SYNTH_TRANSFER = 4096, /* entries per unit of optical density × 1024 */
+    SYNTH_TRANSFER = 4096, /* entries, 1024 a unit of optical density (base e) */
     SYNTH_TEXTURE = 256,   /* side of the noise texture, periodic */
     SYNTH_ANGLES = 1024,
     SYNTH_BLOCK = 256,   /* pixels a side rendered at once */
     SYNTH_MACRO_PX = 16, /* spacing of the grid on which slow fields are evaluated */
     SYNTH_WARP_PX = 8,
 };
+
+/* µm by which the warp moves the edges of benign crypts, and of nests and lumens. */
+#define SYNTH_WARP_CRYPT 3.5f
+#define SYNTH_WARP_NEST 12.0f
 
 /* Layers of the hash: one per independent use. fbm takes three in a row. */
 enum {
@@ -105,9 +109,7 @@ typedef struct {
     int side_max;
     int halo, side, rows; /* px; side and rows include the halo on both sides */
     int64_t x0, y0;       /* level-0 pixel of the array's corner */
-    float *macro;         /* SYNTH_N_MACRO fields on the grid, see macro_field */
-    int macro_w, macro_h;
-    int64_t macro_x0, macro_y0;
+    float *macro;         /* a grid of slow fields, then of the warp */
     float *tissue, *tumour, *annotation, *inflamed, *glandular, *fibre, *mucin; /* per pixel */
     float *warp_x, *warp_y;      /* per pixel, about [-1,1] */
     float *crypt, *nest, *lumen; /* squared elliptic radius of the nearest; large when far */

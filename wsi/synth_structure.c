@@ -13,10 +13,8 @@
 #include <string.h>
 
 #define FAR 1e9f
-/* µm by which a slow drift moves the crypts, and the warp the edges of crypts, nests and lumens. */
+/* µm by which a slow drift moves the crypts. */
 #define DRIFT 55.0f
-#define WARP_CRYPT 3.5f
-#define WARP_NEST 12.0f
 /* No nucleus reaches further than this from its centre. */
 #define NUCLEUS_REACH 8.5f
 
@@ -207,7 +205,7 @@ static void add_crypt(const synth_slide *slide, synth_scratch *s, int32_t ix, in
         s->crypts = g_renew(synth_gland, s->crypts, (size_t)s->crypts_max);
     }
     s->crypts[s->n_crypts] = g;
-    stamp(slide, s, &g, WARP_CRYPT, 1.12f, s->crypt, s->crypt_id, (uint16_t)s->n_crypts);
+    stamp(slide, s, &g, SYNTH_WARP_CRYPT, 1.12f, s->crypt, s->crypt_id, (uint16_t)s->n_crypts);
     s->n_crypts++;
 }
 
@@ -223,7 +221,7 @@ static void add_nest(const synth_slide *slide, synth_scratch *s, int32_t ix, int
     float stretch = synth_range(synth_hash(slide->key, L_NEST + 2, ix, iy), 0, 0.8f, 1.45f);
     g.a = r * stretch;
     g.b = r / stretch;
-    stamp(slide, s, &g, WARP_NEST, 1.12f, s->nest, NULL, 0);
+    stamp(slide, s, &g, SYNTH_WARP_NEST, 1.12f, s->nest, NULL, 0);
 }
 
 static void add_lumen(const synth_slide *slide, synth_scratch *s, int32_t ix, int32_t iy)
@@ -239,7 +237,7 @@ static void add_lumen(const synth_slide *slide, synth_scratch *s, int32_t ix, in
     float stretch = synth_range(synth_hash(slide->key, L_LUMEN + 2, ix, iy), 0, 0.7f, 1.5f);
     g.a = r * stretch;
     g.b = r / stretch;
-    stamp(slide, s, &g, WARP_NEST, 1.3f, s->lumen, NULL, 0);
+    stamp(slide, s, &g, SYNTH_WARP_NEST, 1.3f, s->lumen, NULL, 0);
 }
 
 typedef void (*add_fn)(const synth_slide *, synth_scratch *, int32_t, int32_t);
@@ -269,6 +267,6 @@ void wsi_synth_structure(const synth_slide *slide, synth_scratch *s)
     visit(slide, s, slide->crypt_pitch, 0.7f * slide->crypt_pitch + DRIFT, add_crypt);
     if (slide->n_blobs == 0)
         return;
-    visit(slide, s, slide->nest_pitch, slide->nest_pitch + WARP_NEST, add_nest);
-    visit(slide, s, 27, 24 + WARP_NEST, add_lumen);
+    visit(slide, s, slide->nest_pitch, slide->nest_pitch + SYNTH_WARP_NEST, add_nest);
+    visit(slide, s, 27, 24 + SYNTH_WARP_NEST, add_lumen);
 }
