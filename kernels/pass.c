@@ -43,11 +43,13 @@ static int value_block(const kn_pass *pass, int value)
 
 static void choose_blocks(kn_pass *pass)
 {
-    /* Folded, the first convolution writes what the second reads, which then would meet both layouts.
-     * They are the same for 16 channels only. */
-    int block = folds(pass) && pass->net->spec.width != 16 ? 0 : pass->engine->block;
+    /* A convolution's two sides have one layout, so all widths must divide. Folded, the first convolution
+     * writes what the second reads, which then would meet both layouts; they are the same for 16 channels
+     * only. */
+    int width = pass->net->spec.width;
+    int block = width % 16 || (folds(pass) && width != 16) ? 0 : pass->engine->block;
     for (guint v = 0; v < pass->net->values->len; v++)
-        pass->blocks[v] = kn_net_value(pass->net, (int)v)->channels % 16 == 0 ? block : 0;
+        pass->blocks[v] = block;
     pass->blocks[pass->net->input] = pass->blocks[pass->net->logits] = 0;
     for (int i = 0; i < n_nodes(pass); i++) {
         const kn_step *s = &pass->steps[i];

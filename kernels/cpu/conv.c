@@ -2,19 +2,26 @@
  *
  * KN_CONV_DIRECT takes oneDNN's direct one. KN_CONV_AUTO times direct and Winograd F(4,3) once per
  * layer, direction and size, on a few images, and remembers the faster in the engine's table, which
- * can be written down and given back so that a resumed run computes the same bits. */
+ * can be written down and given back so that a resumed run computes the same bits.
+ *
+ * Winograd runs a few images at a time: as fast, since these layers have thousands of tiles an image, and
+ * its transformed tensors (2.25 times the source and the destination) stay small. oneDNN's Winograd has
+ * no LeakyReLU post-op; our pass follows it while the images are in the cache. */
 #include "kernels/cpu/cpu_priv.h"
 
 #include "base/error.h"
 
 #include <string.h>
 
-enum { N_DIRECTIONS = 3, TRIAL_IMAGES = 4, TRIAL_RUNS = 3 };
+enum { N_DIRECTIONS = 3, TRIAL_IMAGES = 4, TRIAL_RUNS = 3, CHUNK_BYTES = 2 << 20 };
 
 struct kn_conv {
     kn_engine *engine; /* borrowed */
     kn_conv_spec spec;
     kn_prim *prim[N_DIRECTIONS]; /* NULL: direction not wanted */
+    int chunk[N_DIRECTIONS];     /* images of one run of the primitive; divides spec.n */
+    bool leaky_after;            /* LeakyReLU by our pass */
+    bool head;                   /* forward and weight gradient by our own kernel: no prim there */
     char *description;
 };
 
@@ -49,14 +56,29 @@ static double time_prim(const kn_conv_spec *s, kn_prim *prim)
     return best;
 }
 
+/* Images that Winograd takes at once: about CHUNK_BYTES of output, a divisor of n. */
+static int winograd_chunk(const kn_conv_spec *s, kn_direction d)
+{
+    if (d == KN_BWD_WEIGHTS)
+        return s->n;
+    int64_t image = (int64_t)s->h * s->w * MAX(s->ic, s->oc) * (int64_t)sizeof(float);
+    int chunk = (int)CLAMP(CHUNK_BYTES / image, 1, s->n);
+    while (s->n % chunk)
+        chunk--;
+    return chunk;
+}
+
+/* Seconds an image. */
 static double time_algorithm(kn_engine *engine, const kn_conv_spec *s, kn_direction d, bool winograd)
 {
     kn_conv_spec trial = *s;
-    trial.n = MIN(s->n, TRIAL_IMAGES);
+    trial.n = winograd ? winograd_chunk(s, d) : s->n;
+    trial.n = MIN(trial.n, TRIAL_IMAGES);
+    trial.leaky = s->leaky && !winograd;
     kn_prim *prim = kn_prim_create(kn_cpu_of(engine)->dnnl, &trial, d, winograd, NULL);
     double seconds = prim ? time_prim(&trial, prim) : -1;
     kn_prim_destroy(prim);
-    return seconds;
+    return seconds / trial.n;
 }
 
 static bool use_winograd(kn_engine *engine, const kn_conv_spec *s, kn_direction d)
@@ -73,15 +95,31 @@ static bool use_winograd(kn_engine *engine, const kn_conv_spec *s, kn_direction 
     return take;
 }
 
+/* Few outputs, which oneDNN would pad to 16. */
+static bool is_head(const kn_conv_spec *s)
+{
+    return s->k == 3 && s->oc <= KN_HEAD_MAX && s->ic % 16 == 0 && s->ic <= KN_HEAD_INPUTS && !s->leaky &&
+           !s->dst_block && (!s->src_block || s->ic == 16);
+}
+
 static bool create_direction(kn_conv *conv, kn_direction d, GError **error)
 {
     kn_dnnl *dnnl = kn_cpu_of(conv->engine)->dnnl;
     GError *problem = NULL;
-    bool winograd = use_winograd(conv->engine, &conv->spec, d);
-    if (winograd)
-        conv->prim[d] = kn_prim_create(dnnl, &conv->spec, d, true, &problem);
+    kn_conv_spec spec = conv->spec;
+    conv->chunk[d] = spec.n;
+    if (use_winograd(conv->engine, &spec, d)) {
+        kn_conv_spec winograd = spec;
+        winograd.n = winograd_chunk(&spec, d);
+        winograd.leaky = false;
+        conv->prim[d] = kn_prim_create(dnnl, &winograd, d, true, &problem);
+        if (conv->prim[d]) {
+            conv->chunk[d] = winograd.n;
+            conv->leaky_after = spec.leaky && d == KN_FWD;
+        }
+    }
     if (!conv->prim[d] && !problem)
-        conv->prim[d] = kn_prim_create(dnnl, &conv->spec, d, false, &problem);
+        conv->prim[d] = kn_prim_create(dnnl, &spec, d, false, &problem);
     if (conv->prim[d])
         return true;
     if (problem)
@@ -99,10 +137,15 @@ kn_conv *cpu_conv_create(kn_engine *engine, const kn_conv_spec *spec, GError **e
     kn_conv *conv = g_new0(kn_conv, 1);
     conv->engine = engine;
     conv->spec = *spec;
+    conv->head = is_head(spec);
     GString *text = g_string_new(NULL);
     for (int d = 0; d < N_DIRECTIONS; d++) {
         if (!wanted(spec, (kn_direction)d))
             continue;
+        if (conv->head && d != KN_BWD_DATA) {
+            g_string_append_printf(text, "%s%s=own", text->len ? " " : "", kn_direction_names[d]);
+            continue;
+        }
         if (!create_direction(conv, (kn_direction)d, error)) {
             g_string_free(text, TRUE);
             cpu_conv_destroy(conv);
@@ -138,7 +181,9 @@ typedef struct {
 static packed_sizes packed_of(const kn_conv *conv)
 {
     packed_sizes p = {.bias = kn_round_up((size_t)conv->spec.oc * sizeof(float), KN_ALIGN)};
-    p.fwd = kn_round_up(kn_prim_weight_bytes(conv->prim[KN_FWD]), KN_ALIGN);
+    const kn_conv_spec *s = &conv->spec;
+    size_t plain = (size_t)s->oc * (size_t)s->ic * (size_t)(s->k * s->k) * sizeof(float);
+    p.fwd = kn_round_up(conv->head ? plain : kn_prim_weight_bytes(conv->prim[KN_FWD]), KN_ALIGN);
     if (conv->prim[KN_BWD_DATA])
         p.bwd_data = kn_round_up(kn_prim_weight_bytes(conv->prim[KN_BWD_DATA]), KN_ALIGN);
     return p;
@@ -164,8 +209,9 @@ static bwd_weights_sizes bwd_weights_of(const kn_conv *conv)
 kn_conv_needs cpu_conv_needs(const kn_conv *conv)
 {
     packed_sizes p = packed_of(conv);
-    kn_conv_needs needs = {.packed_bytes = p.fwd + p.bwd_data + p.bias,
-                           .fwd_bytes = kn_prim_scratch_bytes(conv->prim[KN_FWD])};
+    kn_conv_needs needs = {.packed_bytes = p.fwd + p.bwd_data + p.bias};
+    if (conv->prim[KN_FWD])
+        needs.fwd_bytes = kn_prim_scratch_bytes(conv->prim[KN_FWD]);
     if (conv->prim[KN_BWD_DATA])
         needs.bwd_data_bytes = kn_prim_scratch_bytes(conv->prim[KN_BWD_DATA]);
     if (conv->prim[KN_BWD_WEIGHTS]) {
@@ -175,13 +221,26 @@ kn_conv_needs cpu_conv_needs(const kn_conv *conv)
     return needs;
 }
 
+/* (oc,ic,3,3) to (oc,9,ic). */
+static void pack_head(const kn_conv_spec *s, const float *weight, float *packed)
+{
+    for (int o = 0; o < s->oc; o++)
+        for (int c = 0; c < s->ic; c++)
+            for (int tap = 0; tap < 9; tap++)
+                packed[(o * 9 + tap) * s->ic + c] = weight[(o * s->ic + c) * 9 + tap];
+}
+
 bool cpu_conv_pack(kn_conv *conv, const void *weight, const void *bias, void *packed, GError **error)
 {
     packed_sizes p = packed_of(conv);
     char *at = packed;
     if (bias)
         memcpy(at + p.fwd + p.bwd_data, bias, (size_t)conv->spec.oc * sizeof(float));
-    return kn_prim_pack(conv->prim[KN_FWD], weight, at, error) &&
+    else
+        memset(at + p.fwd + p.bwd_data, 0, (size_t)conv->spec.oc * sizeof(float));
+    if (conv->head)
+        pack_head(&conv->spec, weight, packed);
+    return (conv->head || kn_prim_pack(conv->prim[KN_FWD], weight, at, error)) &&
            (!conv->prim[KN_BWD_DATA] || kn_prim_pack(conv->prim[KN_BWD_DATA], weight, at + p.fwd, error));
 }
 
@@ -190,15 +249,34 @@ bool cpu_conv_fwd(kn_conv *conv, const void *packed, const kn_tensor *src, const
 {
     packed_sizes p = packed_of(conv);
     const char *at = packed;
-    return kn_prim_run(conv->prim[KN_FWD], src->data, at, at + p.fwd + p.bwd_data, dst->data, scratch, error);
+    if (conv->head) {
+        kn_cpu_of(conv->engine)
+            ->passes->head_fwd(conv->engine, src, packed, (const float *)(at + p.fwd + p.bwd_data), dst);
+        return true;
+    }
+    int step = conv->chunk[KN_FWD];
+    for (int i = 0; i < conv->spec.n; i += step) {
+        kn_tensor x = kn_tensor_images(src, i, step), y = kn_tensor_images(dst, i, step);
+        if (!kn_prim_run(conv->prim[KN_FWD], x.data, at, at + p.fwd + p.bwd_data, y.data, scratch, error))
+            return false;
+        if (conv->leaky_after)
+            kn_cpu_of(conv->engine)->passes->leaky(kn_f32(&y), kn_pixels(&y) * y.c, (float)KN_LEAKY_SLOPE);
+    }
+    return true;
 }
 
 bool cpu_conv_bwd_data(kn_conv *conv, const void *packed, const kn_tensor *ddst, const kn_tensor *dsrc,
                        void *scratch, GError **error)
 {
     const char *at = packed;
-    return kn_prim_run(conv->prim[KN_BWD_DATA], dsrc->data, at + packed_of(conv).fwd, NULL, ddst->data,
-                       scratch, error);
+    int step = conv->chunk[KN_BWD_DATA];
+    for (int i = 0; i < conv->spec.n; i += step) {
+        kn_tensor dy = kn_tensor_images(ddst, i, step), dx = kn_tensor_images(dsrc, i, step);
+        if (!kn_prim_run(conv->prim[KN_BWD_DATA], dx.data, at + packed_of(conv).fwd, NULL, dy.data, scratch,
+                         error))
+            return false;
+    }
+    return true;
 }
 
 bool cpu_conv_bwd_weights(kn_conv *conv, const kn_tensor *src, const kn_tensor *ddst, void *dweight,
@@ -206,6 +284,10 @@ bool cpu_conv_bwd_weights(kn_conv *conv, const kn_tensor *src, const kn_tensor *
 {
     const kn_conv_spec *s = &conv->spec;
     const kn_passes *passes = kn_cpu_of(conv->engine)->passes;
+    if (conv->head) {
+        passes->head_bwd_weights(conv->engine, src, ddst, dweight, s->bias ? dbias : NULL);
+        return true;
+    }
     bwd_weights_sizes b = bwd_weights_of(conv);
     char *packed = (char *)scratch + b.prim;
     void *plain = packed + b.packed, *bias = packed + b.packed + b.plain;

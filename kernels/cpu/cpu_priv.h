@@ -5,6 +5,8 @@
 
 #include "kernels/cpu/onednn.h"
 
+enum { KN_HEAD_MAX = 4, KN_HEAD_INPUTS = 64 };
+
 /* The passes of one instruction set. Arguments as in ops.h. */
 typedef struct {
     const char *name; /* "x86-64-v4" … */
@@ -19,6 +21,13 @@ typedef struct {
     void (*sgd)(float *theta, const float *grad, float *momentum, int64_t n, float lr, float m, float wd);
     void (*ema)(float *teacher, const float *student, int64_t n, float alpha);
     void (*add)(float *sum, const float *x, int64_t n); /* sum += x */
+    /* 3×3 convolution of dense NHWC into at most KN_HEAD_MAX channels; x->c divides by 16 and is at most
+     * KN_HEAD_INPUTS. w (oc,9,ic); dw (oc,ic,3,3) += ; db (oc) += or NULL. */
+    void (*head_fwd)(kn_engine *engine, const kn_tensor *x, const float *w, const float *bias,
+                     const kn_tensor *y);
+    void (*head_bwd_weights)(kn_engine *engine, const kn_tensor *x, const kn_tensor *dy, float *dw,
+                             float *db);
+    void (*leaky)(float *x, int64_t n, float slope);    /* in place */
 } kn_passes;
 
 extern const kn_passes kn_passes_v1;

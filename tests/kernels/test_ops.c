@@ -47,6 +47,7 @@ static const conv_case CONVS[] = {
     {2, 4, 4, 32, 64, 3, true, true, 0, 4},   {1, 33, 1, 3, 16, 3, true, true, 0, 4},
     {1, 16, 16, 16, 2, 3, true, true, 0, 4},  {2, 5, 7, 3, 32, 3, true, false, 0, 4},
     {2, 5, 9, 16, 16, 3, true, false, 0, 4},  {2, 5, 9, 32, 4, 3, true, false, 0, 4},
+    {1, 1, 1, 16, 2, 3, true, false, 0, 4},   {2, 33, 2, 48, 3, 3, false, false, 0, 4},
 };
 
 static void test_conv(void)
