@@ -7,6 +7,9 @@
 #include <math.h>
 #include <string.h>
 
+/* A 100 µm pixel is wider than any structure that is segmented: a slip of the keyboard. */
+#define MPP_MAX 100.0
+
 static char *opt_store, *opt_cohort, *opt_codec, *opt_classes, *opt_damaged, *opt_split, *opt_mask;
 static int opt_patch = 256, opt_stride, opt_saturation = 8, opt_quality = 90, opt_threads;
 static double opt_mpp, opt_mpp_override, opt_tissue_min = 0.25, opt_damaged_max = 0.1;
@@ -69,10 +72,10 @@ static const char *find_fault(char **rest, db_split *split)
         return "give slides or --cohort, not both";
     if (opt_level0 == (opt_mpp != 0))
         return "give either --mpp MPP or --level0";
-    if (!opt_level0 && (!(opt_mpp > 0) || !isfinite(opt_mpp)))
-        return "--mpp is µm per pixel, above 0";
-    if (opt_mpp_override < 0 || !isfinite(opt_mpp_override))
-        return "--mpp-override is µm per pixel, above 0";
+    if (!opt_level0 && !(opt_mpp > 0 && opt_mpp <= MPP_MAX))
+        return "--mpp is µm per pixel, above 0 and at most 100";
+    if (!(opt_mpp_override >= 0 && opt_mpp_override <= MPP_MAX))
+        return "--mpp-override is µm per pixel, above 0 and at most 100";
     if (!(opt_tissue_min >= 0 && opt_tissue_min <= 1))
         return "--tissue-min is a share, 0 to 1";
     if (!(opt_damaged_max >= 0 && opt_damaged_max <= 1))

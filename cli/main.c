@@ -6,10 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
-extern const cli_command cli_cmd_synth, cli_cmd_cohort;
-extern const cli_command cli_cmd_info, cli_cmd_tile, cli_cmd_status, cli_cmd_check;
-extern const cli_command cli_cmd_train;
-extern const cli_command cli_cmd_predict, cli_cmd_eval, cli_cmd_report, cli_cmd_export;
+extern const cli_command cli_cmd_info, cli_cmd_synth, cli_cmd_cohort, cli_cmd_tile, cli_cmd_status,
+    cli_cmd_check, cli_cmd_train, cli_cmd_predict, cli_cmd_eval, cli_cmd_report, cli_cmd_export;
 
 /* One line a command, in the order in which a newcomer would use them. */
 static const cli_command *const commands[] = {
@@ -17,13 +15,13 @@ static const cli_command *const commands[] = {
     &cli_cmd_synth,
     &cli_cmd_cohort,
     &cli_cmd_tile,
+    &cli_cmd_status,
+    &cli_cmd_check,
+    &cli_cmd_train,
     &cli_cmd_predict,
     &cli_cmd_eval,
     &cli_cmd_report,
     &cli_cmd_export,
-    &cli_cmd_status,
-    &cli_cmd_check,
-    &cli_cmd_train,
     NULL,
 };
 
@@ -48,7 +46,7 @@ static void print_help(FILE *to)
     fprintf(to, "quadslide %s: from whole slides and a few outlines to slide masks (MetaSSL)\n\n"
                 "Usage: quadslide COMMAND [OPTION…]\n\nCommands:\n", QS_VERSION);
     for (int i = 0; commands[i]; i++)
-        fprintf(to, "  %-9s %s\n", commands[i]->name, commands[i]->summary);
+        fprintf(to, "  %-8s  %s\n", commands[i]->name, commands[i]->summary);
     fprintf(to, "\n`quadslide COMMAND --help` explains each. Every command takes --config FILE (an INI file:\n"
                 "sections named as the commands, keys as the options; the command line wins),\n"
                 "--log-json FILE, --quiet and --verbose.\n"

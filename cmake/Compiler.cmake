@@ -49,5 +49,5 @@ function(qs_test name)
     set(A_TIMEOUT 900)
   endif()
   set_tests_properties(${name} PROPERTIES TIMEOUT ${A_TIMEOUT} LABELS "${A_LABELS}"
-    ENVIRONMENT "QS_SOURCE_DIR=${PROJECT_SOURCE_DIR};QS_BINARY_DIR=${PROJECT_BINARY_DIR};G_SLICE=always-malloc")
+    ENVIRONMENT "QS_SOURCE_DIR=${PROJECT_SOURCE_DIR};QS_BINARY_DIR=${PROJECT_BINARY_DIR};G_SLICE=always-malloc;OMP_WAIT_POLICY=passive")
 endfunction()
