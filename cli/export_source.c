@@ -164,7 +164,10 @@ static bool classes_of_set(const wsi_annotations *set, qs_classes *classes, GStr
         append_entry(map, shape->class_name, classes->n);
         qs_class *added = &classes->items[classes->n++];
         g_strlcpy(added->name, name, sizeof added->name);
-        if (shape->has_colour)
+        bool taken = false; /* two classes of one colour could not be told apart: a palette's instead */
+        for (k = 1; k + 1 < classes->n; k++)
+            taken |= !memcmp(classes->items[k].rgb, shape->rgb, 3);
+        if (shape->has_colour && !taken)
             memcpy(added->rgb, shape->rgb, 3);
     }
     classes->n = MAX(classes->n, 2);

@@ -162,8 +162,10 @@ static bool write_ome(const wsi_export_job *job, const char *path, const qs_prog
 {
     ome_writer w = {.job = job, .n_levels = count_levels(job), .progress = progress, .report = report};
     g_autofree char *part = g_strdup_printf("%s.part", path);
-    if (!wsi_tiff_io_create(&w.io, part, true, error))
+    if (!wsi_tiff_io_create(&w.io, part, true, error)) {
+        unlink(part);
         return false;
+    }
     w.band = g_malloc((size_t)job->labels.w * TILE_PX);
     w.source = g_malloc((size_t)job->labels.w);
     w.tile = g_malloc((size_t)TILE_PX * TILE_PX);
