@@ -71,7 +71,7 @@ static const char *const sheet[] = {
     ".picture img{width:100%;height:auto;display:block}\n",
     ".cells figcaption b{color:var(--ink);font-weight:600}\n",
     ".scale{position:absolute;left:12px;bottom:10px;border-bottom:3px solid #111;\n",
-    "color:#111;font-size:12px;line-height:1;padding-bottom:4px;text-align:center;\n",
+    "color:#111;font-size:12px;line-height:1;padding-bottom:4px;text-align:center;white-space:nowrap;\n",
     "text-shadow:0 0 3px #fff,0 0 3px #fff,0 0 5px #fff}\n",
     ".bar{display:flex;height:7px;border-radius:4px;overflow:hidden;margin:10px 0 6px;\n",
     "background:var(--rule)}\n",
