@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "cli/sidecar.h"
 #include "wsi/sniff.h"
+#include "wsi/tiff_probe.h"
 
 #include <json-glib/json-glib.h>
 
@@ -91,15 +92,37 @@ static void classes_of_mask(export_source *s)
         qs_classes_init_n(&s->classes, top + 1);
 }
 
+/* The mask's own size and resolution (0 unknown), from its header. */
+static bool size_of_mask(const char *path, int64_t *w, int64_t *h, double *mpp, GError **error)
+{
+    wsi_file_type type;
+    int64_t n_bytes;
+    wsi_tiff_facts facts = {0};
+    if (!wsi_sniff(path, &type, &n_bytes, error) ||
+        (type == WSI_FILE_TIFF && !wsi_tiff_probe(path, n_bytes, &facts, error)))
+        return false;
+    if (type != WSI_FILE_TIFF && type != WSI_FILE_PNG && type != WSI_FILE_JPEG) {
+        g_set_error(error, QS_ERROR, QS_ERROR_UNSUPPORTED,
+                    "%s: is %s; a mask is a TIFF, PNG or JPEG, an annotation file ASAP XML, Aperio XML or GeoJSON",
+                    path, wsi_file_type_name(type));
+        return false;
+    }
+    wsi_raster *raster = wsi_raster_open(path, type, error);
+    if (!raster)
+        return false;
+    *w = wsi_raster_get_info(raster)->w;
+    *h = wsi_raster_get_info(raster)->h;
+    *mpp = facts.mpp_x >= 0.05 && facts.mpp_x < 1000 ? facts.mpp_x : 0; /* screen resolutions are no µm */
+    wsi_raster_close(raster);
+    return true;
+}
+
 static bool open_mask(export_source *s, const export_options *o, const note *n, GError **error)
 {
-    wsi_slide *own = wsi_slide_open(o->path, 0, error); /* its size and resolution */
-    if (!own)
+    int64_t w, h;
+    double mpp;
+    if (!size_of_mask(o->path, &w, &h, &mpp, error))
         return false;
-    const wsi_slide_info *info = wsi_slide_get_info(own);
-    int64_t w = info->levels[0].w, h = info->levels[0].h;
-    double mpp = info->mpp;
-    wsi_slide_close(own);
     qs_classes table;
     qs_classes_init_n(&table, QS_CLASSES_MAX);
     if (o->classes && !qs_classes_from_text(&table, o->classes, error))
@@ -174,6 +197,24 @@ static bool classes_of_set(const wsi_annotations *set, qs_classes *classes, GStr
     return true;
 }
 
+/* With --labels alone: as many classes as the map gives out here, each called as the first shape of it. */
+static void name_classes(const wsi_annotations *set, const wsi_label_map *map, qs_classes *classes)
+{
+    bool named[QS_CLASSES_MAX] = {true};
+    int top = 1, rank;
+    for (guint i = 0; i < set->shapes->len; i++) {
+        const wsi_shape *shape = &g_array_index(set->shapes, wsi_shape, i);
+        int k = shape->kind == WSI_SHAPE_AREA ? wsi_label_map_find(map, shape->class_name, &rank) : 0;
+        if (k < 0 || k >= QS_CLASSES_MAX || named[k])
+            continue;
+        named[k] = true;
+        top = MAX(top, k);
+        if (*shape->class_name && strlen(shape->class_name) < sizeof classes->items[k].name)
+            g_strlcpy(classes->items[k].name, shape->class_name, sizeof classes->items[k].name);
+    }
+    classes->n = top + 1;
+}
+
 static void canvas_of_set(const wsi_annotations *set, int64_t *w, int64_t *h)
 {
     double x1 = 1, y1 = 1;
@@ -200,9 +241,11 @@ static bool open_annot(export_source *s, const export_options *o, GError **error
         qs_classes_init_n(&s->classes, QS_CLASSES_MAX);
     else
         ok = classes_of_set(set, &s->classes, own_map, error);
-    wsi_annotations_destroy(set);
     const char *text = o->labels ? o->labels : own_map->len ? own_map->str : NULL;
     wsi_label_map *map = ok ? wsi_label_map_create(text, &s->classes, error) : NULL;
+    if (map && o->labels && !o->classes)
+        name_classes(set, map, &s->classes);
+    wsi_annotations_destroy(set);
     if (!map)
         return false;
     wsi_label_map_set_ordered(map, o->label_order);
