@@ -9,7 +9,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { PX = 32, N_ITEMS = 14, N_LABELLED = 5 };
+enum { PX = 16, N_ITEMS = 14, N_LABELLED = 5 };
 
 static const char *const methods[] = {"SL", "FullSup", "MT", "CPS"};
 
