@@ -236,7 +236,8 @@ static bool read_geometries(geo_state *s, GPtrArray *geometries, GError **error)
     return true;
 }
 
-/* One member of a geometry, its key just read. Its nesting is bounded by the JSON reader's. */
+/* One member of a geometry, its key just read (and gone with the next token). Nesting is bounded by the
+ * JSON reader's. */
 static bool read_geometry_member(geo_state *s, const char *key, geometry *g, GPtrArray *geometries, GError **error)
 {
     if (!strcmp(key, "coordinates"))
@@ -245,8 +246,9 @@ static bool read_geometry_member(geo_state *s, const char *key, geometry *g, GPt
         return read_text(s, &g->type, error);
     if (!strcmp(key, "geometries"))
         return read_geometries(s, geometries, error);
+    bool about_ellipse = !strcmp(key, "isEllipse");
     wsi_json_token t = wsi_json_next(s->json, error);
-    if (!strcmp(key, "isEllipse"))
+    if (about_ellipse)
         g->ellipse = t == WSI_JSON_TRUE;
     return wsi_json_skip(s->json, t, error);
 }

@@ -215,6 +215,13 @@ static void test_geojson(void)
     set = read_text("bare.json", "{\"type\":\"Polygon\",\"coordinates\":[" SQUARE(-1.5e1, 3.25) "]}", -1);
     g_assert_cmpfloat(ring_area(set, 0, 0), ==, 18.25 * 18.25);
     wsi_annotations_destroy(set);
+    /* A key does not outlive the value behind it (found by fuzzing). */
+    g_autofree char *long_text = g_strnfill(5000, 'x');
+    g_autofree char *long_member = g_strdup_printf("{\"other\":\"%s\",\"type\":\"Polygon\",\"isEllipse\":\"%s\","
+                                                   "\"coordinates\":[" SQUARE(0, 2) "]}", long_text, long_text);
+    set = read_text("long.json", long_member, -1);
+    g_assert_cmpfloat(ring_area(set, 0, 0), ==, 4);
+    wsi_annotations_destroy(set);
     set = read_text("none.json", "{\"type\":\"FeatureCollection\",\"features\":[]}", -1);
     g_assert_cmpuint(set->shapes->len, ==, 0);
     wsi_annotations_destroy(set);
