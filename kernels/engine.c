@@ -116,7 +116,8 @@ int64_t kn_engine_bytes(const kn_engine *engine)
 
 char *kn_engine_conv_choices(const kn_engine *engine)
 {
-    g_autoptr(GList) keys = g_list_sort(g_hash_table_get_keys(engine->choices), (GCompareFunc)strcmp);
+    g_autoptr(GList) keys =
+        g_list_sort(g_hash_table_get_keys(engine->choices), (GCompareFunc)strcmp);
     GString *text = g_string_new(NULL);
     for (GList *at = keys; at; at = at->next)
         g_string_append_printf(text, "%s%s=%s", text->len ? "," : "", (const char *)at->data,
@@ -129,7 +130,8 @@ void kn_engine_team(const kn_engine *engine)
     omp_set_num_threads(engine->n_threads);
 }
 
-bool kn_engine_alloc(kn_engine *engine, kn_block *block, size_t bytes, const char *what, GError **error)
+bool kn_engine_alloc(kn_engine *engine, kn_block *block, size_t bytes, const char *what,
+                     GError **error)
 {
     kn_engine_team(engine);
     if (!kn_block_alloc(block, bytes, what, error))

@@ -32,8 +32,9 @@ typedef struct {
 
 kn_engine *kn_engine_create(const kn_engine_options *options, GError **error);
 void kn_engine_destroy(kn_engine *engine);
-kn_dtype kn_engine_dtype(const kn_engine *engine);      /* KN_F32 for cpu, KN_F64 for ref */
-const char *kn_engine_describe(const kn_engine *engine); /* "cpu: AMD EPYC, AVX-512, 2 threads, oneDNN 2.6.3" */
+kn_dtype kn_engine_dtype(const kn_engine *engine); /* KN_F32 for cpu, KN_F64 for ref */
+const char *
+kn_engine_describe(const kn_engine *engine); /* "cpu: AMD EPYC, AVX-512, 2 threads, oneDNN 2.6.3" */
 int kn_engine_threads(const kn_engine *engine);
 /* What was chosen so far, in a form that conv_choices accepts. Owned by the caller. */
 char *kn_engine_conv_choices(const kn_engine *engine);
@@ -49,7 +50,8 @@ typedef struct {
 } kn_unet_spec;
 void kn_unet_spec_init(kn_unet_spec *spec, int n_classes, int width);
 
-/* U-Net of ssl-methods D (Ronneberger; bilinear ×2 align_corners upsampling, 3×3 head). Immutable. */
+/* U-Net of ssl-methods D (Ronneberger; bilinear ×2 align_corners upsampling, 3×3 head). Immutable.
+ */
 kn_net *kn_net_create_unet(const kn_unet_spec *spec, GError **error);
 void kn_net_destroy(kn_net *net);
 
@@ -61,7 +63,7 @@ typedef struct {
     int64_t shape[4]; /* PyTorch's: OIHW, or (C) */
     int64_t offset;   /* element offset in the flat array of its kind */
     int64_t n;
-    int64_t fan_in;   /* of its convolution; 0 for BN */
+    int64_t fan_in; /* of its convolution; 0 for BN */
 } kn_param;
 int kn_net_n_params(const kn_net *net);
 const kn_param *kn_net_param(const kn_net *net, int i); /* in PyTorch's state_dict order */
@@ -77,16 +79,21 @@ const kn_net *kn_weights_net(const kn_weights *weights);
 /* PyTorch's defaults: conv weight and bias U(-b,b), b = 1/sqrt(fan_in); BN 1, 0; running 0, 1. */
 void kn_weights_init(kn_weights *weights, uint64_t seed);
 typedef enum { KN_ARRAY_PARAMS, KN_ARRAY_BUFFERS, KN_ARRAY_GRADS, KN_ARRAY_MOMENTUM } kn_array;
-/* Copies to and from host f32, n elements from `offset` of the flat array. set marks packed copies stale. */
-void kn_weights_get(const kn_weights *weights, kn_array array, int64_t offset, int64_t n, float *dst);
-void kn_weights_set(kn_weights *weights, kn_array array, int64_t offset, int64_t n, const float *src);
+/* Copies to and from host f32, n elements from `offset` of the flat array. set marks packed copies
+ * stale. */
+void kn_weights_get(const kn_weights *weights, kn_array array, int64_t offset, int64_t n,
+                    float *dst);
+void kn_weights_set(kn_weights *weights, kn_array array, int64_t offset, int64_t n,
+                    const float *src);
 /* BN's num_batches_tracked, one for the whole network. */
 int64_t kn_weights_batches_tracked(const kn_weights *weights);
 void kn_weights_set_batches_tracked(kn_weights *weights, int64_t n);
 void kn_weights_zero_grads(kn_weights *weights);
-/* g += wd·θ; v = m·v + g (first step: v = g, i.e. v starts at 0); θ -= lr·v. E15. Zeroes nothing. */
+/* g += wd·θ; v = m·v + g (first step: v = g, i.e. v starts at 0); θ -= lr·v. E15. Zeroes nothing.
+ */
 void kn_sgd_step(kn_weights *weights, double lr, double momentum, double weight_decay);
-/* teacher = alpha·teacher + (1-alpha)·student over parameters; with_buffers: over BN buffers too. */
+/* teacher = alpha·teacher + (1-alpha)·student over parameters; with_buffers: over BN buffers too.
+ */
 void kn_ema_update(kn_weights *teacher, const kn_weights *student, double alpha, bool with_buffers);
 
 /* ---- passes -------------------------------------------------------------------------------- */
@@ -103,13 +110,17 @@ typedef struct {
 } kn_pass_options;
 
 /* Bytes the pass will take; the number is kept (see kn_engine_bytes). */
-int64_t kn_pass_memory(kn_engine *engine, const kn_net *net, const kn_pass_options *options, GError **error);
-kn_pass *kn_pass_create(kn_engine *engine, const kn_net *net, const kn_pass_options *options, GError **error);
+int64_t kn_pass_memory(kn_engine *engine, const kn_net *net, const kn_pass_options *options,
+                       GError **error);
+kn_pass *kn_pass_create(kn_engine *engine, const kn_net *net, const kn_pass_options *options,
+                        GError **error);
 void kn_pass_destroy(kn_pass *pass);
 /* The caller writes normalised images here before forward (host memory on cpu and ref). */
-const kn_tensor *kn_pass_input(const kn_pass *pass);   /* (n,h,w,in_channels) */
-const kn_tensor *kn_pass_logits(const kn_pass *pass);  /* (n,h,w,n_classes), valid until the next forward */
-const kn_tensor *kn_pass_dlogits(const kn_pass *pass); /* TRAIN: filled by the caller before backward */
+const kn_tensor *kn_pass_input(const kn_pass *pass); /* (n,h,w,in_channels) */
+const kn_tensor *
+kn_pass_logits(const kn_pass *pass); /* (n,h,w,n_classes), valid until the next forward */
+const kn_tensor *
+kn_pass_dlogits(const kn_pass *pass); /* TRAIN: filled by the caller before backward */
 /* dropout_stream names the dropout masks: same stream, same masks. */
 bool kn_pass_forward(kn_pass *pass, kn_weights *weights, uint64_t dropout_stream, GError **error);
 /* Of the last forward; parameter gradients accumulate (+=). */

@@ -17,7 +17,8 @@ static void put(kn_dtype dtype, void *array, int64_t i, double value)
         ((float *)array)[i] = (float)value;
 }
 
-void kn_fold_bn(kn_dtype dtype, int oc, int64_t per_oc, const kn_fold *from, void *weight, void *bias)
+void kn_fold_bn(kn_dtype dtype, int oc, int64_t per_oc, const kn_fold *from, void *weight,
+                void *bias)
 {
     for (int o = 0; o < oc; o++) {
         double s = get(dtype, from->gamma, o) / sqrt(get(dtype, from->running_var, o) + KN_BN_EPS);

@@ -47,9 +47,10 @@ bool kn_block_alloc(kn_block *block, size_t bytes, const char *what, GError **er
     if (bytes <= (size_t)INT64_MAX && (int64_t)bytes <= available)
         data = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (data == MAP_FAILED) {
-        g_set_error(error, QS_ERROR, QS_ERROR_MEMORY,
-                    "%s needs %zu bytes (%.2f GiB) and %.2f GiB are free; use a smaller batch or patch",
-                    what, bytes, (double)bytes / (1 << 30), (double)available / (1 << 30));
+        g_set_error(
+            error, QS_ERROR, QS_ERROR_MEMORY,
+            "%s needs %zu bytes (%.2f GiB) and %.2f GiB are free; use a smaller batch or patch",
+            what, bytes, (double)bytes / (1 << 30), (double)available / (1 << 30));
         return false;
     }
     madvise(data, bytes, MADV_HUGEPAGE); /* a wish: without it everything works, a little slower */

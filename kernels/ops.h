@@ -14,41 +14,42 @@
 
 /* ---- convolution: stride 1, "same" zero padding --------------------------------------------- */
 typedef struct {
-    const char *name; /* of the layer, for errors and conv_choices; borrowed for the object's life */
+    const char
+        *name; /* of the layer, for errors and conv_choices; borrowed for the object's life */
     int n, h, w;
     int ic, oc;
-    int k;              /* 3 or 1 */
-    bool bias;          /* forward adds it, bwd_weights makes its gradient */
-    bool train;         /* backward wanted */
-    bool bwd_data;      /* with train: the gradient of the source is wanted too */
-    bool leaky;         /* LeakyReLU(.01) on the output (inference) */
+    int k;                    /* 3 or 1 */
+    bool bias;                /* forward adds it, bwd_weights makes its gradient */
+    bool train;               /* backward wanted */
+    bool bwd_data;            /* with train: the gradient of the source is wanted too */
+    bool leaky;               /* LeakyReLU(.01) on the output (inference) */
     int src_block, dst_block; /* layout of the two tensors, as kn_tensor.block */
 } kn_conv_spec;
 
 typedef struct kn_conv kn_conv; /* a backend's prepared convolution */
 
 typedef struct {
-    size_t packed_bytes;  /* the backend's own copy of the weights, owned by the pass */
+    size_t packed_bytes; /* the backend's own copy of the weights, owned by the pass */
     size_t fwd_bytes, bwd_data_bytes, bwd_weights_bytes; /* scratch of each call */
 } kn_conv_needs;
 
 /* ---- BatchNorm + LeakyReLU + dropout: one block --------------------------------------------- */
-/* Dropout's mask: element e = pixel·C + c of the tensor belongs to chunk e/128. Counter 16·chunk + l
- * (l = 0..15) of Philox with key `stream` and high counter `layer` gives four words; word k holds in
- * its low half element 32k + l, in its high half 32k + 16 + l. An element is kept when its 16 bits
- * are >= kn_dropout_threshold(p), and is then scaled by 1/(1-p') with p' the p that 16 bits can
- * say. So any element's mask can be made again, in any order, sixteen lanes at a time. */
+/* Dropout's mask: element e = pixel·C + c of the tensor belongs to chunk e/128. Counter 16·chunk +
+ * l (l = 0..15) of Philox with key `stream` and high counter `layer` gives four words; word k holds
+ * in its low half element 32k + l, in its high half 32k + 16 + l. An element is kept when its 16
+ * bits are >= kn_dropout_threshold(p), and is then scaled by 1/(1-p') with p' the p that 16 bits
+ * can say. So any element's mask can be made again, in any order, sixteen lanes at a time. */
 typedef struct {
     int channels;
-    const void *gamma, *beta;           /* (C) */
-    void *dgamma, *dbeta;               /* (C), accumulated by bwd; NULL: no backward */
-    void *running_mean, *running_var;   /* (C), updated by stats */
-    const void *conv_bias;              /* (C) added to the mean in running_mean: the bias of a
-                                         * convolution that left it out; NULL: none */
-    void *mean, *inv_std;               /* (C) of the batch: written by stats, read by the rest */
-    double slope;                       /* .01; 1: no activation */
-    double dropout;                     /* 0: none */
-    uint64_t stream, layer;             /* name the mask */
+    const void *gamma, *beta;         /* (C) */
+    void *dgamma, *dbeta;             /* (C), accumulated by bwd; NULL: no backward */
+    void *running_mean, *running_var; /* (C), updated by stats */
+    const void *conv_bias;            /* (C) added to the mean in running_mean: the bias of a
+                                       * convolution that left it out; NULL: none */
+    void *mean, *inv_std;             /* (C) of the batch: written by stats, read by the rest */
+    double slope;                     /* .01; 1: no activation */
+    double dropout;                   /* 0: none */
+    uint64_t stream, layer;           /* name the mask */
 } kn_norm;
 
 #define KN_BN_EPS 1e-5
@@ -71,36 +72,40 @@ typedef struct {
     /* Names of the implementations chosen, "fwd=… bwd_d=… bwd_w=…"; borrowed from conv. */
     const char *(*conv_describe)(const kn_conv *conv);
     /* weight (oc,ic,k,k), bias (oc) or NULL into `packed`. Call when the weights changed. */
-    bool (*conv_pack)(kn_conv *conv, const void *weight, const void *bias, void *packed, GError **error);
+    bool (*conv_pack)(kn_conv *conv, const void *weight, const void *bias, void *packed,
+                      GError **error);
     bool (*conv_fwd)(kn_conv *conv, const void *packed, const kn_tensor *src, const kn_tensor *dst,
                      void *scratch, GError **error);
-    bool (*conv_bwd_data)(kn_conv *conv, const void *packed, const kn_tensor *ddst, const kn_tensor *dsrc,
-                          void *scratch, GError **error);
+    bool (*conv_bwd_data)(kn_conv *conv, const void *packed, const kn_tensor *ddst,
+                          const kn_tensor *dsrc, void *scratch, GError **error);
     /* dweight (oc,ic,k,k) += ; dbias (oc) += or NULL. */
-    bool (*conv_bwd_weights)(kn_conv *conv, const kn_tensor *src, const kn_tensor *ddst, void *dweight,
-                             void *dbias, void *scratch, GError **error);
+    bool (*conv_bwd_weights)(kn_conv *conv, const kn_tensor *src, const kn_tensor *ddst,
+                             void *dweight, void *dbias, void *scratch, GError **error);
 
     /* mean and inv_std of x over all pixels (biased variance, eps 1e-5); running statistics. */
     void (*norm_stats)(kn_engine *engine, const kn_tensor *x, const kn_norm *norm);
     /* y = dropout(leaky(gamma·(x-mean)·inv_std + beta)); y may be a slice, or x itself. */
-    void (*norm_apply)(kn_engine *engine, const kn_tensor *x, const kn_norm *norm, const kn_tensor *y);
+    void (*norm_apply)(kn_engine *engine, const kn_tensor *x, const kn_norm *norm,
+                       const kn_tensor *y);
     /* dx of the three from dy (slice) and x; dgamma, dbeta +=. dx may be dy when that is dense. */
-    void (*norm_bwd)(kn_engine *engine, const kn_tensor *dy, const kn_tensor *x, const kn_norm *norm,
-                     const kn_tensor *dx);
+    void (*norm_bwd)(kn_engine *engine, const kn_tensor *dy, const kn_tensor *x,
+                     const kn_norm *norm, const kn_tensor *dx);
 
     /* 2×2 maximum, stride 2, even h and w; a tie takes the first in row order. x is a slice. copy
      * (slice, as x): x is copied there in the same pass; NULL: not. */
-    void (*pool_fwd)(kn_engine *engine, const kn_tensor *x, const kn_tensor *y, const kn_tensor *copy);
+    void (*pool_fwd)(kn_engine *engine, const kn_tensor *x, const kn_tensor *y,
+                     const kn_tensor *copy);
     /* dx (slice) += dy at each maximum of x (slice). */
-    void (*pool_bwd)(kn_engine *engine, const kn_tensor *x, const kn_tensor *dy, const kn_tensor *dx);
+    void (*pool_bwd)(kn_engine *engine, const kn_tensor *x, const kn_tensor *dy,
+                     const kn_tensor *dx);
     /* Bilinear ×2, align_corners: output i takes input i·(H-1)/(2H-1). y is a slice. */
     void (*upsample_fwd)(kn_engine *engine, const kn_tensor *x, const kn_tensor *y);
     /* The transpose, as a gather. dy is a slice. */
     void (*upsample_bwd)(kn_engine *engine, const kn_tensor *dy, const kn_tensor *dx);
 
     /* Arrays of n elements. g = grad + wd·θ; v = m·v + g; θ -= lr·v (grad is not changed). */
-    void (*sgd)(kn_engine *engine, void *theta, const void *grad, void *momentum, int64_t n, double lr,
-                double m, double wd);
+    void (*sgd)(kn_engine *engine, void *theta, const void *grad, void *momentum, int64_t n,
+                double lr, double m, double wd);
     /* teacher = alpha·teacher + (1-alpha)·student */
     void (*ema)(kn_engine *engine, void *teacher, const void *student, int64_t n, double alpha);
     void (*zero)(kn_engine *engine, void *x, int64_t n);

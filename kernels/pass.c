@@ -43,9 +43,9 @@ static int value_block(const kn_pass *pass, int value)
 
 static void choose_blocks(kn_pass *pass)
 {
-    /* A convolution's two sides have one layout, so all widths must divide. Folded, the first convolution
-     * writes what the second reads, which then would meet both layouts; they are the same for 16 channels
-     * only. */
+    /* A convolution's two sides have one layout, so all widths must divide. Folded, the first
+     * convolution writes what the second reads, which then would meet both layouts; they are the
+     * same for 16 channels only. */
     int width = pass->net->spec.width;
     int block = width % 16 || (folds(pass) && width != 16) ? 0 : pass->engine->block;
     for (guint v = 0; v < pass->net->values->len; v++)
@@ -65,7 +65,8 @@ static void choose_blocks(kn_pass *pass)
 /* May a BatchNorm write its result over its source? */
 static bool in_place(const kn_pass *pass, const kn_step *s)
 {
-    return kn_slice_whole(pass->net, s->dst) && pass->blocks[s->src.value] == pass->blocks[s->dst.value];
+    return kn_slice_whole(pass->net, s->dst) &&
+           pass->blocks[s->src.value] == pass->blocks[s->dst.value];
 }
 
 void *kn_pass_at(const kn_pass *pass, int item)
@@ -104,8 +105,14 @@ static void redirect(kn_pass *pass)
     for (int i = 0; i < n; i++) {
         kn_step *s = &pass->steps[i];
         const kn_node *node = kn_net_node(pass->net, i);
-        *s = (kn_step){.src = node->src, .dst = node->dst, .copy = {-1, 0, 0}, .fold_norm = -1,
-                       .packed = -1, .stats = -1, .scratch_fwd = -1, .scratch_bwd_data = -1,
+        *s = (kn_step){.src = node->src,
+                       .dst = node->dst,
+                       .copy = {-1, 0, 0},
+                       .fold_norm = -1,
+                       .packed = -1,
+                       .stats = -1,
+                       .scratch_fwd = -1,
+                       .scratch_bwd_data = -1,
                        .scratch_bwd_weights = -1};
         s->dsrc = pass->options.mode == KN_PASS_TRAIN && node->src.value != pass->net->input;
         if (!folds(pass))
@@ -156,7 +163,8 @@ static bool create_convs(kn_pass *pass, GError **error)
     return true;
 }
 
-/* ---- lifetimes --------------------------------------------------------------------------------- */
+/* ---- lifetimes ---------------------------------------------------------------------------------
+ */
 
 static void use_value(kn_pass *pass, int value, int step, bool by_backward)
 {
@@ -192,10 +200,13 @@ static void plan_forward(kn_pass *pass)
             use_value(pass, s->src.value, bwd_step(pass, i), true);
         if (node->kind == KN_NODE_CONV) {
             kn_conv_needs needs = kn_engine_ops(pass->engine)->conv_needs(s->conv);
-            s->packed = kn_plan_add(&pass->plan, "packed weights", needs.packed_bytes, -1, end, false);
-            s->scratch_fwd = kn_plan_add(&pass->plan, "convolution scratch", needs.fwd_bytes, i, i, true);
+            s->packed =
+                kn_plan_add(&pass->plan, "packed weights", needs.packed_bytes, -1, end, false);
+            s->scratch_fwd =
+                kn_plan_add(&pass->plan, "convolution scratch", needs.fwd_bytes, i, i, true);
         } else if (node->kind == KN_NODE_NORM) {
-            size_t bytes = 2 * (size_t)s->src.channels * kn_dtype_bytes(kn_engine_dtype(pass->engine));
+            size_t bytes =
+                2 * (size_t)s->src.channels * kn_dtype_bytes(kn_engine_dtype(pass->engine));
             s->stats = kn_plan_add(&pass->plan, "batch statistics", bytes, -1, end, false);
         }
     }
@@ -226,10 +237,10 @@ static void plan_backward(kn_pass *pass)
             use_grad(pass, s->src.value, step);
         if (node->kind == KN_NODE_CONV) {
             kn_conv_needs needs = kn_engine_ops(pass->engine)->conv_needs(s->conv);
-            s->scratch_bwd_data =
-                kn_plan_add(&pass->plan, "convolution scratch", needs.bwd_data_bytes, step, step, true);
-            s->scratch_bwd_weights =
-                kn_plan_add(&pass->plan, "convolution scratch", needs.bwd_weights_bytes, step, step, true);
+            s->scratch_bwd_data = kn_plan_add(&pass->plan, "convolution scratch",
+                                              needs.bwd_data_bytes, step, step, true);
+            s->scratch_bwd_weights = kn_plan_add(&pass->plan, "convolution scratch",
+                                                 needs.bwd_weights_bytes, step, step, true);
         }
     }
 }
@@ -240,13 +251,15 @@ static void plan_folding(kn_pass *pass)
     for (int i = 0; i < n_nodes(pass); i++)
         if (pass->steps[i].fold_norm >= 0) {
             int param = kn_net_node(pass->net, i)->param;
-            most = MAX(most, kn_net_param(pass->net, param)->n + kn_net_param(pass->net, param + 1)->n);
+            most = MAX(most,
+                       kn_net_param(pass->net, param)->n + kn_net_param(pass->net, param + 1)->n);
         }
     size_t bytes = (size_t)most * kn_dtype_bytes(kn_engine_dtype(pass->engine));
     pass->folded = kn_plan_add(&pass->plan, "folded weights", bytes, -1, -1, true);
 }
 
-/* ---- creation ---------------------------------------------------------------------------------- */
+/* ---- creation ----------------------------------------------------------------------------------
+ */
 
 static bool check_options(const kn_net *net, const kn_pass_options *o, GError **error)
 {
@@ -254,12 +267,14 @@ static bool check_options(const kn_net *net, const kn_pass_options *o, GError **
     for (guint i = 0; i < net->values->len; i++)
         levels = MAX(levels, kn_net_value(net, (int)i)->level);
     int multiple = 1 << levels;
-    bool small = o->n >= 1 && o->h >= 1 && o->w >= 1 && o->n <= 65536 && o->h <= 65536 && o->w <= 65536;
+    bool small =
+        o->n >= 1 && o->h >= 1 && o->w >= 1 && o->n <= 65536 && o->h <= 65536 && o->w <= 65536;
     if (!small || o->h % multiple || o->w % multiple || (int64_t)o->n * o->h * o->w > INT32_MAX) {
-        g_set_error(error, QS_ERROR, QS_ERROR_ARG,
-                    "a pass of %d images of %d x %d: height and width must be multiples of %d, and fewer "
-                    "than 2^31 pixels in all",
-                    o->n, o->w, o->h, multiple);
+        g_set_error(
+            error, QS_ERROR, QS_ERROR_ARG,
+            "a pass of %d images of %d x %d: height and width must be multiples of %d, and fewer "
+            "than 2^31 pixels in all",
+            o->n, o->w, o->h, multiple);
         return false;
     }
     return true;
@@ -297,7 +312,8 @@ static kn_pass *plan_pass(kn_engine *engine, const kn_net *net, const kn_pass_op
     return pass;
 }
 
-int64_t kn_pass_memory(kn_engine *engine, const kn_net *net, const kn_pass_options *options, GError **error)
+int64_t kn_pass_memory(kn_engine *engine, const kn_net *net, const kn_pass_options *options,
+                       GError **error)
 {
     kn_pass *pass = plan_pass(engine, net, options, error);
     if (!pass)
@@ -308,19 +324,21 @@ int64_t kn_pass_memory(kn_engine *engine, const kn_net *net, const kn_pass_optio
     return bytes;
 }
 
-kn_pass *kn_pass_create(kn_engine *engine, const kn_net *net, const kn_pass_options *options, GError **error)
+kn_pass *kn_pass_create(kn_engine *engine, const kn_net *net, const kn_pass_options *options,
+                        GError **error)
 {
     kn_pass *pass = plan_pass(engine, net, options, error);
     if (!pass)
         return NULL;
-    g_autofree char *what = g_strdup_printf("a pass of %d images of %d x %d", options->n, options->w,
-                                            options->h);
+    g_autofree char *what =
+        g_strdup_printf("a pass of %d images of %d x %d", options->n, options->w, options->h);
     if (!kn_engine_alloc(engine, &pass->arena, pass->plan.private_bytes, what, error) ||
         !kn_engine_reserve_scratch(engine, pass->plan.shared_bytes, error)) {
         kn_pass_destroy(pass);
         return NULL;
     }
-    kn_slice in = {net->input, 0, net->spec.in_channels}, out = {net->logits, 0, net->spec.n_classes};
+    kn_slice in = {net->input, 0, net->spec.in_channels},
+             out = {net->logits, 0, net->spec.n_classes};
     pass->input = kn_pass_tensor(pass, pass->value_item, in);
     pass->logits = kn_pass_tensor(pass, pass->value_item, out);
     if (options->mode == KN_PASS_TRAIN)

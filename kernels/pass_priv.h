@@ -10,13 +10,13 @@
 
 /* What a pass keeps for one node of its network. */
 typedef struct {
-    kn_conv *conv;          /* CONV: owned */
-    kn_slice src, dst;      /* the node's, redirected in inference */
-    kn_slice copy;          /* POOL in inference: the skip's place in the concatenation; value -1: none */
-    bool skip;              /* NORM folded away */
-    bool dsrc;              /* the gradient of src is wanted */
-    int fold_norm;          /* CONV in inference: the NORM node folded in, -1 none */
-    int packed, stats;      /* plan items: packed weights; mean and inv_std. -1: none */
+    kn_conv *conv;     /* CONV: owned */
+    kn_slice src, dst; /* the node's, redirected in inference */
+    kn_slice copy; /* POOL in inference: the skip's place in the concatenation; value -1: none */
+    bool skip;     /* NORM folded away */
+    bool dsrc;     /* the gradient of src is wanted */
+    int fold_norm; /* CONV in inference: the NORM node folded in, -1 none */
+    int packed, stats; /* plan items: packed weights; mean and inv_std. -1: none */
     int scratch_fwd, scratch_bwd_data, scratch_bwd_weights;
 } kn_step;
 

@@ -28,7 +28,9 @@ static bool pack(kn_pass *pass, const kn_weights *weights, GError **error)
         const void *bias = param_at(weights, node->param + 1, weights->params);
         if (s->fold_norm >= 0) {
             int norm = kn_net_node(pass->net, s->fold_norm)->param;
-            kn_fold from = {weight, bias, param_at(weights, norm, weights->params),
+            kn_fold from = {weight,
+                            bias,
+                            param_at(weights, norm, weights->params),
                             param_at(weights, norm + 1, weights->params),
                             param_at(weights, norm + 2, weights->buffers),
                             param_at(weights, norm + 3, weights->buffers)};
@@ -142,8 +144,8 @@ static bool conv_bwd(kn_pass *pass, int i, kn_weights *weights, GError **error)
     void *dbias = param_at(weights, node->param + 1, weights->grads);
     if (node->normed && ops->folds_bias)
         dbias = NULL;
-    if (!ops->conv_bwd_weights(s->conv, &src, &ddst, param_at(weights, node->param, weights->grads), dbias,
-                               kn_pass_at(pass, s->scratch_bwd_weights), error))
+    if (!ops->conv_bwd_weights(s->conv, &src, &ddst, param_at(weights, node->param, weights->grads),
+                               dbias, kn_pass_at(pass, s->scratch_bwd_weights), error))
         return false;
     if (!s->dsrc)
         return true;
@@ -181,9 +183,10 @@ bool kn_pass_backward(kn_pass *pass, kn_weights *weights, GError **error)
         return false;
     if (pass->options.mode != KN_PASS_TRAIN || !pass->forward_done || !weights->grads ||
         pass->packed_params != weights->params_version) {
-        g_set_error(error, QS_ERROR, QS_ERROR_ARG,
-                    "backward needs a training pass, its forward with these weights unchanged since, and "
-                    "weights created trainable");
+        g_set_error(
+            error, QS_ERROR, QS_ERROR_ARG,
+            "backward needs a training pass, its forward with these weights unchanged since, and "
+            "weights created trainable");
         return false;
     }
     kn_engine_team(pass->engine);

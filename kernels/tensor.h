@@ -11,7 +11,7 @@ typedef enum { KN_F32, KN_F64, KN_BF16, KN_U8, KN_I32 } kn_dtype;
 typedef struct {
     kn_dtype dtype;
     int n, h, w, c;
-    int ldc;    /* elements from one pixel to the next, >= c; > c: a slice of a concatenation buffer */
+    int ldc; /* elements from one pixel to the next, >= c; > c: a slice of a concatenation buffer */
     void *data; /* element (n,h,w,c) at ((n*H + h)*W + w)*ldc + c */
     /* 0: NHWC as above. 16: inside a pass, where oneDNN's Winograd wants it: blocks of 16 channels,
      * element (n,h,w,c) at n*H*W*ldc + (c/16)*H*W*16 + (h*W + w)*16 + c%16; c divides by 16. For 16
@@ -24,8 +24,14 @@ static inline int64_t kn_pixels(const kn_tensor *t)
 {
     return (int64_t)t->n * t->h * t->w;
 }
-static inline float *kn_f32(const kn_tensor *t) { return (float *)t->data; }
-static inline double *kn_f64(const kn_tensor *t) { return (double *)t->data; }
+static inline float *kn_f32(const kn_tensor *t)
+{
+    return (float *)t->data;
+}
+static inline double *kn_f64(const kn_tensor *t)
+{
+    return (double *)t->data;
+}
 /* Images first … first+n-1 of t. */
 kn_tensor kn_tensor_images(const kn_tensor *t, int first, int n);
 

@@ -68,10 +68,12 @@ static void *array_of(const kn_weights *weights, kn_array array)
 
 static int64_t array_length(const kn_weights *weights, kn_array array)
 {
-    return array == KN_ARRAY_BUFFERS ? kn_net_n_buffers(weights->net) : kn_net_n_trained(weights->net);
+    return array == KN_ARRAY_BUFFERS ? kn_net_n_buffers(weights->net)
+                                     : kn_net_n_trained(weights->net);
 }
 
-void kn_weights_get(const kn_weights *weights, kn_array array, int64_t offset, int64_t n, float *dst)
+void kn_weights_get(const kn_weights *weights, kn_array array, int64_t offset, int64_t n,
+                    float *dst)
 {
     const void *src = array_of(weights, array);
     g_return_if_fail(src && offset >= 0 && n >= 0 && offset + n <= array_length(weights, array));
@@ -80,7 +82,8 @@ void kn_weights_get(const kn_weights *weights, kn_array array, int64_t offset, i
         dst[i] = f64 ? (float)((const double *)src)[offset + i] : ((const float *)src)[offset + i];
 }
 
-void kn_weights_set(kn_weights *weights, kn_array array, int64_t offset, int64_t n, const float *src)
+void kn_weights_set(kn_weights *weights, kn_array array, int64_t offset, int64_t n,
+                    const float *src)
 {
     void *dst = array_of(weights, array);
     g_return_if_fail(dst && offset >= 0 && n >= 0 && offset + n <= array_length(weights, array));
@@ -106,8 +109,8 @@ void kn_weights_init(kn_weights *weights, uint64_t seed)
         qs_rng_init(&rng, seed, qs_rng_stream_id(0x696e6974, (uint64_t)i, 0));
         for (int64_t j = 0; j < p->n; j++)
             x[j] = p->fan_in > 0 ? (float)qs_rng_range(&rng, -bound, bound) : one ? 1.0f : 0.0f;
-        kn_weights_set(weights, p->kind == KN_PARAM ? KN_ARRAY_PARAMS : KN_ARRAY_BUFFERS, p->offset, p->n,
-                       x);
+        kn_weights_set(weights, p->kind == KN_PARAM ? KN_ARRAY_PARAMS : KN_ARRAY_BUFFERS, p->offset,
+                       p->n, x);
     }
     const kn_ops *ops = kn_engine_ops(weights->engine);
     if (weights->grads) {
@@ -130,7 +133,8 @@ void kn_weights_set_batches_tracked(kn_weights *weights, int64_t n)
 void kn_weights_zero_grads(kn_weights *weights)
 {
     g_return_if_fail(weights->grads);
-    kn_engine_ops(weights->engine)->zero(weights->engine, weights->grads, kn_net_n_trained(weights->net));
+    kn_engine_ops(weights->engine)
+        ->zero(weights->engine, weights->grads, kn_net_n_trained(weights->net));
 }
 
 void kn_sgd_step(kn_weights *weights, double lr, double momentum, double weight_decay)
@@ -145,8 +149,10 @@ void kn_sgd_step(kn_weights *weights, double lr, double momentum, double weight_
 void kn_ema_update(kn_weights *teacher, const kn_weights *student, double alpha, bool with_buffers)
 {
     const kn_ops *ops = kn_engine_ops(teacher->engine);
-    ops->ema(teacher->engine, teacher->params, student->params, kn_net_n_trained(teacher->net), alpha);
+    ops->ema(teacher->engine, teacher->params, student->params, kn_net_n_trained(teacher->net),
+             alpha);
     if (with_buffers)
-        ops->ema(teacher->engine, teacher->buffers, student->buffers, kn_net_n_buffers(teacher->net), alpha);
+        ops->ema(teacher->engine, teacher->buffers, student->buffers,
+                 kn_net_n_buffers(teacher->net), alpha);
     kn_weights_touch(teacher, true, with_buffers);
 }

@@ -4,9 +4,9 @@
  *   bench_engine [--batch 24] [--size 256] [--threads 2] [--rounds 3] [--width 16] [--part all]
  *                [--conv both] [--only train|infer] [--clock wall|cpu]
  *
- * One JSON line a measurement on stdout; every line carries the machine. In each round the floor and
- * the step are run in turn (A B A B), and the medians of the rounds are compared, so that a busy
- * machine slows both. --part step prints only "seconds" of training steps and inference, for a
+ * One JSON line a measurement on stdout; every line carries the machine. In each round the floor
+ * and the step are run in turn (A B A B), and the medians of the rounds are compared, so that a
+ * busy machine slows both. --part step prints only "seconds" of training steps and inference, for a
  * script that runs another program in between. */
 #include "kernels/net/net_priv.h"
 #include "kernels/pass_priv.h"
@@ -20,8 +20,8 @@ enum { ROUNDS_MAX = 64 };
 
 typedef struct {
     int batch, size, threads, rounds, width;
-    char *part; /* "all", or one of floor, step, profile */
-    char *conv; /* "both", "direct" or "auto" */
+    char *part;  /* "all", or one of floor, step, profile */
+    char *conv;  /* "both", "direct" or "auto" */
     char *clock; /* "wall", or "cpu": processor time, for one thread on a busy machine */
 } settings;
 
@@ -74,7 +74,8 @@ static void stop(GError *error)
     exit(1);
 }
 
-/* ---- the floor -------------------------------------------------------------------------------------- */
+/* ---- the floor
+ * -------------------------------------------------------------------------------------- */
 
 /* One convolution of the network with memory to run it on. */
 typedef struct {
@@ -105,17 +106,20 @@ static void floor_create(floor_set *f, kn_engine *engine, const kn_pass *pass)
                 continue;
             kn_conv_needs needs = ops->conv_needs(s->conv);
             alone *a = &f->items[f->n++];
-            *a = (alone){.conv = s->conv, .train = pass->options.mode == KN_PASS_TRAIN, .bwd_data = s->dsrc};
+            *a = (alone){
+                .conv = s->conv, .train = pass->options.mode == KN_PASS_TRAIN, .bwd_data = s->dsrc};
             a->src = kn_pass_tensor(pass, pass->value_item, s->src);
             a->dst = kn_pass_tensor(pass, pass->value_item, s->dst);
-            size_t sizes[6] = {(size_t)kn_pixels(&a->src) * (size_t)a->src.c * 4,
-                               (size_t)kn_pixels(&a->dst) * (size_t)a->dst.c * 4,
-                               needs.packed_bytes,
-                               MAX(needs.fwd_bytes, MAX(needs.bwd_data_bytes, needs.bwd_weights_bytes)),
-                               (size_t)a->src.c * (size_t)a->dst.c * 9 * 4,
-                               (size_t)a->dst.c * 4};
+            size_t sizes[6] = {
+                (size_t)kn_pixels(&a->src) * (size_t)a->src.c * 4,
+                (size_t)kn_pixels(&a->dst) * (size_t)a->dst.c * 4,
+                needs.packed_bytes,
+                MAX(needs.fwd_bytes, MAX(needs.bwd_data_bytes, needs.bwd_weights_bytes)),
+                (size_t)a->src.c * (size_t)a->dst.c * 9 * 4,
+                (size_t)a->dst.c * 4};
             size_t offset = 0;
-            void **places[6] = {&a->src.data, &a->dst.data, &a->packed, &a->scratch, &a->dweight, &a->dbias};
+            void **places[6] = {&a->src.data, &a->dst.data, &a->packed,
+                                &a->scratch,  &a->dweight,  &a->dbias};
             for (int k = 0; k < 6; k++) {
                 *places[k] = f->block.data ? (char *)f->block.data + offset : NULL;
                 offset += kn_round_up(sizes[k], 4096);
@@ -132,10 +136,12 @@ static double run_once(const floor_set *f, const alone *a, int direction)
     GError *error = NULL;
     const kn_ops *ops = kn_engine_ops(f->engine);
     double start = now();
-    bool ok = direction == 0 ? ops->conv_fwd(a->conv, a->packed, &a->src, &a->dst, a->scratch, &error)
+    bool ok = direction == 0
+                  ? ops->conv_fwd(a->conv, a->packed, &a->src, &a->dst, a->scratch, &error)
               : direction == 1
                   ? ops->conv_bwd_data(a->conv, a->packed, &a->dst, &a->src, a->scratch, &error)
-                  : ops->conv_bwd_weights(a->conv, &a->src, &a->dst, a->dweight, NULL, a->scratch, &error);
+                  : ops->conv_bwd_weights(a->conv, &a->src, &a->dst, a->dweight, NULL, a->scratch,
+                                          &error);
     if (!ok)
         stop(error);
     return now() - start;
@@ -154,15 +160,17 @@ static double floor_seconds(const floor_set *f, bool verbose)
             double first = run_once(f, a, d), second = run_once(f, a, d);
             sum += MIN(first, second);
             if (verbose)
-                fprintf(stderr, "floor %d->%d %dx%d dir %d: %.2f ms  %.1f GFLOP/s  %s\n", a->src.c, a->dst.c,
-                        a->src.w, a->src.h, d, 1e3 * MIN(first, second),
-                        2e-9 * (double)kn_pixels(&a->src) * a->src.c * a->dst.c * 9 / MIN(first, second),
+                fprintf(stderr, "floor %d->%d %dx%d dir %d: %.2f ms  %.1f GFLOP/s  %s\n", a->src.c,
+                        a->dst.c, a->src.w, a->src.h, d, 1e3 * MIN(first, second),
+                        2e-9 * (double)kn_pixels(&a->src) * a->src.c * a->dst.c * 9 /
+                            MIN(first, second),
                         kn_engine_ops(f->engine)->conv_describe(a->conv));
         }
     return sum;
 }
 
-/* ---- the step ----------------------------------------------------------------------------------------- */
+/* ---- the step
+ * ----------------------------------------------------------------------------------------- */
 
 static void fill(kn_pass *pass)
 {
@@ -197,13 +205,14 @@ static double infer_step(kn_pass *pass, kn_weights *weights)
     return now() - start;
 }
 
-static void print_line(const kn_engine *engine, const settings *s, const char *what, const char *conv,
-                       double seconds, const char *extra)
+static void print_line(const kn_engine *engine, const settings *s, const char *what,
+                       const char *conv, double seconds, const char *extra)
 {
-    printf("{\"bench\":\"engine\",\"what\":\"%s\",\"conv\":\"%s\",\"batch\":%d,\"size\":%d,\"width\":%d,"
+    printf("{\"bench\":\"engine\",\"what\":\"%s\",\"conv\":\"%s\",\"batch\":%d,\"size\":%d,"
+           "\"width\":%d,"
            "\"clock\":\"%s\",\"seconds\":%.5f,\"images_per_s\":%.3f%s,\"machine\":\"%s\"}\n",
-           what, conv, s->batch, s->size, s->width, s->clock ? s->clock : "wall", seconds, s->batch / seconds, extra,
-           kn_engine_describe(engine));
+           what, conv, s->batch, s->size, s->width, s->clock ? s->clock : "wall", seconds,
+           s->batch / seconds, extra, kn_engine_describe(engine));
     fflush(stdout);
 }
 
@@ -219,7 +228,8 @@ static void report(const kn_engine *engine, const settings *s, const char *what,
     print_line(engine, s, what, conv, median(step), extra);
 }
 
-static void bench_mode(const settings *s, const kn_net *net, kn_conv_mode mode, kn_pass_mode pass_mode)
+static void bench_mode(const settings *s, const kn_net *net, kn_conv_mode mode,
+                       kn_pass_mode pass_mode)
 {
     GError *error = NULL;
     kn_engine_options options = {.backend = "cpu", .n_threads = s->threads, .conv = mode};
@@ -244,7 +254,8 @@ static void bench_mode(const settings *s, const kn_net *net, kn_conv_mode mode, 
             if (i >= 0)
                 add(&alone_series, seconds);
         }
-        double seconds = train ? train_step(pass, weights, (uint64_t)i + 7) : infer_step(pass, weights);
+        double seconds =
+            train ? train_step(pass, weights, (uint64_t)i + 7) : infer_step(pass, weights);
         if (i >= 0)
             add(&step, seconds);
     }
@@ -288,7 +299,8 @@ int main(int argc, char **argv)
     if (!net)
         stop(error);
     for (int mode = 0; mode < 2; mode++) {
-        if ((mode == 0 && g_str_equal(s.conv, "auto")) || (mode == 1 && g_str_equal(s.conv, "direct")))
+        if ((mode == 0 && g_str_equal(s.conv, "auto")) ||
+            (mode == 1 && g_str_equal(s.conv, "direct")))
             continue;
         kn_conv_mode conv = mode ? KN_CONV_AUTO : KN_CONV_DIRECT;
         if (!only || g_str_equal(only, "train"))

@@ -4,8 +4,8 @@
 
 #include <string.h>
 
-static void cpu_sgd(kn_engine *engine, void *theta, const void *grad, void *momentum, int64_t n, double lr,
-                    double m, double wd)
+static void cpu_sgd(kn_engine *engine, void *theta, const void *grad, void *momentum, int64_t n,
+                    double lr, double m, double wd)
 {
     kn_cpu_of(engine)->passes->sgd(theta, grad, momentum, n, (float)lr, (float)m, (float)wd);
 }
@@ -27,23 +27,26 @@ static void cpu_norm_stats(kn_engine *engine, const kn_tensor *x, const kn_norm 
     kn_cpu_of(engine)->passes->norm_stats(engine, x, norm);
 }
 
-static void cpu_norm_apply(kn_engine *engine, const kn_tensor *x, const kn_norm *norm, const kn_tensor *y)
+static void cpu_norm_apply(kn_engine *engine, const kn_tensor *x, const kn_norm *norm,
+                           const kn_tensor *y)
 {
     kn_cpu_of(engine)->passes->norm_apply(engine, x, norm, y);
 }
 
-static void cpu_norm_bwd(kn_engine *engine, const kn_tensor *dy, const kn_tensor *x, const kn_norm *norm,
-                         const kn_tensor *dx)
+static void cpu_norm_bwd(kn_engine *engine, const kn_tensor *dy, const kn_tensor *x,
+                         const kn_norm *norm, const kn_tensor *dx)
 {
     kn_cpu_of(engine)->passes->norm_bwd(engine, dy, x, norm, dx);
 }
 
-static void cpu_pool_fwd(kn_engine *engine, const kn_tensor *x, const kn_tensor *y, const kn_tensor *copy)
+static void cpu_pool_fwd(kn_engine *engine, const kn_tensor *x, const kn_tensor *y,
+                         const kn_tensor *copy)
 {
     kn_cpu_of(engine)->passes->pool_fwd(engine, x, y, copy);
 }
 
-static void cpu_pool_bwd(kn_engine *engine, const kn_tensor *x, const kn_tensor *dy, const kn_tensor *dx)
+static void cpu_pool_bwd(kn_engine *engine, const kn_tensor *x, const kn_tensor *dy,
+                         const kn_tensor *dx)
 {
     kn_cpu_of(engine)->passes->pool_bwd(engine, x, dy, dx);
 }
@@ -120,12 +123,13 @@ static bool cpu_open(kn_engine *engine, GError **error)
     cpu->dnnl = kn_dnnl_open(error);
     if (!cpu->dnnl)
         return false;
-    /* With AVX-512 blocks of 16 channels are what Winograd takes, and the direct convolutions and our
-     * passes are some percent faster on them than on NHWC; on lesser machines NHWC is. */
+    /* With AVX-512 blocks of 16 channels are what Winograd takes, and the direct convolutions and
+     * our passes are some percent faster on them than on NHWC; on lesser machines NHWC is. */
     engine->block = kn_dnnl_has_winograd() ? 16 : 0;
     g_autofree char *name = processor_name();
-    engine->description = g_strdup_printf("cpu: %s, %d threads, %s, passes %s", name, engine->n_threads,
-                                          kn_dnnl_describe(cpu->dnnl), cpu->passes->name);
+    engine->description =
+        g_strdup_printf("cpu: %s, %d threads, %s, passes %s", name, engine->n_threads,
+                        kn_dnnl_describe(cpu->dnnl), cpu->passes->name);
     return true;
 }
 

@@ -4,9 +4,10 @@
  * layer, direction and size, on a few images, and remembers the faster in the engine's table, which
  * can be written down and given back so that a resumed run computes the same bits.
  *
- * Winograd runs a few images at a time: as fast, since these layers have thousands of tiles an image, and
- * its transformed tensors (2.25 times the source and the destination) stay small. oneDNN's Winograd has
- * no LeakyReLU post-op; our pass follows it while the images are in the cache. */
+ * Winograd runs a few images at a time: as fast, since these layers have thousands of tiles an
+ * image, and its transformed tensors (2.25 times the source and the destination) stay small.
+ * oneDNN's Winograd has no LeakyReLU post-op; our pass follows it while the images are in the
+ * cache. */
 #include "kernels/cpu/cpu_priv.h"
 
 #include "base/error.h"
@@ -39,7 +40,8 @@ static double time_prim(const kn_conv_spec *s, kn_prim *prim)
     size_t weights = kn_round_up(kn_prim_weight_bytes(prim), KN_ALIGN);
     size_t bias = kn_round_up((size_t)s->oc * sizeof(float), KN_ALIGN);
     kn_block block;
-    if (!kn_block_alloc(&block, src + dst + weights + bias + kn_prim_scratch_bytes(prim), "a trial", NULL))
+    if (!kn_block_alloc(&block, src + dst + weights + bias + kn_prim_scratch_bytes(prim), "a trial",
+                        NULL))
         return -1;
     char *at = block.data;
     double best = -1;
@@ -69,7 +71,8 @@ static int winograd_chunk(const kn_conv_spec *s, kn_direction d)
 }
 
 /* Seconds an image. */
-static double time_algorithm(kn_engine *engine, const kn_conv_spec *s, kn_direction d, bool winograd)
+static double time_algorithm(kn_engine *engine, const kn_conv_spec *s, kn_direction d,
+                             bool winograd)
 {
     kn_conv_spec trial = *s;
     trial.n = winograd ? winograd_chunk(s, d) : s->n;
@@ -85,21 +88,23 @@ static bool use_winograd(kn_engine *engine, const kn_conv_spec *s, kn_direction 
 {
     if (engine->conv_mode != KN_CONV_AUTO || s->k != 3 || !kn_dnnl_has_winograd())
         return false;
-    g_autofree char *key = g_strdup_printf("%s:%s:%dx%d", s->name, kn_direction_names[d], s->w, s->h);
+    g_autofree char *key =
+        g_strdup_printf("%s:%s:%dx%d", s->name, kn_direction_names[d], s->w, s->h);
     const char *known = g_hash_table_lookup(engine->choices, key);
     if (known)
         return g_str_equal(known, "winograd");
     double winograd = time_algorithm(engine, s, d, true);
     bool take = winograd >= 0 && winograd < time_algorithm(engine, s, d, false);
-    g_hash_table_insert(engine->choices, g_steal_pointer(&key), g_strdup(take ? "winograd" : "direct"));
+    g_hash_table_insert(engine->choices, g_steal_pointer(&key),
+                        g_strdup(take ? "winograd" : "direct"));
     return take;
 }
 
 /* Few outputs, which oneDNN would pad to 16. */
 static bool is_head(const kn_conv_spec *s)
 {
-    return s->k == 3 && s->oc <= KN_HEAD_MAX && s->ic % 16 == 0 && s->ic <= KN_HEAD_INPUTS && !s->leaky &&
-           !s->dst_block && (!s->src_block || s->ic == 16);
+    return s->k == 3 && s->oc <= KN_HEAD_MAX && s->ic % 16 == 0 && s->ic <= KN_HEAD_INPUTS &&
+           !s->leaky && !s->dst_block && (!s->src_block || s->ic == 16);
 }
 
 static bool create_direction(kn_conv *conv, kn_direction d, GError **error)
@@ -125,10 +130,11 @@ static bool create_direction(kn_conv *conv, kn_direction d, GError **error)
     if (problem)
         g_propagate_error(error, problem);
     else
-        g_set_error(error, QS_ERROR, QS_ERROR_UNSUPPORTED,
-                    "oneDNN has no optimised convolution here for %s (%s, %d to %d channels, %d x %d)",
-                    conv->spec.name, kn_direction_names[d], conv->spec.ic, conv->spec.oc, conv->spec.w,
-                    conv->spec.h);
+        g_set_error(
+            error, QS_ERROR, QS_ERROR_UNSUPPORTED,
+            "oneDNN has no optimised convolution here for %s (%s, %d to %d channels, %d x %d)",
+            conv->spec.name, kn_direction_names[d], conv->spec.ic, conv->spec.oc, conv->spec.w,
+            conv->spec.h);
     return false;
 }
 
@@ -201,7 +207,8 @@ static bwd_weights_sizes bwd_weights_of(const kn_conv *conv)
     return (bwd_weights_sizes){
         .prim = kn_round_up(kn_prim_scratch_bytes(prim), KN_ALIGN),
         .packed = kn_round_up(kn_prim_weight_bytes(prim), KN_ALIGN),
-        .plain = kn_round_up((size_t)s->oc * (size_t)s->ic * (size_t)(s->k * s->k) * sizeof(float), KN_ALIGN),
+        .plain = kn_round_up((size_t)s->oc * (size_t)s->ic * (size_t)(s->k * s->k) * sizeof(float),
+                             KN_ALIGN),
         .bias = kn_round_up((size_t)s->oc * sizeof(float), KN_ALIGN),
     };
 }
@@ -230,7 +237,8 @@ static void pack_head(const kn_conv_spec *s, const float *weight, float *packed)
                 packed[(o * 9 + tap) * s->ic + c] = weight[(o * s->ic + c) * 9 + tap];
 }
 
-bool cpu_conv_pack(kn_conv *conv, const void *weight, const void *bias, void *packed, GError **error)
+bool cpu_conv_pack(kn_conv *conv, const void *weight, const void *bias, void *packed,
+                   GError **error)
 {
     packed_sizes p = packed_of(conv);
     char *at = packed;
@@ -241,7 +249,8 @@ bool cpu_conv_pack(kn_conv *conv, const void *weight, const void *bias, void *pa
     if (conv->head)
         pack_head(&conv->spec, weight, packed);
     return (conv->head || kn_prim_pack(conv->prim[KN_FWD], weight, at, error)) &&
-           (!conv->prim[KN_BWD_DATA] || kn_prim_pack(conv->prim[KN_BWD_DATA], weight, at + p.fwd, error));
+           (!conv->prim[KN_BWD_DATA] ||
+            kn_prim_pack(conv->prim[KN_BWD_DATA], weight, at + p.fwd, error));
 }
 
 bool cpu_conv_fwd(kn_conv *conv, const void *packed, const kn_tensor *src, const kn_tensor *dst,
@@ -251,29 +260,32 @@ bool cpu_conv_fwd(kn_conv *conv, const void *packed, const kn_tensor *src, const
     const char *at = packed;
     if (conv->head) {
         kn_cpu_of(conv->engine)
-            ->passes->head_fwd(conv->engine, src, packed, (const float *)(at + p.fwd + p.bwd_data), dst);
+            ->passes->head_fwd(conv->engine, src, packed, (const float *)(at + p.fwd + p.bwd_data),
+                               dst);
         return true;
     }
     int step = conv->chunk[KN_FWD];
     for (int i = 0; i < conv->spec.n; i += step) {
         kn_tensor x = kn_tensor_images(src, i, step), y = kn_tensor_images(dst, i, step);
-        if (!kn_prim_run(conv->prim[KN_FWD], x.data, at, at + p.fwd + p.bwd_data, y.data, scratch, error))
+        if (!kn_prim_run(conv->prim[KN_FWD], x.data, at, at + p.fwd + p.bwd_data, y.data, scratch,
+                         error))
             return false;
         if (conv->leaky_after)
-            kn_cpu_of(conv->engine)->passes->leaky(kn_f32(&y), kn_pixels(&y) * y.c, (float)KN_LEAKY_SLOPE);
+            kn_cpu_of(conv->engine)
+                ->passes->leaky(kn_f32(&y), kn_pixels(&y) * y.c, (float)KN_LEAKY_SLOPE);
     }
     return true;
 }
 
-bool cpu_conv_bwd_data(kn_conv *conv, const void *packed, const kn_tensor *ddst, const kn_tensor *dsrc,
-                       void *scratch, GError **error)
+bool cpu_conv_bwd_data(kn_conv *conv, const void *packed, const kn_tensor *ddst,
+                       const kn_tensor *dsrc, void *scratch, GError **error)
 {
     const char *at = packed;
     int step = conv->chunk[KN_BWD_DATA];
     for (int i = 0; i < conv->spec.n; i += step) {
         kn_tensor dy = kn_tensor_images(ddst, i, step), dx = kn_tensor_images(dsrc, i, step);
-        if (!kn_prim_run(conv->prim[KN_BWD_DATA], dx.data, at + packed_of(conv).fwd, NULL, dy.data, scratch,
-                         error))
+        if (!kn_prim_run(conv->prim[KN_BWD_DATA], dx.data, at + packed_of(conv).fwd, NULL, dy.data,
+                         scratch, error))
             return false;
     }
     return true;
@@ -291,7 +303,8 @@ bool cpu_conv_bwd_weights(kn_conv *conv, const kn_tensor *src, const kn_tensor *
     bwd_weights_sizes b = bwd_weights_of(conv);
     char *packed = (char *)scratch + b.prim;
     void *plain = packed + b.packed, *bias = packed + b.packed + b.plain;
-    if (!kn_prim_run(conv->prim[KN_BWD_WEIGHTS], src->data, packed, bias, ddst->data, scratch, error) ||
+    if (!kn_prim_run(conv->prim[KN_BWD_WEIGHTS], src->data, packed, bias, ddst->data, scratch,
+                     error) ||
         !kn_prim_unpack(conv->prim[KN_BWD_WEIGHTS], packed, plain, error))
         return false;
     passes->add(dweight, plain, (int64_t)s->oc * s->ic * s->k * s->k);

@@ -1,5 +1,6 @@
 /* The CPU backend: f32, convolutions by oneDNN, everything else by our own vectorised passes, which
- * are compiled once per instruction set (passes_v1.c, _v3.c, _v4.c) and chosen when an engine opens. */
+ * are compiled once per instruction set (passes_v1.c, _v3.c, _v4.c) and chosen when an engine
+ * opens. */
 #ifndef QS_KERNELS_CPU_PRIV_H
 #define QS_KERNELS_CPU_PRIV_H
 
@@ -11,23 +12,27 @@ enum { KN_HEAD_MAX = 4, KN_HEAD_INPUTS = 64 };
 typedef struct {
     const char *name; /* "x86-64-v4" … */
     void (*norm_stats)(kn_engine *engine, const kn_tensor *x, const kn_norm *norm);
-    void (*norm_apply)(kn_engine *engine, const kn_tensor *x, const kn_norm *norm, const kn_tensor *y);
-    void (*norm_bwd)(kn_engine *engine, const kn_tensor *dy, const kn_tensor *x, const kn_norm *norm,
+    void (*norm_apply)(kn_engine *engine, const kn_tensor *x, const kn_norm *norm,
+                       const kn_tensor *y);
+    void (*norm_bwd)(kn_engine *engine, const kn_tensor *dy, const kn_tensor *x,
+                     const kn_norm *norm, const kn_tensor *dx);
+    void (*pool_fwd)(kn_engine *engine, const kn_tensor *x, const kn_tensor *y,
+                     const kn_tensor *copy);
+    void (*pool_bwd)(kn_engine *engine, const kn_tensor *x, const kn_tensor *dy,
                      const kn_tensor *dx);
-    void (*pool_fwd)(kn_engine *engine, const kn_tensor *x, const kn_tensor *y, const kn_tensor *copy);
-    void (*pool_bwd)(kn_engine *engine, const kn_tensor *x, const kn_tensor *dy, const kn_tensor *dx);
     void (*upsample_fwd)(kn_engine *engine, const kn_tensor *x, const kn_tensor *y);
     void (*upsample_bwd)(kn_engine *engine, const kn_tensor *dy, const kn_tensor *dx);
-    void (*sgd)(float *theta, const float *grad, float *momentum, int64_t n, float lr, float m, float wd);
+    void (*sgd)(float *theta, const float *grad, float *momentum, int64_t n, float lr, float m,
+                float wd);
     void (*ema)(float *teacher, const float *student, int64_t n, float alpha);
     void (*add)(float *sum, const float *x, int64_t n); /* sum += x */
-    /* 3×3 convolution of dense NHWC into at most KN_HEAD_MAX channels; x->c divides by 16 and is at most
-     * KN_HEAD_INPUTS. w (oc,9,ic); dw (oc,ic,3,3) += ; db (oc) += or NULL. */
+    /* 3×3 convolution of dense NHWC into at most KN_HEAD_MAX channels; x->c divides by 16 and is at
+     * most KN_HEAD_INPUTS. w (oc,9,ic); dw (oc,ic,3,3) += ; db (oc) += or NULL. */
     void (*head_fwd)(kn_engine *engine, const kn_tensor *x, const float *w, const float *bias,
                      const kn_tensor *y);
     void (*head_bwd_weights)(kn_engine *engine, const kn_tensor *x, const kn_tensor *dy, float *dw,
                              float *db);
-    void (*leaky)(float *x, int64_t n, float slope);    /* in place */
+    void (*leaky)(float *x, int64_t n, float slope); /* in place */
 } kn_passes;
 
 extern const kn_passes kn_passes_v1;
@@ -49,11 +54,12 @@ kn_conv *cpu_conv_create(kn_engine *engine, const kn_conv_spec *spec, GError **e
 void cpu_conv_destroy(kn_conv *conv);
 kn_conv_needs cpu_conv_needs(const kn_conv *conv);
 const char *cpu_conv_describe(const kn_conv *conv);
-bool cpu_conv_pack(kn_conv *conv, const void *weight, const void *bias, void *packed, GError **error);
+bool cpu_conv_pack(kn_conv *conv, const void *weight, const void *bias, void *packed,
+                   GError **error);
 bool cpu_conv_fwd(kn_conv *conv, const void *packed, const kn_tensor *src, const kn_tensor *dst,
                   void *scratch, GError **error);
-bool cpu_conv_bwd_data(kn_conv *conv, const void *packed, const kn_tensor *ddst, const kn_tensor *dsrc,
-                       void *scratch, GError **error);
+bool cpu_conv_bwd_data(kn_conv *conv, const void *packed, const kn_tensor *ddst,
+                       const kn_tensor *dsrc, void *scratch, GError **error);
 bool cpu_conv_bwd_weights(kn_conv *conv, const kn_tensor *src, const kn_tensor *ddst, void *dweight,
                           void *dbias, void *scratch, GError **error);
 

@@ -86,7 +86,8 @@ kn_dnnl *kn_dnnl_open(GError **error)
         return NULL;
     }
     const dnnl_version_t *v = dnnl_version();
-    dnnl->description = g_strdup_printf("oneDNN %d.%d.%d, %s", v->major, v->minor, v->patch, isa_name());
+    dnnl->description =
+        g_strdup_printf("oneDNN %d.%d.%d, %s", v->major, v->minor, v->patch, isa_name());
     return dnnl;
 }
 
@@ -107,7 +108,8 @@ const char *kn_dnnl_describe(const kn_dnnl *dnnl)
     return dnnl->description;
 }
 
-/* ---- descriptors ---------------------------------------------------------------------------------- */
+/* ---- descriptors
+ * ---------------------------------------------------------------------------------- */
 
 typedef struct {
     dnnl_memory_desc_t src, weights, bias, dst;
@@ -125,12 +127,14 @@ static bool init_descs(const kn_conv_spec *s, bool winograd, conv_descs *d, GErr
     d->has_bias = s->bias;
     return TRY(dnnl_memory_desc_init_by_tag(&d->src, 4, src, dnnl_f32, src_tag)) &&
            TRY(dnnl_memory_desc_init_by_tag(&d->dst, 4, dst, dnnl_f32, dst_tag)) &&
-           TRY(dnnl_memory_desc_init_by_tag(&d->weights, 4, weights, dnnl_f32, dnnl_format_tag_any)) &&
+           TRY(dnnl_memory_desc_init_by_tag(&d->weights, 4, weights, dnnl_f32,
+                                            dnnl_format_tag_any)) &&
            TRY(dnnl_memory_desc_init_by_tag(&d->bias, 1, bias, dnnl_f32, dnnl_a));
 }
 
-static dnnl_status_t init_conv(const kn_conv_spec *s, kn_direction direction, dnnl_alg_kind_t algorithm,
-                               const conv_descs *d, dnnl_convolution_desc_t *conv)
+static dnnl_status_t init_conv(const kn_conv_spec *s, kn_direction direction,
+                               dnnl_alg_kind_t algorithm, const conv_descs *d,
+                               dnnl_convolution_desc_t *conv)
 {
     const dnnl_dims_t stride = {1, 1}, pad = {s->k / 2, s->k / 2};
     const dnnl_memory_desc_t *bias = d->has_bias ? &d->bias : NULL;
@@ -140,11 +144,11 @@ static dnnl_status_t init_conv(const kn_conv_spec *s, kn_direction direction, dn
             conv, s->train ? dnnl_forward_training : dnnl_forward_inference, algorithm, &d->src,
             &d->weights, bias, &d->dst, stride, pad, pad);
     case KN_BWD_DATA:
-        return dnnl_convolution_backward_data_desc_init(conv, algorithm, &d->src, &d->weights, &d->dst,
-                                                        stride, pad, pad);
+        return dnnl_convolution_backward_data_desc_init(conv, algorithm, &d->src, &d->weights,
+                                                        &d->dst, stride, pad, pad);
     case KN_BWD_WEIGHTS:
-        return dnnl_convolution_backward_weights_desc_init(conv, algorithm, &d->src, &d->weights, bias,
-                                                           &d->dst, stride, pad, pad);
+        return dnnl_convolution_backward_weights_desc_init(conv, algorithm, &d->src, &d->weights,
+                                                           bias, &d->dst, stride, pad, pad);
     }
     return dnnl_invalid_arguments;
 }
@@ -158,9 +162,10 @@ static bool init_attr(const kn_conv_spec *s, kn_direction direction, dnnl_primit
     if (!s->leaky || direction != KN_FWD)
         return true;
     dnnl_post_ops_t ops = NULL;
-    bool ok = TRY(dnnl_post_ops_create(&ops)) &&
-              TRY(dnnl_post_ops_append_eltwise(ops, 1.0f, dnnl_eltwise_relu, (float)KN_LEAKY_SLOPE, 0)) &&
-              TRY(dnnl_primitive_attr_set_post_ops(*attr, ops));
+    bool ok =
+        TRY(dnnl_post_ops_create(&ops)) &&
+        TRY(dnnl_post_ops_append_eltwise(ops, 1.0f, dnnl_eltwise_relu, (float)KN_LEAKY_SLOPE, 0)) &&
+        TRY(dnnl_primitive_attr_set_post_ops(*attr, ops));
     if (ops)
         dnnl_post_ops_destroy(ops);
     return ok;
@@ -192,7 +197,9 @@ static bool find_desc(kn_dnnl *dnnl, const kn_conv_spec *s, kn_direction directi
     while (ok && status == dnnl_success) {
         dnnl_primitive_desc_t candidate = dnnl_primitive_desc_iterator_fetch(at);
         const char *name = "";
-        if (candidate && dnnl_primitive_desc_query(candidate, dnnl_query_impl_info_str, 0, &name) == dnnl_success &&
+        if (candidate &&
+            dnnl_primitive_desc_query(candidate, dnnl_query_impl_info_str, 0, &name) ==
+                dnnl_success &&
             !strstr(name, "ref")) {
             *desc = candidate;
             break;
@@ -201,7 +208,8 @@ static bool find_desc(kn_dnnl *dnnl, const kn_conv_spec *s, kn_direction directi
             dnnl_primitive_desc_destroy(candidate);
         status = dnnl_primitive_desc_iterator_next(at);
     }
-    if (ok && status != dnnl_success && status != dnnl_unimplemented && status != dnnl_iterator_ends)
+    if (ok && status != dnnl_success && status != dnnl_unimplemented &&
+        status != dnnl_iterator_ends)
         ok = check(status, "dnnl_primitive_desc_iterator", error);
     if (at)
         dnnl_primitive_desc_iterator_destroy(at);
@@ -214,7 +222,8 @@ static bool find_desc(kn_dnnl *dnnl, const kn_conv_spec *s, kn_direction directi
     return ok;
 }
 
-/* ---- primitives ----------------------------------------------------------------------------------- */
+/* ---- primitives
+ * ----------------------------------------------------------------------------------- */
 
 static bool make_memory(kn_prim *prim, int which, dnnl_query_t query, GError **error)
 {
@@ -230,11 +239,12 @@ static bool make_reorder(kn_prim *prim, const kn_conv_spec *s, dnnl_query_t quer
     dnnl_primitive_desc_t desc = NULL;
     bool back = prim->direction == KN_BWD_WEIGHTS;
     prim->weight_bytes = dnnl_memory_desc_get_size(packed);
-    bool ok = TRY(dnnl_memory_desc_init_by_tag(&plain, 4, dims, dnnl_f32, dnnl_oihw)) &&
-              TRY(dnnl_memory_create(&prim->plain, &plain, prim->dnnl->engine, DNNL_MEMORY_NONE)) &&
-              TRY(dnnl_reorder_primitive_desc_create(&desc, back ? packed : &plain, prim->dnnl->engine,
-                                                     back ? &plain : packed, prim->dnnl->engine, NULL)) &&
-              TRY(dnnl_primitive_create(&prim->reorder, desc));
+    bool ok =
+        TRY(dnnl_memory_desc_init_by_tag(&plain, 4, dims, dnnl_f32, dnnl_oihw)) &&
+        TRY(dnnl_memory_create(&prim->plain, &plain, prim->dnnl->engine, DNNL_MEMORY_NONE)) &&
+        TRY(dnnl_reorder_primitive_desc_create(&desc, back ? packed : &plain, prim->dnnl->engine,
+                                               back ? &plain : packed, prim->dnnl->engine, NULL)) &&
+        TRY(dnnl_primitive_create(&prim->reorder, desc));
     if (desc)
         dnnl_primitive_desc_destroy(desc);
     return ok;
@@ -242,18 +252,21 @@ static bool make_reorder(kn_prim *prim, const kn_conv_spec *s, dnnl_query_t quer
 
 static bool build(kn_prim *prim, const kn_conv_spec *s, GError **error)
 {
-    static const dnnl_query_t src[3] = {dnnl_query_src_md, dnnl_query_diff_src_md, dnnl_query_src_md};
-    static const dnnl_query_t dst[3] = {dnnl_query_dst_md, dnnl_query_diff_dst_md, dnnl_query_diff_dst_md};
+    static const dnnl_query_t src[3] = {dnnl_query_src_md, dnnl_query_diff_src_md,
+                                        dnnl_query_src_md};
+    static const dnnl_query_t dst[3] = {dnnl_query_dst_md, dnnl_query_diff_dst_md,
+                                        dnnl_query_diff_dst_md};
     kn_direction d = prim->direction;
     dnnl_query_t weights = d == KN_BWD_WEIGHTS ? dnnl_query_diff_weights_md : dnnl_query_weights_md;
     const char *name = "";
     if (!TRY(dnnl_primitive_desc_query(prim->desc, dnnl_query_impl_info_str, 0, &name)))
         return false;
     g_strlcpy(prim->implementation, name, sizeof prim->implementation);
-    prim->scratch_bytes =
-        dnnl_memory_desc_get_size(dnnl_primitive_desc_query_md(prim->desc, dnnl_query_scratchpad_md, 0));
-    if (!TRY(dnnl_primitive_create(&prim->primitive, prim->desc)) || !make_memory(prim, SRC, src[d], error) ||
-        !make_memory(prim, WEIGHTS, weights, error) || !make_memory(prim, DST, dst[d], error) ||
+    prim->scratch_bytes = dnnl_memory_desc_get_size(
+        dnnl_primitive_desc_query_md(prim->desc, dnnl_query_scratchpad_md, 0));
+    if (!TRY(dnnl_primitive_create(&prim->primitive, prim->desc)) ||
+        !make_memory(prim, SRC, src[d], error) || !make_memory(prim, WEIGHTS, weights, error) ||
+        !make_memory(prim, DST, dst[d], error) ||
         !make_memory(prim, SCRATCH, dnnl_query_scratchpad_md, error) ||
         !make_reorder(prim, s, weights, error))
         return false;
@@ -262,11 +275,12 @@ static bool build(kn_prim *prim, const kn_conv_spec *s, GError **error)
     const dnnl_dims_t dims = {s->oc};
     dnnl_memory_desc_t bias;
     return TRY(dnnl_memory_desc_init_by_tag(&bias, 1, dims, dnnl_f32, dnnl_a)) &&
-           TRY(dnnl_memory_create(&prim->memory[BIAS], &bias, prim->dnnl->engine, DNNL_MEMORY_NONE));
+           TRY(dnnl_memory_create(&prim->memory[BIAS], &bias, prim->dnnl->engine,
+                                  DNNL_MEMORY_NONE));
 }
 
-kn_prim *kn_prim_create(kn_dnnl *dnnl, const kn_conv_spec *spec, kn_direction direction, bool winograd,
-                        GError **error)
+kn_prim *kn_prim_create(kn_dnnl *dnnl, const kn_conv_spec *spec, kn_direction direction,
+                        bool winograd, GError **error)
 {
     dnnl_primitive_desc_t desc = NULL;
     if (!find_desc(dnnl, spec, direction, winograd, &desc, error) || !desc)
@@ -334,7 +348,8 @@ static bool execute(kn_prim *prim, dnnl_primitive_t primitive, int n, const dnnl
 
 bool kn_prim_pack(kn_prim *prim, const float *oihw, void *packed, GError **error)
 {
-    const dnnl_exec_arg_t args[2] = {{DNNL_ARG_FROM, prim->plain}, {DNNL_ARG_TO, prim->memory[WEIGHTS]}};
+    const dnnl_exec_arg_t args[2] = {{DNNL_ARG_FROM, prim->plain},
+                                     {DNNL_ARG_TO, prim->memory[WEIGHTS]}};
     return set_handle(prim, prim->plain, oihw, error) &&
            set_handle(prim, prim->memory[WEIGHTS], packed, error) &&
            execute(prim, prim->reorder, 2, args, error);
@@ -342,14 +357,15 @@ bool kn_prim_pack(kn_prim *prim, const float *oihw, void *packed, GError **error
 
 bool kn_prim_unpack(kn_prim *prim, const void *packed, float *oihw, GError **error)
 {
-    const dnnl_exec_arg_t args[2] = {{DNNL_ARG_FROM, prim->memory[WEIGHTS]}, {DNNL_ARG_TO, prim->plain}};
+    const dnnl_exec_arg_t args[2] = {{DNNL_ARG_FROM, prim->memory[WEIGHTS]},
+                                     {DNNL_ARG_TO, prim->plain}};
     return set_handle(prim, prim->plain, oihw, error) &&
            set_handle(prim, prim->memory[WEIGHTS], packed, error) &&
            execute(prim, prim->reorder, 2, args, error);
 }
 
-bool kn_prim_run(kn_prim *prim, const void *src, const void *weights, const void *bias, const void *dst,
-                 void *scratch, GError **error)
+bool kn_prim_run(kn_prim *prim, const void *src, const void *weights, const void *bias,
+                 const void *dst, void *scratch, GError **error)
 {
     static const int names[3][4] = {
         {DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_BIAS, DNNL_ARG_DST},

@@ -20,8 +20,8 @@ bool kn_dnnl_has_winograd(void);
 
 /* The primitive with user scratchpad. NULL without an error when oneDNN has no optimised one: its
  * reference implementation, a thousand times slower, is never taken. */
-kn_prim *kn_prim_create(kn_dnnl *dnnl, const kn_conv_spec *spec, kn_direction direction, bool winograd,
-                        GError **error);
+kn_prim *kn_prim_create(kn_dnnl *dnnl, const kn_conv_spec *spec, kn_direction direction,
+                        bool winograd, GError **error);
 void kn_prim_destroy(kn_prim *prim);
 const char *kn_prim_implementation(const kn_prim *prim);
 size_t kn_prim_scratch_bytes(const kn_prim *prim);
@@ -29,9 +29,10 @@ size_t kn_prim_weight_bytes(const kn_prim *prim); /* in the primitive's own layo
 /* (oc,ic,k,k) to the primitive's layout, and back for gradients. */
 bool kn_prim_pack(kn_prim *prim, const float *oihw, void *packed, GError **error);
 bool kn_prim_unpack(kn_prim *prim, const void *packed, float *oihw, GError **error);
-/* fwd: src, weights, bias -> dst. bwd_data: dst (its gradient), weights -> src. bwd_weights: src, dst
+/* fwd: src, weights, bias -> dst. bwd_data: dst (its gradient), weights -> src. bwd_weights: src,
+ * dst
  * -> weights, bias. bias may be NULL where the spec has none. */
-bool kn_prim_run(kn_prim *prim, const void *src, const void *weights, const void *bias, const void *dst,
-                 void *scratch, GError **error);
+bool kn_prim_run(kn_prim *prim, const void *src, const void *weights, const void *bias,
+                 const void *dst, void *scratch, GError **error);
 
 #endif

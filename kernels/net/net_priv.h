@@ -21,7 +21,8 @@ typedef struct {
 
 typedef struct {
     kn_node_kind kind;
-    const char *name; /* module name, borrowed from the net's strings; CONV and NORM have parameters */
+    const char
+        *name; /* module name, borrowed from the net's strings; CONV and NORM have parameters */
     kn_slice src, dst;
     int param;      /* CONV: weight, +1 bias. NORM: weight, +1 bias, +2 running mean, +3 variance */
     int k;          /* CONV: 3 or 1 */

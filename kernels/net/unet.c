@@ -118,7 +118,8 @@ static int add_block(kn_net *net, const char *module, int src, int oc, float dro
 
 static void add_move(kn_net *net, kn_node_kind kind, const char *name, kn_slice src, kn_slice dst)
 {
-    kn_node node = {.kind = kind, .name = intern(net, name, ""), .src = src, .dst = dst, .param = -1};
+    kn_node node = {
+        .kind = kind, .name = intern(net, name, ""), .src = src, .dst = dst, .param = -1};
     g_array_append_val(net->nodes, node);
 }
 
@@ -129,12 +130,14 @@ static void build(kn_net *net)
     int concat[LEVELS - 1], at = net->input;
     for (int level = 0; level < LEVELS; level++) {
         int c = s->width << level;
-        g_autofree char *module = level == 0 ? g_strdup("encoder.in_conv")
-                                             : g_strdup_printf("encoder.down%d.maxpool_conv.1", level);
+        g_autofree char *module = level == 0
+                                      ? g_strdup("encoder.in_conv")
+                                      : g_strdup_printf("encoder.down%d.maxpool_conv.1", level);
         if (level > 0) {
             g_autofree char *pool = g_strdup_printf("encoder.down%d.maxpool_conv.0", level);
             int pooled = add_value(net, pool, level, c / 2);
-            add_move(net, KN_NODE_POOL, pool, (kn_slice){concat[level - 1], 0, c / 2}, whole(net, pooled));
+            add_move(net, KN_NODE_POOL, pool, (kn_slice){concat[level - 1], 0, c / 2},
+                     whole(net, pooled));
             at = pooled;
         }
         kn_slice dst = fresh;
@@ -162,14 +165,16 @@ kn_net *kn_net_create_unet(const kn_unet_spec *spec, GError **error)
 {
     if (spec->in_channels < 1 || spec->in_channels > 16 || spec->n_classes < 2 ||
         spec->n_classes > QS_CLASSES_MAX || spec->width < 1 || spec->width > 64) {
-        g_set_error(error, QS_ERROR, QS_ERROR_ARG,
-                    "U-Net with %d input channels, %d classes, width %d: want 1 to 16, 2 to %d, 1 to 64",
-                    spec->in_channels, spec->n_classes, spec->width, QS_CLASSES_MAX);
+        g_set_error(
+            error, QS_ERROR, QS_ERROR_ARG,
+            "U-Net with %d input channels, %d classes, width %d: want 1 to 16, 2 to %d, 1 to 64",
+            spec->in_channels, spec->n_classes, spec->width, QS_CLASSES_MAX);
         return NULL;
     }
     for (int i = 0; i < LEVELS; i++)
         if (!(spec->dropout[i] >= 0 && spec->dropout[i] < 1)) {
-            g_set_error(error, QS_ERROR, QS_ERROR_ARG, "dropout %g of encoder level %d: want 0 to below 1",
+            g_set_error(error, QS_ERROR, QS_ERROR_ARG,
+                        "dropout %g of encoder level %d: want 0 to below 1",
                         (double)spec->dropout[i], i);
             return NULL;
         }

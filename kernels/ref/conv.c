@@ -1,4 +1,5 @@
-/* y[n,i,j,o] = b[o] + sum_{u,v,c} w[o,c,u,v] · x[n, i+u-r, j+v-r, c],  r = (k-1)/2, zero outside. */
+/* y[n,i,j,o] = b[o] + sum_{u,v,c} w[o,c,u,v] · x[n, i+u-r, j+v-r, c],  r = (k-1)/2, zero outside.
+ */
 #include "kernels/ref/ref_priv.h"
 
 #include <string.h>
@@ -38,7 +39,8 @@ const char *ref_conv_describe(const kn_conv *conv)
     return "fwd=naive bwd_d=naive bwd_w=naive";
 }
 
-bool ref_conv_pack(kn_conv *conv, const void *weight, const void *bias, void *packed, GError **error)
+bool ref_conv_pack(kn_conv *conv, const void *weight, const void *bias, void *packed,
+                   GError **error)
 {
     (void)error;
     const kn_conv_spec *s = &conv->spec;
@@ -82,8 +84,8 @@ bool ref_conv_fwd(kn_conv *conv, const void *packed, const kn_tensor *src, const
     return true;
 }
 
-bool ref_conv_bwd_data(kn_conv *conv, const void *packed, const kn_tensor *ddst, const kn_tensor *dsrc,
-                       void *scratch, GError **error)
+bool ref_conv_bwd_data(kn_conv *conv, const void *packed, const kn_tensor *ddst,
+                       const kn_tensor *dsrc, void *scratch, GError **error)
 {
     (void)scratch;
     (void)error;

@@ -1,8 +1,7 @@
 /* BatchNorm, LeakyReLU and dropout, one after the other, each from its definition:
- *   xhat = (x - mean) / sqrt(var + eps),  z = gamma·xhat + beta,  a = z > 0 ? z : slope·z,  y = mask·a
- * and backward, with M pixels:
- *   dz = dy·mask·(z > 0 ? 1 : slope),  dbeta += sum dz,  dgamma += sum dz·xhat,
- *   dx = gamma·inv_std·(dz - sum(dz)/M - xhat·sum(dz·xhat)/M). */
+ *   xhat = (x - mean) / sqrt(var + eps),  z = gamma·xhat + beta,  a = z > 0 ? z : slope·z,  y =
+ * mask·a and backward, with M pixels: dz = dy·mask·(z > 0 ? 1 : slope),  dbeta += sum dz,  dgamma
+ * += sum dz·xhat, dx = gamma·inv_std·(dz - sum(dz)/M - xhat·sum(dz·xhat)/M). */
 #include "kernels/ref/ref_priv.h"
 
 #include "base/philox.h"

@@ -14,11 +14,12 @@ kn_conv *ref_conv_create(kn_engine *engine, const kn_conv_spec *spec, GError **e
 void ref_conv_destroy(kn_conv *conv);
 kn_conv_needs ref_conv_needs(const kn_conv *conv);
 const char *ref_conv_describe(const kn_conv *conv);
-bool ref_conv_pack(kn_conv *conv, const void *weight, const void *bias, void *packed, GError **error);
+bool ref_conv_pack(kn_conv *conv, const void *weight, const void *bias, void *packed,
+                   GError **error);
 bool ref_conv_fwd(kn_conv *conv, const void *packed, const kn_tensor *src, const kn_tensor *dst,
                   void *scratch, GError **error);
-bool ref_conv_bwd_data(kn_conv *conv, const void *packed, const kn_tensor *ddst, const kn_tensor *dsrc,
-                       void *scratch, GError **error);
+bool ref_conv_bwd_data(kn_conv *conv, const void *packed, const kn_tensor *ddst,
+                       const kn_tensor *dsrc, void *scratch, GError **error);
 bool ref_conv_bwd_weights(kn_conv *conv, const kn_tensor *src, const kn_tensor *ddst, void *dweight,
                           void *dbias, void *scratch, GError **error);
 

@@ -65,7 +65,8 @@ void ref_upsample_fwd(kn_engine *engine, const kn_tensor *x, const kn_tensor *y)
                 position(j, x->w, &j0, &j1, &v);
                 for (int c = 0; c < x->c; c++)
                     ref_at(y, n, i, j)[c] =
-                        (1 - u) * ((1 - v) * ref_at(x, n, i0, j0)[c] + v * ref_at(x, n, i0, j1)[c]) +
+                        (1 - u) *
+                            ((1 - v) * ref_at(x, n, i0, j0)[c] + v * ref_at(x, n, i0, j1)[c]) +
                         u * ((1 - v) * ref_at(x, n, i1, j0)[c] + v * ref_at(x, n, i1, j1)[c]);
             }
 }

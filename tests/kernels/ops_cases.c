@@ -1,10 +1,11 @@
-/* Each case makes the same tensors on the engine under test and on the reference, in the layout asked
- * for, runs forward and backward, and compares everything that came out. */
+/* Each case makes the same tensors on the engine under test and on the reference, in the layout
+ * asked for, runs forward and backward, and compares everything that came out. */
 #include "tests/kernels/ops_cases.h"
 
 #include <string.h>
 
-/* ---- convolution ------------------------------------------------------------------------------------ */
+/* ---- convolution
+ * ------------------------------------------------------------------------------------ */
 
 typedef struct {
     double *y, *dx, *dw, *db;
@@ -18,13 +19,24 @@ static void conv_result_free(conv_result *r)
     g_free(r->db);
 }
 
-static bool conv_on(kn_engine *engine, const kn_ops *ops, const conv_case *c, int block, const double *x,
-                    const double *w, const double *b, const double *dy, conv_result *out, GString *message)
+static bool conv_on(kn_engine *engine, const kn_ops *ops, const conv_case *c, int block,
+                    const double *x, const double *w, const double *b, const double *dy,
+                    conv_result *out, GString *message)
 {
     GError *error = NULL;
-    kn_conv_spec spec = {.name = "case", .n = c->n, .h = c->h, .w = c->w, .ic = c->ic, .oc = c->oc,
-                         .k = c->k, .bias = c->bias, .train = !c->leaky, .bwd_data = !c->leaky,
-                         .leaky = c->leaky, .src_block = block, .dst_block = block};
+    kn_conv_spec spec = {.name = "case",
+                         .n = c->n,
+                         .h = c->h,
+                         .w = c->w,
+                         .ic = c->ic,
+                         .oc = c->oc,
+                         .k = c->k,
+                         .bias = c->bias,
+                         .train = !c->leaky,
+                         .bwd_data = !c->leaky,
+                         .leaky = c->leaky,
+                         .src_block = block,
+                         .dst_block = block};
     int64_t n_w = (int64_t)c->oc * c->ic * c->k * c->k;
     kn_conv *conv = ops->conv_create(engine, &spec, &error);
     if (!conv) {
@@ -45,9 +57,9 @@ static bool conv_on(kn_engine *engine, const kn_ops *ops, const conv_case *c, in
     test_tensor tdx = test_tensor_new(engine, c->n, c->h, c->w, c->ic, c->ic, 0, block, NULL);
     bool ok = ops->conv_pack(conv, wt, c->bias ? bt : NULL, packed, &error) &&
               ops->conv_fwd(conv, packed, &tx.t, &ty.t, scratch, &error) &&
-              (c->leaky ||
-               (ops->conv_bwd_data(conv, packed, &tdy.t, &tdx.t, scratch, &error) &&
-                ops->conv_bwd_weights(conv, &tx.t, &tdy.t, dw, c->bias ? db : NULL, scratch, &error)));
+              (c->leaky || (ops->conv_bwd_data(conv, packed, &tdy.t, &tdx.t, scratch, &error) &&
+                            ops->conv_bwd_weights(conv, &tx.t, &tdy.t, dw, c->bias ? db : NULL,
+                                                  scratch, &error)));
     if (!ok)
         g_string_append_printf(message, "%s; ", error->message);
     g_clear_error(&error);
@@ -78,26 +90,28 @@ bool run_conv_case(const bench_pair *pair, const conv_case *c, fill_kind fill, G
               conv_on(pair->engine, pair->ops, c, c->block, x, w, b, dy, &got, message);
     /* Outputs smaller than their terms carry the terms' rounding: the floor is the terms' size. */
     double size = fill == FILL_HUGE ? 1e15 : fill == FILL_OFFSET ? 1000 : 1;
-    ok = ok && check_close("y", want.y, got.y, pixels * c->oc, tolerance(c->coefficient, c->ic * c->k * c->k),
-                           size, message);
+    ok = ok && check_close("y", want.y, got.y, pixels * c->oc,
+                           tolerance(c->coefficient, c->ic * c->k * c->k), size, message);
     if (ok && !c->leaky)
         ok = check_close("dx", want.dx, got.dx, pixels * c->ic,
                          tolerance(c->coefficient, c->oc * c->k * c->k), size, message) &&
-             check_close("dw", want.dw, got.dw, n_w, tolerance(c->coefficient, (double)pixels), size * size,
-                         message) &&
-             check_close("db", want.db, got.db, c->oc, tolerance(c->coefficient, (double)pixels), size,
-                         message);
+             check_close("dw", want.dw, got.dw, n_w, tolerance(c->coefficient, (double)pixels),
+                         size * size, message) &&
+             check_close("db", want.db, got.db, c->oc, tolerance(c->coefficient, (double)pixels),
+                         size, message);
     conv_result_free(&want);
     conv_result_free(&got);
     return ok;
 }
 
-/* ---- BatchNorm + LeakyReLU + dropout ------------------------------------------------------------------ */
+/* ---- BatchNorm + LeakyReLU + dropout
+ * ------------------------------------------------------------------ */
 
 enum { N_VECTORS = 8 };
 
 typedef struct {
-    double *y, *dx, *vectors[N_VECTORS]; /* mean inv_std running_mean running_var dgamma dbeta gamma beta */
+    double *y, *dx,
+        *vectors[N_VECTORS]; /* mean inv_std running_mean running_var dgamma dbeta gamma beta */
     bool untouched;
 } norm_result;
 
@@ -109,19 +123,33 @@ static void norm_result_free(norm_result *r)
         g_free(r->vectors[i]);
 }
 
-static void norm_on(kn_engine *engine, const kn_ops *ops, const norm_case *c, int block, const double *x,
-                    const double *dy, const double *gamma, const double *beta, norm_result *out)
+static void norm_on(kn_engine *engine, const kn_ops *ops, const norm_case *c, int block,
+                    const double *x, const double *dy, const double *gamma, const double *beta,
+                    norm_result *out)
 {
     int blocked = block && c->whole % 16 == 0 ? block : 0;
     void *v[N_VECTORS], *bias = array_new(engine, beta, c->c);
     for (int i = 0; i < N_VECTORS; i++)
         v[i] = array_new(engine, i == 6 ? gamma : beta, c->c);
-    kn_norm norm = {.channels = c->c, .mean = v[0], .inv_std = v[1], .running_mean = v[2],
-                    .running_var = v[3], .dgamma = v[4], .dbeta = v[5], .gamma = v[6], .beta = v[7],
-                    .conv_bias = bias, .slope = c->slope, .dropout = c->dropout, .stream = 77, .layer = 3};
+    kn_norm norm = {.channels = c->c,
+                    .mean = v[0],
+                    .inv_std = v[1],
+                    .running_mean = v[2],
+                    .running_var = v[3],
+                    .dgamma = v[4],
+                    .dbeta = v[5],
+                    .gamma = v[6],
+                    .beta = v[7],
+                    .conv_bias = bias,
+                    .slope = c->slope,
+                    .dropout = c->dropout,
+                    .stream = 77,
+                    .layer = 3};
     test_tensor tx = test_tensor_new(engine, c->n, c->h, c->w, c->c, c->c, 0, block, x);
-    test_tensor ty = test_tensor_new(engine, c->n, c->h, c->w, c->c, c->whole, c->first, blocked, NULL);
-    test_tensor tdy = test_tensor_new(engine, c->n, c->h, c->w, c->c, c->whole, c->first, blocked, dy);
+    test_tensor ty =
+        test_tensor_new(engine, c->n, c->h, c->w, c->c, c->whole, c->first, blocked, NULL);
+    test_tensor tdy =
+        test_tensor_new(engine, c->n, c->h, c->w, c->c, c->whole, c->first, blocked, dy);
     test_tensor tdx = test_tensor_new(engine, c->n, c->h, c->w, c->c, c->c, 0, block, NULL);
     ops->norm_stats(engine, &tx.t, &norm);
     ops->norm_apply(engine, &tx.t, &norm, &ty.t);
@@ -154,22 +182,23 @@ bool run_norm_case(const bench_pair *pair, const norm_case *c, fill_kind fill, G
                                                  "dgamma", "dbeta",   "gamma",        "beta"};
     int64_t pixels = (int64_t)c->n * c->h * c->w;
     g_autofree double *x = fill_new(pixels * c->c, fill, pair->seed);
-    g_autofree double *dy = fill_new(pixels * c->c, fill == FILL_HUGE ? FILL_HUGE : FILL_RANDOM, pair->seed + 1);
+    g_autofree double *dy =
+        fill_new(pixels * c->c, fill == FILL_HUGE ? FILL_HUGE : FILL_RANDOM, pair->seed + 1);
     g_autofree double *gamma = fill_new(c->c, FILL_RANDOM, pair->seed + 2);
     g_autofree double *beta = fill_new(c->c, FILL_RANDOM, pair->seed + 3);
     norm_result want = {0}, got = {0};
     norm_on(pair->ref, kn_engine_ops(pair->ref), c, 0, x, dy, gamma, beta, &want);
     norm_on(pair->engine, pair->ops, c, c->block, x, dy, gamma, beta, &got);
-    /* x = 1000 ± 1 has lost three digits before BatchNorm sees it. A batch of one pixel has no variance:
-     * 1/std is 1/sqrt(eps) and what rounding leaves is multiplied by it. */
+    /* x = 1000 ± 1 has lost three digits before BatchNorm sees it. A batch of one pixel has no
+     * variance: 1/std is 1/sqrt(eps) and what rounding leaves is multiplied by it. */
     double lost = fill == FILL_OFFSET || pixels == 1 ? 1000 : 1;
     double tol = tolerance(16 * lost, 1), sums = tolerance(16 * lost, (double)pixels);
     bool ok = check_close("y", want.y, got.y, pixels * c->c, tol, 1, message);
     for (int i = 0; ok && i < 4; i++)
         ok = check_close(names[i], want.vectors[i], got.vectors[i], c->c, tol, 0, message);
     for (int i = 4; ok && i < 6; i++)
-        ok = check_close(names[i], want.vectors[i], got.vectors[i], c->c, sums, fill == FILL_HUGE ? 1e15 : 1,
-                         message);
+        ok = check_close(names[i], want.vectors[i], got.vectors[i], c->c, sums,
+                         fill == FILL_HUGE ? 1e15 : 1, message);
     /* dx is a difference of terms of this size. */
     double terms = 1;
     for (int i = 0; i < c->c; i++)
@@ -184,7 +213,8 @@ bool run_norm_case(const bench_pair *pair, const norm_case *c, fill_kind fill, G
     return ok;
 }
 
-/* ---- pooling and upsampling: exact, or nearly ----------------------------------------------------------- */
+/* ---- pooling and upsampling: exact, or nearly
+ * ----------------------------------------------------------- */
 
 typedef struct {
     double *y, *dx, *copy;
@@ -199,15 +229,16 @@ static void move_result_free(move_result *r)
 }
 
 /* h, w: of the pooled tensor. Source, its copy and its gradient are slices. */
-static void pool_on(kn_engine *e, const kn_ops *ops, int n, int h, int w, int c, int block, const double *x,
-                    const double *dy, move_result *out)
+static void pool_on(kn_engine *e, const kn_ops *ops, int n, int h, int w, int c, int block,
+                    const double *x, const double *dy, move_result *out)
 {
     int whole = 2 * c;
     test_tensor tx = test_tensor_new(e, n, 2 * h, 2 * w, c, whole, 0, block, x);
     test_tensor ty = test_tensor_new(e, n, h, w, c, c, 0, block, NULL);
     test_tensor tcopy = test_tensor_new(e, n, 2 * h, 2 * w, c, whole, c, block, NULL);
     test_tensor tdy = test_tensor_new(e, n, h, w, c, c, 0, block, dy);
-    test_tensor tdx = test_tensor_new(e, n, 2 * h, 2 * w, c, whole, c, block, x); /* accumulates on x */
+    test_tensor tdx =
+        test_tensor_new(e, n, 2 * h, 2 * w, c, whole, c, block, x); /* accumulates on x */
     ops->pool_fwd(e, &tx.t, &ty.t, &tcopy.t);
     ops->pool_bwd(e, &tx.t, &tdy.t, &tdx.t);
     *out = (move_result){test_tensor_read(&ty), test_tensor_read(&tdx), test_tensor_read(&tcopy),
@@ -231,7 +262,8 @@ bool run_pool_case(const bench_pair *pair, int n, int h, int w, int c, int block
     pool_on(pair->engine, pair->ops, n, h, w, c, block, x, dy, &got);
     bool ok = check_close("y", want.y, got.y, small, 0, 0, message) &&
               check_close("copy", want.copy, got.copy, 4 * small, 0, 0, message) &&
-              check_close("dx", want.dx, got.dx, 4 * small, tolerance(1, 1), 1, message) && got.untouched;
+              check_close("dx", want.dx, got.dx, 4 * small, tolerance(1, 1), 1, message) &&
+              got.untouched;
     move_result_free(&want);
     move_result_free(&got);
     return ok;
@@ -254,8 +286,8 @@ static void upsample_on(kn_engine *e, const kn_ops *ops, int n, int h, int w, in
         test_tensor_free(tensors[i]);
 }
 
-bool run_upsample_case(const bench_pair *pair, int n, int h, int w, int c, int block, fill_kind fill,
-                       GString *message)
+bool run_upsample_case(const bench_pair *pair, int n, int h, int w, int c, int block,
+                       fill_kind fill, GString *message)
 {
     int64_t small = (int64_t)n * h * w * c;
     g_autofree double *x = fill_new(small, fill, pair->seed);
@@ -264,20 +296,23 @@ bool run_upsample_case(const bench_pair *pair, int n, int h, int w, int c, int b
     upsample_on(pair->ref, kn_engine_ops(pair->ref), n, h, w, c, 0, x, dy, &want);
     upsample_on(pair->engine, pair->ops, n, h, w, c, block, x, dy, &got);
     bool ok = check_close("y", want.y, got.y, 4 * small, tolerance(4, 4), 1, message) &&
-              check_close("dx", want.dx, got.dx, small, tolerance(4, 16), 1, message) && got.untouched;
+              check_close("dx", want.dx, got.dx, small, tolerance(4, 16), 1, message) &&
+              got.untouched;
     move_result_free(&want);
     move_result_free(&got);
     return ok;
 }
 
-/* ---- SGD, EMA, zero ---------------------------------------------------------------------------------------- */
+/* ---- SGD, EMA, zero
+ * ---------------------------------------------------------------------------------------- */
 
 bool run_array_case(const bench_pair *pair, int64_t n, GString *message)
 {
     kn_engine *engines[2] = {pair->ref, pair->engine};
     const kn_ops *ops[2] = {kn_engine_ops(pair->ref), pair->ops};
     double *theta[2], *momentum[2], *teacher[2], *zero[2];
-    g_autofree double *a = fill_new(n, FILL_RANDOM, pair->seed), *b = fill_new(n, FILL_RANDOM, pair->seed + 1);
+    g_autofree double *a = fill_new(n, FILL_RANDOM, pair->seed),
+                      *b = fill_new(n, FILL_RANDOM, pair->seed + 1);
     for (int i = 0; i < 2; i++) {
         void *w = array_new(engines[i], a, n), *g = array_new(engines[i], b, n);
         void *v = array_new(engines[i], b, n), *t = array_new(engines[i], b, n);

@@ -1,5 +1,6 @@
 /* One function a group of ops: runs it on the engine under test and on the reference and compares.
- * They return false with a message, and assert nothing, so that a planted fault can be looked for. */
+ * They return false with a message, and assert nothing, so that a planted fault can be looked for.
+ */
 #ifndef QS_TESTS_KERNELS_OPS_CASES_H
 #define QS_TESTS_KERNELS_OPS_CASES_H
 
@@ -30,8 +31,8 @@ bool run_conv_case(const bench_pair *pair, const conv_case *c, fill_kind fill, G
 bool run_norm_case(const bench_pair *pair, const norm_case *c, fill_kind fill, GString *message);
 bool run_pool_case(const bench_pair *pair, int n, int h, int w, int c, int block, fill_kind fill,
                    GString *message);
-bool run_upsample_case(const bench_pair *pair, int n, int h, int w, int c, int block, fill_kind fill,
-                       GString *message);
+bool run_upsample_case(const bench_pair *pair, int n, int h, int w, int c, int block,
+                       fill_kind fill, GString *message);
 bool run_array_case(const bench_pair *pair, int64_t n, GString *message);
 
 #endif

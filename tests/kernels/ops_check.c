@@ -13,7 +13,8 @@ double *fill_new(int64_t n, fill_kind kind, uint64_t seed)
     qs_rng rng;
     qs_rng_init(&rng, seed, 1);
     for (int64_t i = 0; i < n && kind != FILL_ZERO; i++)
-        x[i] = qs_rng_normal(&rng) * (kind == FILL_HUGE ? 1e15 : 1) + (kind == FILL_OFFSET ? 1000 : 0);
+        x[i] =
+            qs_rng_normal(&rng) * (kind == FILL_HUGE ? 1e15 : 1) + (kind == FILL_OFFSET ? 1000 : 0);
     fill_round_f32(x, n);
     return x;
 }
@@ -46,8 +47,8 @@ static int64_t index_of(const test_tensor *x, int64_t pixel, int c)
     return pixel / hw * hw * x->whole + c / 16 * hw * 16 + pixel % hw * 16 + c % 16;
 }
 
-test_tensor test_tensor_new(const kn_engine *engine, int n, int h, int w, int c, int whole, int first,
-                            int block, const double *src)
+test_tensor test_tensor_new(const kn_engine *engine, int n, int h, int w, int c, int whole,
+                            int first, int block, const double *src)
 {
     kn_dtype dtype = kn_engine_dtype(engine);
     size_t size = kn_dtype_bytes(dtype), count = (size_t)n * (size_t)h * (size_t)w * (size_t)whole;
@@ -127,14 +128,16 @@ bool check_close(const char *what, const double *want, const double *got, int64_
     double scale = floor;
     for (int64_t i = 0; i < n; i++) {
         if (!isfinite(want[i]) || !isfinite(got[i])) {
-            g_string_append_printf(message, "%s[%ld]: wanted %g, got %g; ", what, (long)i, want[i], got[i]);
+            g_string_append_printf(message, "%s[%ld]: wanted %g, got %g; ", what, (long)i, want[i],
+                                   got[i]);
             return false;
         }
         scale = MAX(scale, fabs(want[i]));
     }
     for (int64_t i = 0; i < n; i++)
         if (!(fabs(got[i] - want[i]) <= tol * scale)) {
-            g_string_append_printf(message, "%s[%ld]: wanted %.9g, got %.9g, tolerance %.3g of %.3g; ", what,
+            g_string_append_printf(message,
+                                   "%s[%ld]: wanted %.9g, got %.9g, tolerance %.3g of %.3g; ", what,
                                    (long)i, want[i], got[i], tol, scale);
             return false;
         }

@@ -1,6 +1,6 @@
-/* Tools of the op tests: tensors from plain arrays in any layout, comparison with a tolerance, random
- * and hostile fillings. All values go through doubles. A comparison passes when err <= tol for every
- * element, so NaN never passes. */
+/* Tools of the op tests: tensors from plain arrays in any layout, comparison with a tolerance,
+ * random and hostile fillings. All values go through doubles. A comparison passes when err <= tol
+ * for every element, so NaN never passes. */
 #ifndef QS_TESTS_KERNELS_OPS_CHECK_H
 #define QS_TESTS_KERNELS_OPS_CHECK_H
 
@@ -24,8 +24,8 @@ typedef struct {
 
 /* A slice of c channels at channel `first` of a buffer of `whole` channels. block as kn_tensor.
  * src (n,h,w,c) doubles in NHWC, NULL: sentinels everywhere. */
-test_tensor test_tensor_new(const kn_engine *engine, int n, int h, int w, int c, int whole, int first,
-                            int block, const double *src);
+test_tensor test_tensor_new(const kn_engine *engine, int n, int h, int w, int c, int whole,
+                            int first, int block, const double *src);
 void test_tensor_free(test_tensor *t);
 double *test_tensor_read(const test_tensor *t); /* owned by the caller */
 /* Are the channels outside the slice as they were? */
@@ -38,8 +38,8 @@ double *array_read(const kn_engine *engine, const void *src, int64_t n);
 /* One table of tolerances: coefficient · eps(f32) · sqrt(terms of the reduction) · scale, the scale
  * being the largest magnitude that was wanted. */
 double tolerance(double coefficient, double reduction);
-/* True when |got - want| <= tol · max|want| (or tol·floor, when all that is wanted is about zero) for
- * all; else message says the first bad index. */
+/* True when |got - want| <= tol · max|want| (or tol·floor, when all that is wanted is about zero)
+ * for all; else message says the first bad index. */
 bool check_close(const char *what, const double *want, const double *got, int64_t n, double tol,
                  double floor, GString *message);
 

@@ -1,7 +1,7 @@
 /* The whole network: its parameters, its gradient on the reference by finite differences, the CPU
- * backend against the reference, determinism, the memory plan, inference against the same arithmetic
- * written out. With ONEDNN_MAX_CPU_ISA set it runs again for lesser machines; no chosen convolution may
- * be a reference implementation on any of them. */
+ * backend against the reference, determinism, the memory plan, inference against the same
+ * arithmetic written out. With ONEDNN_MAX_CPU_ISA set it runs again for lesser machines; no chosen
+ * convolution may be a reference implementation on any of them. */
 #include "kernels/pass_priv.h"
 #include "tests/kernels/ops_check.h"
 
@@ -96,7 +96,8 @@ static void both(const rig *r, uint64_t stream, const double *w)
     g_assert_no_error(error);
 }
 
-/* ---- the network as data ----------------------------------------------------------------------------- */
+/* ---- the network as data
+ * ----------------------------------------------------------------------------- */
 
 static void test_parameters(void)
 {
@@ -108,11 +109,15 @@ static void test_parameters(void)
     static const struct {
         int index;
         const char *name;
-    } names[] = {{0, "encoder.in_conv.conv_conv.0.weight"},   {2, "encoder.in_conv.conv_conv.1.weight"},
-                 {4, "encoder.in_conv.conv_conv.1.running_mean"}, {6, "encoder.in_conv.conv_conv.4.weight"},
+    } names[] = {{0, "encoder.in_conv.conv_conv.0.weight"},
+                 {2, "encoder.in_conv.conv_conv.1.weight"},
+                 {4, "encoder.in_conv.conv_conv.1.running_mean"},
+                 {6, "encoder.in_conv.conv_conv.4.weight"},
                  {12, "encoder.down1.maxpool_conv.1.conv_conv.0.weight"},
-                 {60, "decoder.up1.conv1x1.weight"},           {62, "decoder.up1.conv.conv_conv.0.weight"},
-                 {116, "decoder.out_conv.weight"},             {117, "decoder.out_conv.bias"}};
+                 {60, "decoder.up1.conv1x1.weight"},
+                 {62, "decoder.up1.conv.conv_conv.0.weight"},
+                 {116, "decoder.out_conv.weight"},
+                 {117, "decoder.out_conv.bias"}};
     for (size_t i = 0; i < G_N_ELEMENTS(names); i++)
         g_assert_cmpstr(kn_net_param(net, names[i].index)->name, ==, names[i].name);
     int64_t next[2] = {0, 0};
@@ -143,7 +148,8 @@ static void test_bad_arguments(void)
     g_assert_null(kn_engine_create(&damaged, &error));
     g_assert_error(error, QS_ERROR, QS_ERROR_ARG);
     g_clear_error(&error);
-    rig r = rig_new("cpu", KN_CONV_DIRECT, 16, (kn_pass_options){.mode = KN_PASS_NOGRAD, .n = 1, .h = 16, .w = 16});
+    rig r = rig_new("cpu", KN_CONV_DIRECT, 16,
+                    (kn_pass_options){.mode = KN_PASS_NOGRAD, .n = 1, .h = 16, .w = 16});
     kn_pass_options odd = {.mode = KN_PASS_TRAIN, .n = 1, .h = 24, .w = 16};
     g_assert_null(kn_pass_create(r.engine, r.net, &odd, &error));
     g_assert_error(error, QS_ERROR, QS_ERROR_ARG);
@@ -154,9 +160,11 @@ static void test_bad_arguments(void)
     rig_free(&r);
 }
 
-/* ---- the gradient of the whole network ---------------------------------------------------------------- */
+/* ---- the gradient of the whole network
+ * ---------------------------------------------------------------- */
 
-static double moved_loss(const rig *r, const double *theta, const double *direction, double t, const double *w)
+static double moved_loss(const rig *r, const double *theta, const double *direction, double t,
+                         const double *w)
 {
     double *params = r->weights->params;
     for (int64_t i = 0; i < kn_net_n_trained(r->net); i++)
@@ -167,14 +175,15 @@ static double moved_loss(const rig *r, const double *theta, const double *direct
     return dot(y, w, kn_pixels(kn_pass_logits(r->pass)) * 2);
 }
 
-/* Along random directions. A direction crosses kinks of LeakyReLU and pooling; with a step of 1e-6 few
- * pixels meet one, and those that do weigh 1e-6. */
+/* Along random directions. A direction crosses kinks of LeakyReLU and pooling; with a step of 1e-6
+ * few pixels meet one, and those that do weigh 1e-6. */
 static void test_gradient(void)
 {
     kn_pass_options options = {.mode = KN_PASS_TRAIN, .n = 2, .h = 16, .w = 32};
     rig r = rig_new("ref", KN_CONV_DIRECT, 2, options);
     int64_t n = kn_net_n_trained(r.net), pixels = kn_pixels(kn_pass_input(r.pass));
-    g_autofree double *x = fill_new(pixels * 3, FILL_RANDOM, 1), *w = fill_new(pixels * 2, FILL_RANDOM, 2);
+    g_autofree double *x = fill_new(pixels * 3, FILL_RANDOM, 1),
+                      *w = fill_new(pixels * 2, FILL_RANDOM, 2);
     g_autofree double *theta = g_memdup2(r.weights->params, (gsize)n * sizeof(double));
     put_all(kn_pass_input(r.pass), x);
     both(&r, 9, w);
@@ -188,17 +197,19 @@ static void test_gradient(void)
         double numeric = (8 * (f[2] - f[1]) - (f[3] - f[0])) / (12 * h), analytic = dot(grad, d, n);
         g_test_message("numeric %.10g analytic %.10g", numeric, analytic);
         g_assert_true(fabs(numeric - analytic) <= 1e-5 * (1 + fabs(analytic)));
-        g_assert_false(fabs(numeric - 1.001 * analytic) <= 1e-5 * (1 + fabs(analytic))); /* it can fail */
+        g_assert_false(fabs(numeric - 1.001 * analytic) <=
+                       1e-5 * (1 + fabs(analytic))); /* it can fail */
     }
     rig_free(&r);
 }
 
-/* ---- CPU against reference ------------------------------------------------------------------------------ */
+/* ---- CPU against reference
+ * ------------------------------------------------------------------------------ */
 
 /* By the norm of the difference: where a value is zero but for rounding, the two backends may take
- * different sides of LeakyReLU's kink or different winners of a pooling window, and such a pixel's part
- * of the gradient differs. A few in a hundred thousand do, ten times more with Winograd's rounding. The
- * 1e-6 is for biases before BatchNorm, whose gradient is zero. */
+ * different sides of LeakyReLU's kink or different winners of a pooling window, and such a pixel's
+ * part of the gradient differs. A few in a hundred thousand do, ten times more with Winograd's
+ * rounding. The 1e-6 is for biases before BatchNorm, whose gradient is zero. */
 static bool check_gradient(const char *name, const double *want, const double *got, int64_t n,
                            double limit, GString *message)
 {
@@ -209,16 +220,19 @@ static bool check_gradient(const char *name, const double *want, const double *g
     }
     bool ok = sqrt(error) <= limit * sqrt(size) + 1e-6;
     if (!ok)
-        g_string_append_printf(message, "%s: |got - want| = %g, |want| = %g; ", name, sqrt(error), sqrt(size));
+        g_string_append_printf(message, "%s: |got - want| = %g, |want| = %g; ", name, sqrt(error),
+                               sqrt(size));
     return ok;
 }
 
-static void compare_with_reference(kn_conv_mode conv, kn_pass_mode mode, int width, double coefficient)
+static void compare_with_reference(kn_conv_mode conv, kn_pass_mode mode, int width,
+                                   double coefficient)
 {
     kn_pass_options options = {.mode = mode, .n = 2, .h = 32, .w = 48};
     rig cpu = rig_new("cpu", conv, width, options), ref = rig_new("ref", 0, width, options);
     int64_t pixels = kn_pixels(kn_pass_input(cpu.pass)), n = kn_net_n_trained(cpu.net);
-    g_autofree double *x = fill_new(pixels * 3, FILL_RANDOM, 1), *w = fill_new(pixels * 2, FILL_RANDOM, 2);
+    g_autofree double *x = fill_new(pixels * 3, FILL_RANDOM, 1),
+                      *w = fill_new(pixels * 2, FILL_RANDOM, 2);
     rig *rigs[2] = {&ref, &cpu};
     double *logits[2], *grads[2] = {NULL, NULL}, *buffers[2];
     for (int i = 0; i < 2; i++) {
@@ -234,7 +248,8 @@ static void compare_with_reference(kn_conv_mode conv, kn_pass_mode mode, int wid
     }
     /* About 20 layers of rounding, each of a sum of up to 2304 terms. */
     g_autoptr(GString) message = g_string_new(NULL);
-    bool ok = check_close("logits", logits[0], logits[1], pixels * 2, tolerance(coefficient, 2304), 1, message) &&
+    bool ok = check_close("logits", logits[0], logits[1], pixels * 2, tolerance(coefficient, 2304),
+                          1, message) &&
               check_close("buffers", buffers[0], buffers[1], kn_net_n_buffers(cpu.net),
                           tolerance(coefficient, 2304), 1, message);
     for (int i = 0; ok && grads[0] && i < kn_net_n_params(cpu.net); i++) {
@@ -263,14 +278,15 @@ static void test_against_reference(void)
 
 static void test_against_reference_auto(void)
 {
-    compare_with_reference(KN_CONV_AUTO, KN_PASS_TRAIN, 16, 20); /* Winograd rounds ten times more */
+    compare_with_reference(KN_CONV_AUTO, KN_PASS_TRAIN, 16,
+                           20); /* Winograd rounds ten times more */
     compare_with_reference(KN_CONV_AUTO, KN_PASS_INFER, 16, 20);
     compare_with_reference(KN_CONV_AUTO, KN_PASS_TRAIN, 32, 20);
     compare_with_reference(KN_CONV_AUTO, KN_PASS_INFER, 32, 20);
 }
 
-/* Inference is the training arithmetic with running statistics: a network whose running statistics are
- * set to the batch's gives, without dropout, the same logits both ways. */
+/* Inference is the training arithmetic with running statistics: a network whose running statistics
+ * are set to the batch's gives, without dropout, the same logits both ways. */
 static void test_infer_folds(void)
 {
     kn_pass_options train = {.mode = KN_PASS_NOGRAD, .n = 2, .h = 32, .w = 32, .no_dropout = true};
@@ -313,12 +329,14 @@ static void test_infer_folds(void)
     rig_free(&r);
 }
 
-/* ---- determinism, memory, plan --------------------------------------------------------------------------- */
+/* ---- determinism, memory, plan
+ * --------------------------------------------------------------------------- */
 
 static void three_steps(const rig *r)
 {
     int64_t pixels = kn_pixels(kn_pass_input(r->pass));
-    g_autofree double *x = fill_new(pixels * 3, FILL_RANDOM, 1), *w = fill_new(pixels * 2, FILL_RANDOM, 2);
+    g_autofree double *x = fill_new(pixels * 3, FILL_RANDOM, 1),
+                      *w = fill_new(pixels * 2, FILL_RANDOM, 2);
     put_all(kn_pass_input(r->pass), x);
     for (uint64_t i = 0; i < 3; i++) {
         kn_weights_zero_grads(r->weights);
@@ -343,7 +361,8 @@ static void test_deterministic(void)
     three_steps(&b);
     g_autofree char *again = kn_engine_conv_choices(b.engine);
     g_assert_cmpstr(choices, ==, again);
-    size_t params = (size_t)kn_net_n_trained(a.net) * 4, buffers = (size_t)kn_net_n_buffers(a.net) * 4;
+    size_t params = (size_t)kn_net_n_trained(a.net) * 4,
+           buffers = (size_t)kn_net_n_buffers(a.net) * 4;
     g_assert_cmpmem(a.weights->params, params, b.weights->params, params);
     g_assert_cmpmem(a.weights->momentum, params, b.weights->momentum, params);
     g_assert_cmpmem(a.weights->buffers, buffers, b.weights->buffers, buffers);
@@ -352,20 +371,23 @@ static void test_deterministic(void)
     rig_free(&b);
 }
 
-/* Two training passes alive between forward and backward, and a teacher's forward in between, give what
- * each gives alone: the shared scratch carries nothing across. */
+/* Two training passes alive between forward and backward, and a teacher's forward in between, give
+ * what each gives alone: the shared scratch carries nothing across. */
 static void test_shared_scratch(void)
 {
     kn_pass_options train = {.mode = KN_PASS_TRAIN, .n = 2, .h = 32, .w = 32};
     kn_pass_options teacher = {.mode = KN_PASS_NOGRAD, .n = 4, .h = 64, .w = 64};
-    rig alone = rig_new("cpu", KN_CONV_DIRECT, 16, train), shared = rig_new("cpu", KN_CONV_DIRECT, 16, train);
+    rig alone = rig_new("cpu", KN_CONV_DIRECT, 16, train),
+        shared = rig_new("cpu", KN_CONV_DIRECT, 16, train);
     GError *error = NULL;
     int64_t pixels = kn_pixels(kn_pass_input(alone.pass));
-    g_autofree double *x = fill_new(pixels * 3, FILL_RANDOM, 1), *w = fill_new(pixels * 2, FILL_RANDOM, 2);
+    g_autofree double *x = fill_new(pixels * 3, FILL_RANDOM, 1),
+                      *w = fill_new(pixels * 2, FILL_RANDOM, 2);
     put_all(kn_pass_input(alone.pass), x);
     both(&alone, 5, w);
     kn_pass *second = kn_pass_create(shared.engine, shared.net, &train, &error);
-    kn_pass *third = kn_pass_create(shared.engine, shared.net, &teacher, &error); /* scratch grows, moves */
+    kn_pass *third =
+        kn_pass_create(shared.engine, shared.net, &teacher, &error); /* scratch grows, moves */
     kn_weights *other = kn_weights_create(shared.engine, shared.net, true, &error);
     g_assert_no_error(error);
     kn_weights_init(other, 8);
@@ -390,7 +412,8 @@ static void test_shared_scratch(void)
 static void test_accounts(void)
 {
     GError *error = NULL;
-    rig r = rig_new("cpu", KN_CONV_DIRECT, 16, (kn_pass_options){.mode = KN_PASS_NOGRAD, .n = 1, .h = 16, .w = 16});
+    rig r = rig_new("cpu", KN_CONV_DIRECT, 16,
+                    (kn_pass_options){.mode = KN_PASS_NOGRAD, .n = 1, .h = 16, .w = 16});
     kn_pass_options options = {.mode = KN_PASS_TRAIN, .n = 2, .h = 64, .w = 64};
     int64_t before = kn_engine_bytes(r.engine);
     int64_t want = kn_pass_memory(r.engine, r.net, &options, &error);

@@ -1,6 +1,7 @@
 /* Every op of the table: the CPU backend against the double-precision reference over odd shapes and
- * hostile values; the reference against 4-point central differences; adjoints of the linear ops. The
- * last test plants a wrong kernel, a wrong gradient and a NaN, and wants each of them reported. */
+ * hostile values; the reference against 4-point central differences; adjoints of the linear ops.
+ * The last test plants a wrong kernel, a wrong gradient and a NaN, and wants each of them reported.
+ */
 #include "tests/kernels/ops_cases.h"
 
 #include <math.h>
@@ -9,7 +10,8 @@
 static kn_engine *engine_new(const char *backend, kn_conv_mode mode, const char *choices)
 {
     GError *error = NULL;
-    kn_engine_options options = {.backend = backend, .n_threads = 2, .conv = mode, .conv_choices = choices};
+    kn_engine_options options = {
+        .backend = backend, .n_threads = 2, .conv = mode, .conv_choices = choices};
     kn_engine *engine = kn_engine_create(&options, &error);
     g_assert_no_error(error);
     return engine;
@@ -17,7 +19,8 @@ static kn_engine *engine_new(const char *backend, kn_conv_mode mode, const char 
 
 static bench_pair pair_new(kn_conv_mode mode, const char *choices)
 {
-    bench_pair pair = {.engine = engine_new("cpu", mode, choices), .ref = engine_new("ref", 0, NULL), .seed = 11};
+    bench_pair pair = {
+        .engine = engine_new("cpu", mode, choices), .ref = engine_new("ref", 0, NULL), .seed = 11};
     pair.ops = kn_engine_ops(pair.engine);
     return pair;
 }
@@ -37,7 +40,8 @@ static void want_pass(bool ok, const GString *message, const char *what, int a, 
     }
 }
 
-/* ---- the CPU backend against the reference ---------------------------------------------------------- */
+/* ---- the CPU backend against the reference
+ * ---------------------------------------------------------- */
 
 static const conv_case CONVS[] = {
     {1, 1, 1, 1, 1, 3, true, false, 0, 4},    {2, 7, 5, 3, 16, 3, false, false, 0, 4},
@@ -72,7 +76,8 @@ static void test_conv_winograd(void)
         g_test_skip("Winograd needs AVX-512");
         return;
     }
-    /* F(4,3)'s transforms have entries up to 8: it rounds about ten times more than the direct sum. */
+    /* F(4,3)'s transforms have entries up to 8: it rounds about ten times more than the direct sum.
+     */
     const conv_case cases[] = {{2, 20, 24, 16, 16, 3, true, false, 16, 40},
                                {1, 20, 24, 32, 16, 3, false, false, 16, 40},
                                {2, 20, 24, 64, 32, 3, false, false, 16, 40},
@@ -90,9 +95,9 @@ static void test_conv_winograd(void)
 static void test_norm(void)
 {
     static const norm_case cases[] = {
-        {1, 1, 1, 1, 1, 0, 0.01, 0, 0},     {1, 1, 1, 16, 16, 0, 0.01, 0.5, 0},
-        {2, 7, 7, 3, 5, 1, 0.01, 0.3, 0},   {1, 33, 7, 17, 17, 0, 0.01, 0.1, 0},
-        {3, 8, 9, 16, 32, 0, 0.01, 0.05, 0}, {2, 33, 33, 32, 64, 32, 0.01, 0, 0},
+        {1, 1, 1, 1, 1, 0, 0.01, 0, 0},       {1, 1, 1, 16, 16, 0, 0.01, 0.5, 0},
+        {2, 7, 7, 3, 5, 1, 0.01, 0.3, 0},     {1, 33, 7, 17, 17, 0, 0.01, 0.1, 0},
+        {3, 8, 9, 16, 32, 0, 0.01, 0.05, 0},  {2, 33, 33, 32, 64, 32, 0.01, 0, 0},
         {2, 5, 7, 256, 256, 0, 0.01, 0.5, 0}, {2, 6, 8, 64, 64, 0, 0.01, 0.2, 16},
         {2, 7, 5, 32, 64, 32, 0.01, 0.3, 16}, {1, 12, 33, 16, 32, 0, 0.01, 0.05, 16},
         {2, 9, 9, 40, 40, 0, 1, 0, 0},
@@ -102,7 +107,8 @@ static void test_norm(void)
         for (int fill = 0; fill < N_FILLS; fill++) {
             g_autoptr(GString) message = g_string_new(NULL);
             norm_case c = cases[i];
-            /* One digit in a thousand of z is lost there: its sign, so the slope, could be either. */
+            /* One digit in a thousand of z is lost there: its sign, so the slope, could be either.
+             */
             if (fill == FILL_OFFSET)
                 c.slope = 1;
             bool ok = run_norm_case(&pair, &c, (fill_kind)fill, message);
@@ -114,16 +120,19 @@ static void test_norm(void)
 static void test_resample(void)
 {
     static const int shapes[][5] = {/* n h w c block */
-                                    {1, 1, 1, 1, 0},  {2, 7, 1, 3, 0},   {1, 33, 7, 16, 0}, {2, 5, 70, 17, 0},
-                                    {3, 4, 4, 64, 0}, {2, 7, 33, 16, 16}, {1, 2, 2, 48, 16}, {1, 1, 7, 32, 16}};
+                                    {1, 1, 1, 1, 0},   {2, 7, 1, 3, 0},  {1, 33, 7, 16, 0},
+                                    {2, 5, 70, 17, 0}, {3, 4, 4, 64, 0}, {2, 7, 33, 16, 16},
+                                    {1, 2, 2, 48, 16}, {1, 1, 7, 32, 16}};
     bench_pair pair = pair_new(KN_CONV_DIRECT, NULL);
     for (size_t i = 0; i < G_N_ELEMENTS(shapes); i++)
         for (int fill = 0; fill < N_FILLS; fill++) {
             const int *s = shapes[i];
             g_autoptr(GString) message = g_string_new(NULL);
-            bool pool = run_pool_case(&pair, s[0], s[1], s[2], s[3], s[4], (fill_kind)fill, message);
+            bool pool =
+                run_pool_case(&pair, s[0], s[1], s[2], s[3], s[4], (fill_kind)fill, message);
             want_pass(pool, message, "pool", s[1], s[2], s[3], s[4], (fill_kind)fill);
-            bool up = run_upsample_case(&pair, s[0], s[1], s[2], s[3], s[4], (fill_kind)fill, message);
+            bool up =
+                run_upsample_case(&pair, s[0], s[1], s[2], s[3], s[4], (fill_kind)fill, message);
             want_pass(up, message, "upsample", s[1], s[2], s[3], s[4], (fill_kind)fill);
         }
     pair_free(&pair);
@@ -135,12 +144,14 @@ static void test_arrays(void)
     bench_pair pair = pair_new(KN_CONV_DIRECT, NULL);
     for (size_t i = 0; i < G_N_ELEMENTS(lengths); i++) {
         g_autoptr(GString) message = g_string_new(NULL);
-        want_pass(run_array_case(&pair, lengths[i], message), message, "arrays", (int)lengths[i], 0, 0, 0, 0);
+        want_pass(run_array_case(&pair, lengths[i], message), message, "arrays", (int)lengths[i], 0,
+                  0, 0, 0);
     }
     pair_free(&pair);
 }
 
-/* ---- the reference against finite differences ------------------------------------------------------- */
+/* ---- the reference against finite differences
+ * ------------------------------------------------------- */
 
 /* f(x + t·d) for the scalar <weights, op(x)>. */
 typedef double (*scalar_function)(void *user, double t);
@@ -159,7 +170,8 @@ typedef struct {
     double *w;                   /* weights of the outputs */
 } norm_problem;
 
-/* y of BatchNorm + LeakyReLU + dropout at the point moved by t; gradient of <w,y> when grad is given. */
+/* y of BatchNorm + LeakyReLU + dropout at the point moved by t; gradient of <w,y> when grad is
+ * given. */
 static double norm_scalar(norm_problem *p, double t, double **grad)
 {
     int64_t n = (int64_t)p->c.n * p->c.h * p->c.w * p->c.c;
@@ -172,10 +184,19 @@ static double norm_scalar(norm_problem *p, double t, double **grad)
         gamma[i] = p->gamma[i] + t * p->dgamma[i];
         beta[i] = p->beta[i] + t * p->dbeta[i];
     }
-    kn_norm norm = {.channels = c, .gamma = gamma, .beta = beta, .mean = buffers, .inv_std = buffers + c,
-                    .running_mean = buffers + 2 * c, .running_var = buffers + 3 * c,
-                    .dgamma = buffers + 4 * c, .dbeta = buffers + 5 * c, .slope = p->c.slope,
-                    .dropout = p->c.dropout, .stream = 5, .layer = 1};
+    kn_norm norm = {.channels = c,
+                    .gamma = gamma,
+                    .beta = beta,
+                    .mean = buffers,
+                    .inv_std = buffers + c,
+                    .running_mean = buffers + 2 * c,
+                    .running_var = buffers + 3 * c,
+                    .dgamma = buffers + 4 * c,
+                    .dbeta = buffers + 5 * c,
+                    .slope = p->c.slope,
+                    .dropout = p->c.dropout,
+                    .stream = 5,
+                    .layer = 1};
     test_tensor tx = test_tensor_new(p->ref, p->c.n, p->c.h, p->c.w, c, c, 0, 0, x);
     test_tensor ty = test_tensor_new(p->ref, p->c.n, p->c.h, p->c.w, c, c, 0, 0, p->w);
     p->ops->norm_stats(p->ref, &tx.t, &norm);
@@ -212,7 +233,8 @@ static bool norm_gradient_case(kn_engine *ref, const kn_ops *ops)
     for (size_t i = 0; i < G_N_ELEMENTS(arrays); i++)
         *arrays[i] = fill_new(i < 3 ? n : p.c.c, FILL_RANDOM, 40 + i);
     norm_scalar(&p, 0, grad);
-    double analytic = dot(grad[0], p.dx, n) + dot(grad[1], p.dgamma, p.c.c) + dot(grad[2], p.dbeta, p.c.c);
+    double analytic =
+        dot(grad[0], p.dx, n) + dot(grad[1], p.dgamma, p.c.c) + dot(grad[2], p.dbeta, p.c.c);
     double numeric = central_difference(norm_at, &p, 1e-4);
     for (size_t i = 0; i < G_N_ELEMENTS(arrays); i++)
         g_free(*arrays[i]);
@@ -266,8 +288,15 @@ static bool adjoint_case(kn_engine *e, const kn_ops *ops, double tol)
 {
     enum { H = 7, W = 9, I = 16, O = 5 };
     GError *error = NULL;
-    kn_conv_spec spec = {.name = "adjoint", .n = 2, .h = H, .w = W, .ic = I, .oc = O, .k = 3,
-                         .train = true, .bwd_data = true};
+    kn_conv_spec spec = {.name = "adjoint",
+                         .n = 2,
+                         .h = H,
+                         .w = W,
+                         .ic = I,
+                         .oc = O,
+                         .k = 3,
+                         .train = true,
+                         .bwd_data = true};
     kn_conv *conv = ops->conv_create(e, &spec, &error);
     g_assert_no_error(error);
     int64_t nx = 2 * H * W * I, ny = 2 * H * W * O, nw = O * I * 9;
@@ -278,15 +307,19 @@ static bool adjoint_case(kn_engine *e, const kn_ops *ops, double tol)
     g_autofree double *x = fill_new(nx, FILL_RANDOM, 1), *y = fill_new(ny, FILL_RANDOM, 2);
     g_autofree double *w = fill_new(nw, FILL_RANDOM, 3), *zero = fill_new(nw, FILL_ZERO, 4);
     g_autofree void *wt = array_new(e, w, nw), *dw = array_new(e, zero, nw);
-    test_tensor tx = test_tensor_new(e, 2, H, W, I, I, 0, 0, x), ty = test_tensor_new(e, 2, H, W, O, O, 0, 0, y);
-    test_tensor ax = test_tensor_new(e, 2, H, W, O, O, 0, 0, NULL), aty = test_tensor_new(e, 2, H, W, I, I, 0, 0, NULL);
+    test_tensor tx = test_tensor_new(e, 2, H, W, I, I, 0, 0, x),
+                ty = test_tensor_new(e, 2, H, W, O, O, 0, 0, y);
+    test_tensor ax = test_tensor_new(e, 2, H, W, O, O, 0, 0, NULL),
+                aty = test_tensor_new(e, 2, H, W, I, I, 0, 0, NULL);
     bool ok = ops->conv_pack(conv, wt, NULL, packed, NULL) &&
               ops->conv_fwd(conv, packed, &tx.t, &ax.t, scratch, NULL) &&
               ops->conv_bwd_data(conv, packed, &ty.t, &aty.t, scratch, NULL) &&
               ops->conv_bwd_weights(conv, &tx.t, &ty.t, dw, NULL, scratch, NULL);
-    g_autofree double *axv = test_tensor_read(&ax), *atyv = test_tensor_read(&aty), *dwv = array_read(e, dw, nw);
+    g_autofree double *axv = test_tensor_read(&ax), *atyv = test_tensor_read(&aty),
+                      *dwv = array_read(e, dw, nw);
     double forward = dot(axv, y, ny), data = dot(x, atyv, nx), weights = dot(dwv, w, nw);
-    ok = ok && fabs(forward - data) <= tol * sqrt((double)ny) && fabs(forward - weights) <= tol * sqrt((double)ny);
+    ok = ok && fabs(forward - data) <= tol * sqrt((double)ny) &&
+         fabs(forward - weights) <= tol * sqrt((double)ny);
     test_tensor *tensors[] = {&tx, &ty, &ax, &aty};
     for (size_t i = 0; i < G_N_ELEMENTS(tensors); i++)
         test_tensor_free(tensors[i]);
@@ -301,8 +334,10 @@ static bool upsample_adjoint_case(kn_engine *e, const kn_ops *ops, int h, int w,
     enum { C = 16 };
     int64_t n = (int64_t)h * w * C;
     g_autofree double *x = fill_new(n, FILL_RANDOM, 1), *y = fill_new(4 * n, FILL_RANDOM, 2);
-    test_tensor tx = test_tensor_new(e, 1, h, w, C, C, 0, 0, x), ty = test_tensor_new(e, 1, 2 * h, 2 * w, C, C, 0, 0, y);
-    test_tensor ux = test_tensor_new(e, 1, 2 * h, 2 * w, C, C, 0, 0, NULL), uty = test_tensor_new(e, 1, h, w, C, C, 0, 0, NULL);
+    test_tensor tx = test_tensor_new(e, 1, h, w, C, C, 0, 0, x),
+                ty = test_tensor_new(e, 1, 2 * h, 2 * w, C, C, 0, 0, y);
+    test_tensor ux = test_tensor_new(e, 1, 2 * h, 2 * w, C, C, 0, 0, NULL),
+                uty = test_tensor_new(e, 1, h, w, C, C, 0, 0, NULL);
     ops->upsample_fwd(e, &tx.t, &ux.t);
     ops->upsample_bwd(e, &ty.t, &uty.t);
     g_autofree double *uxv = test_tensor_read(&ux), *utyv = test_tensor_read(&uty);
@@ -332,7 +367,8 @@ static void test_upsample_values(void)
 {
     kn_engine *ref = engine_new("ref", 0, NULL);
     const double x[2] = {0, 3}, want[8] = {0, 1, 2, 3, 0, 1, 2, 3};
-    test_tensor tx = test_tensor_new(ref, 1, 1, 2, 1, 1, 0, 0, x), ty = test_tensor_new(ref, 1, 2, 4, 1, 1, 0, 0, NULL);
+    test_tensor tx = test_tensor_new(ref, 1, 1, 2, 1, 1, 0, 0, x),
+                ty = test_tensor_new(ref, 1, 2, 4, 1, 1, 0, 0, NULL);
     kn_engine_ops(ref)->upsample_fwd(ref, &tx.t, &ty.t);
     g_autofree double *y = test_tensor_read(&ty);
     for (int i = 0; i < 8; i++)
@@ -342,8 +378,8 @@ static void test_upsample_values(void)
     kn_engine_destroy(ref);
 }
 
-/* About p of the elements are dropped, the rest scaled so that the mean stays; another stream, other
- * elements. */
+/* About p of the elements are dropped, the rest scaled so that the mean stays; another stream,
+ * other elements. */
 static void test_dropout_rate(void)
 {
     enum { C = 16, SIDE = 64, N = SIDE * SIDE * C };
@@ -357,8 +393,14 @@ static void test_dropout_rate(void)
         float gamma[C], zero[C] = {0};
         for (int i = 0; i < C; i++)
             gamma[i] = 1;
-        kn_norm norm = {.channels = C, .gamma = gamma, .beta = zero, .mean = zero, .inv_std = gamma,
-                        .slope = 0.01, .dropout = 0.3, .stream = stream};
+        kn_norm norm = {.channels = C,
+                        .gamma = gamma,
+                        .beta = zero,
+                        .mean = zero,
+                        .inv_std = gamma,
+                        .slope = 0.01,
+                        .dropout = 0.3,
+                        .stream = stream};
         test_tensor t = test_tensor_new(cpu, 1, SIDE, SIDE, C, C, 0, 0, ones);
         kn_engine_ops(cpu)->norm_apply(cpu, &t.t, &norm, &t.t);
         double *y = test_tensor_read(&t), dropped = 0;
@@ -377,18 +419,20 @@ static void test_dropout_rate(void)
     kn_engine_destroy(cpu);
 }
 
-/* ---- the harness proves itself ---------------------------------------------------------------------- */
+/* ---- the harness proves itself
+ * ---------------------------------------------------------------------- */
 
 static const kn_ops *honest;
 
-static void pool_wrong_corner(kn_engine *e, const kn_tensor *x, const kn_tensor *y, const kn_tensor *copy)
+static void pool_wrong_corner(kn_engine *e, const kn_tensor *x, const kn_tensor *y,
+                              const kn_tensor *copy)
 {
     honest->pool_fwd(e, x, y, copy);
     kn_f32(y)[(kn_pixels(y) - 1) * y->c] += 1e-3f; /* one element of the last pixel */
 }
 
-static void norm_bwd_without_mean(kn_engine *e, const kn_tensor *dy, const kn_tensor *x, const kn_norm *norm,
-                                  const kn_tensor *dx)
+static void norm_bwd_without_mean(kn_engine *e, const kn_tensor *dy, const kn_tensor *x,
+                                  const kn_norm *norm, const kn_tensor *dx)
 {
     honest->norm_bwd(e, dy, x, norm, dx);
     for (int64_t i = 0; i < kn_pixels(dx) * dx->c; i++) {
@@ -405,8 +449,8 @@ static void upsample_nan(kn_engine *e, const kn_tensor *x, const kn_tensor *y)
     kn_f32(y)[0] = NAN;
 }
 
-static bool conv_fwd_shifted(kn_conv *conv, const void *packed, const kn_tensor *src, const kn_tensor *dst,
-                             void *scratch, GError **error)
+static bool conv_fwd_shifted(kn_conv *conv, const void *packed, const kn_tensor *src,
+                             const kn_tensor *dst, void *scratch, GError **error)
 {
     bool ok = honest->conv_fwd(conv, packed, src, dst, scratch, error);
     kn_f32(dst)[0] *= 1.0005f;
