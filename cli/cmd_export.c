@@ -9,43 +9,54 @@
 
 extern const cli_command cli_cmd_export;
 
-static char *opt_as, *opt_out, *opt_slide, *opt_prob, *opt_classes, *opt_only, *opt_labels, *opt_label_order;
+static char *opt_as, *opt_out, *opt_slide, *opt_prob, *opt_classes, *opt_only, *opt_labels,
+    *opt_label_order;
 static double opt_mpp, opt_min_area, opt_min_hole;
 static int opt_factor, opt_picture_px = 2048;
 static gboolean opt_bounds;
 
 static const GOptionEntry entries[] = {
     {"as", 'a', 0, G_OPTION_ARG_STRING, &opt_as, "tiff, ome, geojson, asap or png", "FORMAT"},
-    {"out", 'o', 0, G_OPTION_ARG_FILENAME, &opt_out, "The file to write (beside the mask, named after it)", "FILE"},
+    {"out", 'o', 0, G_OPTION_ARG_FILENAME, &opt_out,
+     "The file to write (beside the mask, named after it)", "FILE"},
     {"slide", 's', 0, G_OPTION_ARG_FILENAME, &opt_slide,
      "The slide: its size, resolution, bounds and thumbnail", "SLIDE"},
-    {"mpp", 0, 0, G_OPTION_ARG_DOUBLE, &opt_mpp, "µm per level-0 pixel, instead of the slide's or the mask's", "MPP"},
-    {"prob", 0, 0, G_OPTION_ARG_FILENAME, &opt_prob, "Probabilities × 255 of the mask's size: mean of each region",
-     "FILE"},
-    {"min-area-um2", 0, 0, G_OPTION_ARG_DOUBLE, &opt_min_area, "Leave out smaller regions (outlines only)", "UM2"},
-    {"min-hole-um2", 0, 0, G_OPTION_ARG_DOUBLE, &opt_min_hole, "Fill smaller holes (outlines only)", "UM2"},
+    {"mpp", 0, 0, G_OPTION_ARG_DOUBLE, &opt_mpp,
+     "µm per level-0 pixel, instead of the slide's or the mask's", "MPP"},
+    {"prob", 0, 0, G_OPTION_ARG_FILENAME, &opt_prob,
+     "Probabilities × 255 of the mask's size: mean of each region", "FILE"},
+    {"min-area-um2", 0, 0, G_OPTION_ARG_DOUBLE, &opt_min_area,
+     "Leave out smaller regions (outlines only)", "UM2"},
+    {"min-hole-um2", 0, 0, G_OPTION_ARG_DOUBLE, &opt_min_hole, "Fill smaller holes (outlines only)",
+     "UM2"},
     {"bounds-relative", 0, 0, G_OPTION_ARG_NONE, &opt_bounds,
      "Coordinates from the slide's openslide.bounds, as QuPath crops it", NULL},
-    {"classes", 0, 0, G_OPTION_ARG_STRING, &opt_classes, "The class table: background:#000000,tumour:#c80000,…",
-     "TEXT"},
+    {"classes", 0, 0, G_OPTION_ARG_STRING, &opt_classes,
+     "The class table: background:#000000,tumour:#c80000,…", "TEXT"},
     {"only", 0, 0, G_OPTION_ARG_STRING, &opt_only, "Export these classes alone", "NAME,NAME"},
-    {"labels", 0, 0, G_OPTION_ARG_STRING, &opt_labels, "Annotations in: Tumor=1,Stroma=2,*=skip", "MAP"},
+    {"labels", 0, 0, G_OPTION_ARG_STRING, &opt_labels, "Annotations in: Tumor=1,Stroma=2,*=skip",
+     "MAP"},
     {"label-order", 0, 0, G_OPTION_ARG_STRING, &opt_label_order,
      "Annotations in: paint in the order of the file, or of the map", "file|map"},
-    {"factor", 0, 0, G_OPTION_ARG_INT, &opt_factor, "Annotations in: level-0 pixels per mask pixel (1)", "N"},
+    {"factor", 0, 0, G_OPTION_ARG_INT, &opt_factor,
+     "Annotations in: level-0 pixels per mask pixel (1)", "N"},
     {"picture-px", 0, 0, G_OPTION_ARG_INT, &opt_picture_px, "png: longest side (2048)", "PX"},
     G_OPTION_ENTRY_NULL};
 
 static const char description[] =
-    "MASK is a label image (TIFF, PNG, JPEG) or an annotation file (ASAP XML, Aperio XML, GeoJSON).\n"
-    "Outlines run along pixel edges in level-0 pixels of the slide, holes are kept, and drawn again they\n"
-    "give the same mask. A mask of `predict` brings its classes, factor and slide in the note beside it.\n\n"
+    "MASK is a label image (TIFF, PNG, JPEG) or an annotation file (ASAP XML, Aperio XML, "
+    "GeoJSON).\n"
+    "Outlines run along pixel edges in level-0 pixels of the slide, holes are kept, and drawn "
+    "again they\n"
+    "give the same mask. A mask of `predict` brings its classes, factor and slide in the note "
+    "beside it.\n\n"
     "  tiff     label mask that OpenSlide, ASAP, QuPath and libvips open\n"
     "  ome      OME-TIFF\n"
     "  geojson  QuPath: regions with class, area in µm² and mean probability\n"
     "  asap     ASAP: holes are later-painted annotations of the background group\n"
     "  png      picture of the slide with the classes over it\n\n"
-    "The file is read back and every rule of its readers is checked; a rule that is broken is an error.\n"
+    "The file is read back and every rule of its readers is checked; a rule that is broken is an "
+    "error.\n"
     "Exit status: 0 written and in order, 1 not, 2 wrong usage.";
 
 static bool parse_arguments(char **rest, GError **error)
@@ -79,8 +90,10 @@ static char *out_path(const char *mask, const wsi_exporter *exporter, GError **e
     g_autofree char *stem = g_strndup(mask, dot ? (gsize)(dot - mask) : strlen(mask));
     char *out = opt_out ? g_strdup(opt_out) : g_strconcat(stem, exporter->extension, NULL);
     GStatBuf a, b;
-    if (g_stat(mask, &a) == 0 && g_stat(out, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino) {
-        g_set_error(error, QS_ERROR, QS_ERROR_ARG, "%s: would be written over what is read; pass --out", out);
+    if (g_stat(mask, &a) == 0 && g_stat(out, &b) == 0 && a.st_dev == b.st_dev &&
+        a.st_ino == b.st_ino) {
+        g_set_error(error, QS_ERROR, QS_ERROR_ARG,
+                    "%s: would be written over what is read; pass --out", out);
         g_clear_pointer(&out, g_free);
     }
     return out;
@@ -95,11 +108,13 @@ static bool apply_only(wsi_export_job *job, GError **error)
     bool keep[QS_CLASSES_MAX] = {false};
     for (char **name = names; *name; name++) {
         int k = 0;
-        while (k < job->classes.n && g_ascii_strcasecmp(job->classes.items[k].name, g_strstrip(*name)))
+        while (k < job->classes.n &&
+               g_ascii_strcasecmp(job->classes.items[k].name, g_strstrip(*name)))
             k++;
         if (k == job->classes.n) {
             g_autofree char *table = qs_classes_to_text(&job->classes);
-            g_set_error(error, QS_ERROR, QS_ERROR_ARG, "--only: \"%s\" is no class of %s", *name, table);
+            g_set_error(error, QS_ERROR, QS_ERROR_ARG, "--only: \"%s\" is no class of %s", *name,
+                        table);
             return false;
         }
         keep[k] = true;
@@ -110,7 +125,8 @@ static bool apply_only(wsi_export_job *job, GError **error)
     return true;
 }
 
-static bool make_job(wsi_export_job *job, const export_source *source, const char *title, GError **error)
+static bool make_job(wsi_export_job *job, const export_source *source, const char *title,
+                     GError **error)
 {
     wsi_export_job_init(job, &source->labels, &source->classes);
     job->prob = opt_prob ? &source->prob : NULL;
@@ -129,8 +145,8 @@ static bool make_job(wsi_export_job *job, const export_source *source, const cha
         job->origin_y = info->bounds_y;
         job->canvas_w = info->bounds_w;
         job->canvas_h = info->bounds_h;
-        cli_print("coordinates are from %" G_GINT64_FORMAT ",%" G_GINT64_FORMAT " of level 0\n", info->bounds_x,
-                  info->bounds_y);
+        cli_print("coordinates are from %" G_GINT64_FORMAT ",%" G_GINT64_FORMAT " of level 0\n",
+                  info->bounds_x, info->bounds_y);
     }
     return apply_only(job, error) && wsi_export_job_check(job, error);
 }
@@ -140,22 +156,24 @@ static void print_report(const wsi_exporter *exporter, const char *path, const w
 {
     GStatBuf st;
     g_autofree char *bytes = cli_format_bytes(g_stat(path, &st) == 0 ? (int64_t)st.st_size : 0);
-    cli_print("%s: %s, %" G_GINT64_FORMAT " × %" G_GINT64_FORMAT " (slide / %d), %s\n", path, exporter->what,
-              job->labels.w, job->labels.h, job->factor, bytes);
+    cli_print("%s: %s, %" G_GINT64_FORMAT " × %" G_GINT64_FORMAT " (slide / %d), %s\n", path,
+              exporter->what, job->labels.w, job->labels.h, job->factor, bytes);
     if (r->peak_vertices)
         cli_print("%" G_GINT64_FORMAT " regions, %" G_GINT64_FORMAT " holes, %" G_GINT64_FORMAT
                   " vertices (at most %" G_GINT64_FORMAT " in memory)\n",
                   r->n_regions, r->n_holes, r->n_vertices, r->peak_vertices);
     if (r->n_dropped + r->n_filled)
-        cli_print("left out %" G_GINT64_FORMAT " regions (%" G_GINT64_FORMAT " pixels), filled %" G_GINT64_FORMAT
-                  " holes (%" G_GINT64_FORMAT " pixels)\n",
+        cli_print("left out %" G_GINT64_FORMAT " regions (%" G_GINT64_FORMAT
+                  " pixels), filled %" G_GINT64_FORMAT " holes (%" G_GINT64_FORMAT " pixels)\n",
                   r->n_dropped, r->dropped_px, r->n_filled, r->filled_px);
     double mpp = job->mpp_l0 * job->factor;
     for (int k = 1; k < job->classes.n && strcmp(exporter->name, "png"); k++)
         if (r->class_px[k] && mpp > 0)
-            cli_print("  %s: %.6g mm²\n", job->classes.items[k].name, (double)r->class_px[k] * mpp * mpp * 1e-6);
+            cli_print("  %s: %.6g mm²\n", job->classes.items[k].name,
+                      (double)r->class_px[k] * mpp * mpp * 1e-6);
         else if (r->class_px[k])
-            cli_print("  %s: %" G_GINT64_FORMAT " mask pixels\n", job->classes.items[k].name, r->class_px[k]);
+            cli_print("  %s: %" G_GINT64_FORMAT " mask pixels\n", job->classes.items[k].name,
+                      r->class_px[k]);
 }
 
 /* Every rule by name, with its result. */
@@ -165,8 +183,9 @@ static bool print_findings(const GArray *findings)
     for (guint i = 0; i < findings->len; i++) {
         const wsi_export_finding *f = &g_array_index(findings, wsi_export_finding, i);
         n_broken += !f->ok;
-        cli_print("  %s  %s%s%s%s\n", f->ok ? "ok    " : "BROKEN", f->rule, f->detail && *f->detail ? " (" : "",
-                  f->detail ? f->detail : "", f->detail && *f->detail ? ")" : "");
+        cli_print("  %s  %s%s%s%s\n", f->ok ? "ok    " : "BROKEN", f->rule,
+                  f->detail && *f->detail ? " (" : "", f->detail ? f->detail : "",
+                  f->detail && *f->detail ? ")" : "");
     }
     cli_print("read back: %u rules checked, %u broken\n", findings->len, n_broken);
     return n_broken == 0;
@@ -190,8 +209,8 @@ static int export_file(export_source *source, const char *mask, GError **error)
     if (!findings)
         return CLI_FAILED;
     ok = print_findings(findings);
-    cli_log_json("export", "\"format\":\"%s\",\"regions\":%" G_GINT64_FORMAT ",\"in_order\":%s", exporter->name,
-                 report.n_regions, ok ? "true" : "false");
+    cli_log_json("export", "\"format\":\"%s\",\"regions\":%" G_GINT64_FORMAT ",\"in_order\":%s",
+                 exporter->name, report.n_regions, ok ? "true" : "false");
     return ok ? CLI_DONE : CLI_FAILED;
 }
 
@@ -204,8 +223,13 @@ static int run_export(int argc, char **argv)
     GError *error = NULL;
     if (!parse_arguments(rest, &error))
         return cli_fail(error);
-    export_options options = {.path = rest[0], .slide = opt_slide, .prob = opt_prob, .classes = opt_classes,
-                              .labels = opt_labels, .factor = opt_factor, .mpp = opt_mpp,
+    export_options options = {.path = rest[0],
+                              .slide = opt_slide,
+                              .prob = opt_prob,
+                              .classes = opt_classes,
+                              .labels = opt_labels,
+                              .factor = opt_factor,
+                              .mpp = opt_mpp,
                               .label_order = opt_label_order && !strcmp(opt_label_order, "map")};
     export_source source;
     if (!export_source_open(&source, &options, &error))
@@ -216,4 +240,5 @@ static int run_export(int argc, char **argv)
 }
 
 const cli_command cli_cmd_export = {"export", "MASK --as tiff|ome|geojson|asap|png [--out FILE]",
-                                    "masks and annotations into files for viewers, checked", run_export};
+                                    "masks and annotations into files for viewers, checked",
+                                    run_export};

@@ -12,14 +12,14 @@
 #include <string.h>
 
 /* ---- reading --------------------------------------------------------------------------------- */
-static bool read_mask(void *user, int64_t x, int64_t y, int w, int h, uint8_t *label, size_t row_bytes,
-                      GError **error)
+static bool read_mask(void *user, int64_t x, int64_t y, int w, int h, uint8_t *label,
+                      size_t row_bytes, GError **error)
 {
     return wsi_mask_read_native(((export_source *)user)->mask, x, y, w, h, label, row_bytes, error);
 }
 
-static bool read_annot(void *user, int64_t x, int64_t y, int w, int h, uint8_t *label, size_t row_bytes,
-                       GError **error)
+static bool read_annot(void *user, int64_t x, int64_t y, int w, int h, uint8_t *label,
+                       size_t row_bytes, GError **error)
 {
     export_source *s = user;
     wsi_view view = {.w = s->labels.w, .h = s->labels.h, .downsample = s->factor};
@@ -27,8 +27,8 @@ static bool read_annot(void *user, int64_t x, int64_t y, int w, int h, uint8_t *
 }
 
 /* Whole rows from the top, as the tracer asks for them. */
-static bool read_prob(void *user, int64_t x, int64_t y, int w, int h, uint8_t *label, size_t row_bytes,
-                      GError **error)
+static bool read_prob(void *user, int64_t x, int64_t y, int w, int h, uint8_t *label,
+                      size_t row_bytes, GError **error)
 {
     export_source *s = user;
     g_assert(x == 0 && w == s->prob.w && row_bytes == (size_t)w);
@@ -53,7 +53,8 @@ static void read_note(const char *path, note *n)
         return;
     n->has_classes = cli_sidecar_classes(file, &n->classes);
     g_autoptr(JsonParser) parser = json_parser_new();
-    JsonNode *root = json_parser_load_from_file(parser, file, NULL) ? json_parser_get_root(parser) : NULL;
+    JsonNode *root =
+        json_parser_load_from_file(parser, file, NULL) ? json_parser_get_root(parser) : NULL;
     if (!root || !JSON_NODE_HOLDS_OBJECT(root))
         return;
     JsonObject *object = json_node_get_object(root);
@@ -103,7 +104,8 @@ static bool size_of_mask(const char *path, int64_t *w, int64_t *h, double *mpp, 
         return false;
     if (type != WSI_FILE_TIFF && type != WSI_FILE_PNG && type != WSI_FILE_JPEG) {
         g_set_error(error, QS_ERROR, QS_ERROR_UNSUPPORTED,
-                    "%s: is %s; a mask is a TIFF, PNG or JPEG, an annotation file ASAP XML, Aperio XML or GeoJSON",
+                    "%s: is %s; a mask is a TIFF, PNG or JPEG, an annotation file ASAP XML, Aperio "
+                    "XML or GeoJSON",
                     path, wsi_file_type_name(type));
         return false;
     }
@@ -112,7 +114,8 @@ static bool size_of_mask(const char *path, int64_t *w, int64_t *h, double *mpp, 
         return false;
     *w = wsi_raster_get_info(raster)->w;
     *h = wsi_raster_get_info(raster)->h;
-    *mpp = facts.mpp_x >= 0.05 && facts.mpp_x < 1000 ? facts.mpp_x : 0; /* screen resolutions are no µm */
+    *mpp = facts.mpp_x >= 0.05 && facts.mpp_x < 1000 ? facts.mpp_x
+                                                     : 0; /* screen resolutions are no µm */
     wsi_raster_close(raster);
     return true;
 }
@@ -129,7 +132,8 @@ static bool open_mask(export_source *s, const export_options *o, const note *n, 
         return false;
     if (!o->classes && n->has_classes)
         table = n->classes;
-    s->mask = wsi_mask_open(o->path, s->slide ? s->canvas_w : w, s->slide ? s->canvas_h : h, &table, error);
+    s->mask = wsi_mask_open(o->path, s->slide ? s->canvas_w : w, s->slide ? s->canvas_h : h, &table,
+                            error);
     if (!s->mask)
         return false;
     s->factor = s->slide ? wsi_mask_get_info(s->mask)->factor : n->factor ? n->factor : 1;
@@ -160,9 +164,10 @@ static void append_entry(GString *map, const char *name, int k)
     g_string_append_printf(map, "=%d", k);
 }
 
-/* A table of the names in the file, in the order in which they come, with their colours; and the label
- * map that goes with it. */
-static bool classes_of_set(const wsi_annotations *set, qs_classes *classes, GString *map, GError **error)
+/* A table of the names in the file, in the order in which they come, with their colours; and the
+ * label map that goes with it. */
+static bool classes_of_set(const wsi_annotations *set, qs_classes *classes, GString *map,
+                           GError **error)
 {
     qs_classes_init_n(classes, QS_CLASSES_MAX);
     classes->n = 1;
@@ -180,14 +185,17 @@ static bool classes_of_set(const wsi_annotations *set, qs_classes *classes, GStr
         bool fits = strlen(name) < sizeof classes->items[0].name;
         if (classes->n == QS_CLASSES_MAX || !fits) {
             g_set_error(error, QS_ERROR, QS_ERROR_ARG,
-                        "%s: its classes (here \"%s\") do not make a class table (at most %d, with names of 1 to "
-                        "31 bytes); pass --classes and --labels", set->path, shape->class_name, QS_CLASSES_MAX);
+                        "%s: its classes (here \"%s\") do not make a class table (at most %d, with "
+                        "names of 1 to "
+                        "31 bytes); pass --classes and --labels",
+                        set->path, shape->class_name, QS_CLASSES_MAX);
             return false;
         }
         append_entry(map, shape->class_name, classes->n);
         qs_class *added = &classes->items[classes->n++];
         g_strlcpy(added->name, name, sizeof added->name);
-        bool taken = false; /* two classes of one colour could not be told apart: a palette's instead */
+        bool taken =
+            false; /* two classes of one colour could not be told apart: a palette's instead */
         for (k = 1; k + 1 < classes->n; k++)
             taken |= !memcmp(classes->items[k].rgb, shape->rgb, 3);
         if (shape->has_colour && !taken)
@@ -197,14 +205,16 @@ static bool classes_of_set(const wsi_annotations *set, qs_classes *classes, GStr
     return true;
 }
 
-/* With --labels alone: as many classes as the map gives out here, each called as the first shape of it. */
+/* With --labels alone: as many classes as the map gives out here, each called as the first shape of
+ * it. */
 static void name_classes(const wsi_annotations *set, const wsi_label_map *map, qs_classes *classes)
 {
     bool named[QS_CLASSES_MAX] = {true};
     int top = 1, rank;
     for (guint i = 0; i < set->shapes->len; i++) {
         const wsi_shape *shape = &g_array_index(set->shapes, wsi_shape, i);
-        int k = shape->kind == WSI_SHAPE_AREA ? wsi_label_map_find(map, shape->class_name, &rank) : 0;
+        int k =
+            shape->kind == WSI_SHAPE_AREA ? wsi_label_map_find(map, shape->class_name, &rank) : 0;
         if (k < 0 || k >= QS_CLASSES_MAX || named[k])
             continue;
         named[k] = true;
@@ -251,7 +261,8 @@ static bool open_annot(export_source *s, const export_options *o, GError **error
     wsi_label_map_set_ordered(map, o->label_order);
     s->factor = MAX(o->factor, 1);
     s->annot = wsi_annot_open(o->path, s->canvas_w, s->canvas_h, &s->classes, map, error);
-    s->labels = (wsi_labels){MAX(1, s->canvas_w / s->factor), MAX(1, s->canvas_h / s->factor), read_annot, s};
+    s->labels = (wsi_labels){MAX(1, s->canvas_w / s->factor), MAX(1, s->canvas_h / s->factor),
+                             read_annot, s};
     wsi_label_map_destroy(map);
     return s->annot != NULL;
 }
@@ -271,9 +282,10 @@ static bool open_prob(export_source *s, const char *path, GError **error)
     if (info->n_bands == 1 && info->w == s->labels.w && info->h == s->labels.h)
         return true;
     g_set_error(error, QS_ERROR, QS_ERROR_MISMATCH,
-                "%s: %" G_GINT64_FORMAT " x %" G_GINT64_FORMAT " pixels in %d channels; probabilities have one "
-                "channel and the mask's size, %" G_GINT64_FORMAT " x %" G_GINT64_FORMAT, path, info->w, info->h,
-                info->n_bands, s->labels.w, s->labels.h);
+                "%s: %" G_GINT64_FORMAT " x %" G_GINT64_FORMAT
+                " pixels in %d channels; probabilities have one "
+                "channel and the mask's size, %" G_GINT64_FORMAT " x %" G_GINT64_FORMAT,
+                path, info->w, info->h, info->n_bands, s->labels.w, s->labels.h);
     return false;
 }
 

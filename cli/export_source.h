@@ -1,5 +1,5 @@
-/* What `export` reads: a mask image or an annotation file as a plane of labels, with everything that
- * slide, note (NAME.json beside a predicted mask) and options say about it. */
+/* What `export` reads: a mask image or an annotation file as a plane of labels, with everything
+ * that slide, note (NAME.json beside a predicted mask) and options say about it. */
 #ifndef QS_CLI_EXPORT_SOURCE_H
 #define QS_CLI_EXPORT_SOURCE_H
 
@@ -9,10 +9,11 @@
 #include "wsi/raster.h"
 
 typedef struct {
-    const char *path, *slide, *prob, *classes, *labels; /* files and texts as given; NULL when not */
-    bool label_order;  /* paint by the label map's order */
-    int factor;        /* annotations: level-0 pixels per label pixel; 0 is 1 */
-    double mpp;        /* of level 0; 0 none */
+    const char *path, *slide, *prob, *classes,
+        *labels;      /* files and texts as given; NULL when not */
+    bool label_order; /* paint by the label map's order */
+    int factor;       /* annotations: level-0 pixels per label pixel; 0 is 1 */
+    double mpp;       /* of level 0; 0 none */
 } export_options;
 
 typedef struct {

@@ -5,8 +5,8 @@
  * without that "Layer <Id>", as ImageScope shows it. NegativeROA="1" takes the region away from its
  * layer. LineColor is 0xBBGGRR in decimal.
  *
- * Region Type: 0 free hand, 1 rectangle, 2 ellipse, 3 arrow, 4 ruler, 5 counter. Other programs number
- * their own types and say what is meant in GeoShape, which is believed where it is there. An
+ * Region Type: 0 free hand, 1 rectangle, 2 ellipse, 3 arrow, 4 ruler, 5 counter. Other programs
+ * number their own types and say what is meant in GeoShape, which is believed where it is there. An
  * ellipse is given by corners of its box or by the ends of its axes, which have the same box; Type
  * 2 with more than four vertices is a polygon that was drawn already. */
 #include "wsi/annot_priv.h"
@@ -16,7 +16,13 @@
 
 #include <string.h>
 
-enum { TYPE_ELLIPSE = 2, TYPE_ARROW = 3, TYPE_RULER = 4, TYPE_COUNTER = 5, ELLIPSE_VERTICES_MAX = 4 };
+enum {
+    TYPE_ELLIPSE = 2,
+    TYPE_ARROW = 3,
+    TYPE_RULER = 4,
+    TYPE_COUNTER = 5,
+    ELLIPSE_VERTICES_MAX = 4
+};
 
 typedef struct {
     wsi_annotations *set;
@@ -32,7 +38,8 @@ static bool is_true(const char *text)
 
 static void start_layer(aperio_state *s, const char *const *attributes)
 {
-    const char *name = wsi_xml_attribute(attributes, "Name"), *id = wsi_xml_attribute(attributes, "Id");
+    const char *name = wsi_xml_attribute(attributes, "Name"),
+               *id = wsi_xml_attribute(attributes, "Id");
     const char *colour = wsi_xml_attribute(attributes, "LineColor");
     gint64 value;
     g_free(s->layer_name);
@@ -51,9 +58,11 @@ static wsi_shape_kind kind_of(const char *const *attributes, bool *ellipse)
     static const struct {
         const char *name;
         wsi_shape_kind kind;
-    } shapes[] = {{"Points", WSI_SHAPE_POINTS}, {"Point", WSI_SHAPE_POINTS}, {"Line", WSI_SHAPE_LINE},
-                  {"Polyline", WSI_SHAPE_LINE}, {"Arrow", WSI_SHAPE_LINE},   {"Ruler", WSI_SHAPE_LINE}};
-    const char *geo = wsi_xml_attribute(attributes, "GeoShape"), *text = wsi_xml_attribute(attributes, "Type");
+    } shapes[] = {{"Points", WSI_SHAPE_POINTS}, {"Point", WSI_SHAPE_POINTS},
+                  {"Line", WSI_SHAPE_LINE},     {"Polyline", WSI_SHAPE_LINE},
+                  {"Arrow", WSI_SHAPE_LINE},    {"Ruler", WSI_SHAPE_LINE}};
+    const char *geo = wsi_xml_attribute(attributes, "GeoShape"),
+               *text = wsi_xml_attribute(attributes, "Type");
     guint64 type = 0;
     *ellipse = geo && !g_ascii_strcasecmp(geo, "Ellipse");
     for (size_t i = 0; geo && i < G_N_ELEMENTS(shapes); i++)
@@ -97,7 +106,8 @@ static bool on_start(void *user, const char *element, const char *const *attribu
     else if (!strcmp(element, "Region"))
         return start_region(s, attributes, error);
     else if (!strcmp(element, "Vertex") && s->in_region)
-        return wsi_xml_number(attributes, "X", &x, error) && wsi_xml_number(attributes, "Y", &y, error) &&
+        return wsi_xml_number(attributes, "X", &x, error) &&
+               wsi_xml_number(attributes, "Y", &y, error) &&
                wsi_annot_point_add(s->set, x, y, error);
     return true;
 }

@@ -29,8 +29,9 @@ static wsi_shape_kind kind_of(const char *type)
     static const struct {
         const char *type;
         wsi_shape_kind kind;
-    } kinds[] = {{"Polygon", WSI_SHAPE_AREA},    {"Rectangle", WSI_SHAPE_AREA}, {"Spline", WSI_SHAPE_AREA},
-                 {"Measurement", WSI_SHAPE_LINE}, {"Dot", WSI_SHAPE_POINTS},     {"PointSet", WSI_SHAPE_POINTS}};
+    } kinds[] = {{"Polygon", WSI_SHAPE_AREA}, {"Rectangle", WSI_SHAPE_AREA},
+                 {"Spline", WSI_SHAPE_AREA},  {"Measurement", WSI_SHAPE_LINE},
+                 {"Dot", WSI_SHAPE_POINTS},   {"PointSet", WSI_SHAPE_POINTS}};
     for (size_t i = 0; i < G_N_ELEMENTS(kinds); i++)
         if (!strcmp(type, kinds[i].type))
             return kinds[i].kind;
@@ -43,12 +44,13 @@ static bool start_annotation(asap_state *s, const char *const *attributes, GErro
         g_set_error_literal(error, QS_ERROR, QS_ERROR_FORMAT, "an Annotation inside an Annotation");
         return false;
     }
-    const char *type = wsi_xml_attribute(attributes, "Type"), *group = wsi_xml_attribute(attributes, "PartOfGroup");
+    const char *type = wsi_xml_attribute(attributes, "Type"),
+               *group = wsi_xml_attribute(attributes, "PartOfGroup");
     const char *colour = wsi_xml_attribute(attributes, "Color");
     wsi_annotations *set = s->set;
-    wsi_shape *shape =
-        wsi_annot_shape_begin(set, kind_of(type ? type : "Polygon"), group && *group ? group : "None",
-                              wsi_xml_attribute(attributes, "Name"), group);
+    wsi_shape *shape = wsi_annot_shape_begin(set, kind_of(type ? type : "Polygon"),
+                                             group && *group ? group : "None",
+                                             wsi_xml_attribute(attributes, "Name"), group);
     if (wsi_annot_parse_colour(colour, shape->rgb))
         shape->has_colour = true;
     set->facts.n_splines += type && !strcmp(type, "Spline");
@@ -71,9 +73,11 @@ static bool on_start(void *user, const char *element, const char *const *attribu
     if (strcmp(element, "Coordinate") || !s->in_annotation)
         return true;
     ordered_point p = {.order = s->points->len};
-    if (!wsi_xml_number(attributes, "X", &p.x, error) || !wsi_xml_number(attributes, "Y", &p.y, error))
+    if (!wsi_xml_number(attributes, "X", &p.x, error) ||
+        !wsi_xml_number(attributes, "Y", &p.y, error))
         return false;
-    if (wsi_xml_attribute(attributes, "Order") && !wsi_xml_number(attributes, "Order", &p.order, error))
+    if (wsi_xml_attribute(attributes, "Order") &&
+        !wsi_xml_number(attributes, "Order", &p.order, error))
         return false;
     if (s->points->len)
         s->sorted &= p.order >= g_array_index(s->points, ordered_point, s->points->len - 1).order;

@@ -1,16 +1,17 @@
-/* Counts the rings that cross themselves. They are filled even-odd whatever is found here; the count
- * tells a user that an outline may not mean what was drawn.
+/* Counts the rings that cross themselves. They are filled even-odd whatever is found here; the
+ * count tells a user that an outline may not mean what was drawn.
  *
- * Edges are taken in runs of 16 with bounding boxes; runs sorted by their upper end are compared with
- * those still open (a sweep), and only overlapping boxes have their edges compared. A ring that
- * doubles back on itself everywhere would still cost its length squared, so the work per file is
- * bounded, and what was not examined is counted too. */
+ * Edges are taken in runs of 16 with bounding boxes; runs sorted by their upper end are compared
+ * with those still open (a sweep), and only overlapping boxes have their edges compared. A ring
+ * that doubles back on itself everywhere would still cost its length squared, so the work per file
+ * is bounded, and what was not examined is counted too. */
 #include "wsi/annot_priv.h"
 
 #include <math.h>
 #include <stdlib.h>
 
-/* Comparisons: an ordinary outline takes about 50 an edge (a run meets its two neighbours and itself). */
+/* Comparisons: an ordinary outline takes about 50 an edge (a run meets its two neighbours and
+ * itself). */
 enum { RUN_EDGES = 16, WORK_BASE = 20 * 1000 * 1000, WORK_PER_POINT = 300 };
 
 typedef struct {
@@ -54,7 +55,8 @@ static GArray *make_runs(const ring_view *ring)
 {
     GArray *runs = g_array_new(FALSE, FALSE, sizeof(run_box));
     for (int64_t from = 0; from < ring->n; from += RUN_EDGES) {
-        run_box run = {INFINITY, INFINITY, -INFINITY, -INFINITY, from, MIN(from + RUN_EDGES, ring->n)};
+        run_box run = {INFINITY,  INFINITY, -INFINITY,
+                       -INFINITY, from,     MIN(from + RUN_EDGES, ring->n)};
         for (int64_t i = from; i <= run.to; i++) {
             const wsi_point *p = at(ring, i);
             run.x0 = MIN(run.x0, p->x);

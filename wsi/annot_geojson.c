@@ -1,6 +1,6 @@
-/* GeoJSON as QuPath writes and reads it: a FeatureCollection, a bare list of Features, one Feature, or a
- * bare geometry. Members may come in any order and unknown ones are passed over, so the file is
- * read as a stream: one feature is in memory, beside the points that are kept.
+/* GeoJSON as QuPath writes and reads it: a FeatureCollection, a bare list of Features, one Feature,
+ * or a bare geometry. Members may come in any order and unknown ones are passed over, so the file
+ * is read as a stream: one feature is in memory, beside the points that are kept.
  *
  * Geometry: Polygon and MultiPolygon are areas (each polygon of a MultiPolygon a shape of its own,
  * inner rings are holes), LineString and MultiLineString lines, Point and MultiPoint points,
@@ -19,9 +19,9 @@ enum { LEAF_MAX = 4 /* brackets around a number in a MultiPolygon */ };
 /* A geometry before its type is known: positions, cut into rings, cut into polygons. */
 typedef struct {
     char *type;
-    GArray *points;                     /* of wsi_point */
-    GArray *ring_ends, *polygon_ends;   /* of guint: into points, into ring_ends */
-    int leaf;                           /* brackets around a number; 0 none seen */
+    GArray *points;                   /* of wsi_point */
+    GArray *ring_ends, *polygon_ends; /* of guint: into points, into ring_ends */
+    int leaf;                         /* brackets around a number; 0 none seen */
     bool ellipse;
 } geometry;
 
@@ -138,10 +138,11 @@ static bool read_classification(geo_state *s, feature *f, GError **error)
     f->class_is_object = true;
     while ((t = wsi_json_next(s->json, error)) == WSI_JSON_KEY) {
         const char *key = wsi_json_text(s->json);
-        bool ok = !strcmp(key, "name")                                 ? read_text(s, &f->class_name, error)
-                  : !strcmp(key, "names")                              ? read_names(s, f, error)
-                  : !strcmp(key, "color") || !strcmp(key, "colorRGB") ? read_colour(s, f, error)
-                                                                       : wsi_json_skip(s->json, wsi_json_next(s->json, error), error);
+        bool ok = !strcmp(key, "name")    ? read_text(s, &f->class_name, error)
+                  : !strcmp(key, "names") ? read_names(s, f, error)
+                  : !strcmp(key, "color") || !strcmp(key, "colorRGB")
+                      ? read_colour(s, f, error)
+                      : wsi_json_skip(s->json, wsi_json_next(s->json, error), error);
         if (!ok)
             return false;
     }
@@ -173,18 +174,21 @@ static bool read_properties(geo_state *s, feature *f, GError **error)
 }
 
 /* ---- geometry -------------------------------------------------------------------------------- */
-static bool end_level(geo_state *s, geometry *g, int level, const double *v, int n_numbers, GError **error)
+static bool end_level(geo_state *s, geometry *g, int level, const double *v, int n_numbers,
+                      GError **error)
 {
     if (n_numbers > 0) { /* a position ends; z and more are left out */
         if (n_numbers < 2)
             return wsi_json_fail(s->json, error, "a position of one number");
         if (g->leaf && g->leaf != level)
-            return wsi_json_fail(s->json, error, "coordinates nested %d and %d deep", g->leaf, level);
+            return wsi_json_fail(s->json, error, "coordinates nested %d and %d deep", g->leaf,
+                                 level);
         g->leaf = level;
         wsi_point p = {v[0], v[1]};
         g_array_append_val(g->points, p);
         if (g->points->len >= G_MAXUINT / sizeof(wsi_point) / 2)
-            return wsi_json_fail(s->json, error, "more than %u points in one geometry", g->points->len);
+            return wsi_json_fail(s->json, error, "more than %u points in one geometry",
+                                 g->points->len);
     } else if (g->leaf && level == g->leaf - 1) {
         g_array_append_val(g->ring_ends, g->points->len);
     } else if (g->leaf && level == g->leaf - 2) {
@@ -208,7 +212,8 @@ static bool read_coordinates(geo_state *s, geometry *g, GError **error)
             n_numbers++;
         } else if (t == WSI_JSON_ARRAY && n_numbers == 0) {
             if (++level > LEAF_MAX)
-                return wsi_json_fail(s->json, error, "coordinates nested more than %d deep", LEAF_MAX);
+                return wsi_json_fail(s->json, error, "coordinates nested more than %d deep",
+                                     LEAF_MAX);
         } else if (t == WSI_JSON_ARRAY_END) {
             if (!end_level(s, g, level, v, n_numbers, error))
                 return false;
@@ -236,9 +241,10 @@ static bool read_geometries(geo_state *s, GPtrArray *geometries, GError **error)
     return true;
 }
 
-/* One member of a geometry, its key just read (and gone with the next token). Nesting is bounded by the
- * JSON reader's. */
-static bool read_geometry_member(geo_state *s, const char *key, geometry *g, GPtrArray *geometries, GError **error)
+/* One member of a geometry, its key just read (and gone with the next token). Nesting is bounded by
+ * the JSON reader's. */
+static bool read_geometry_member(geo_state *s, const char *key, geometry *g, GPtrArray *geometries,
+                                 GError **error)
 {
     if (!strcmp(key, "coordinates"))
         return read_coordinates(s, g, error);
@@ -277,8 +283,8 @@ static bool add_points(geo_state *s, const geometry *g, guint from, guint to, GE
     return true;
 }
 
-static bool add_shape(geo_state *s, const feature *f, const geometry *g, wsi_shape_kind kind, guint ring_from,
-                      guint ring_to, GError **error)
+static bool add_shape(geo_state *s, const feature *f, const geometry *g, wsi_shape_kind kind,
+                      guint ring_from, guint ring_to, GError **error)
 {
     const char *class_name = f->class_name ? f->class_name : f->name;
     wsi_shape *shape = wsi_annot_shape_begin(s->set, kind, class_name, f->name, class_name);
@@ -301,9 +307,9 @@ static bool add_geometry(geo_state *s, const feature *f, geometry *g, GError **e
         const char *type;
         int leaf;
         wsi_shape_kind kind;
-    } types[] = {{"Point", 1, WSI_SHAPE_POINTS},       {"MultiPoint", 2, WSI_SHAPE_POINTS},
-                 {"LineString", 2, WSI_SHAPE_LINE},    {"MultiLineString", 3, WSI_SHAPE_LINE},
-                 {"Polygon", 3, WSI_SHAPE_AREA},       {"MultiPolygon", 4, WSI_SHAPE_AREA},
+    } types[] = {{"Point", 1, WSI_SHAPE_POINTS},           {"MultiPoint", 2, WSI_SHAPE_POINTS},
+                 {"LineString", 2, WSI_SHAPE_LINE},        {"MultiLineString", 3, WSI_SHAPE_LINE},
+                 {"Polygon", 3, WSI_SHAPE_AREA},           {"MultiPolygon", 4, WSI_SHAPE_AREA},
                  {"GeometryCollection", 0, WSI_SHAPE_AREA}};
     size_t k = 0;
     while (k < G_N_ELEMENTS(types) && g_strcmp0(g->type, types[k].type))
@@ -316,8 +322,8 @@ static bool add_geometry(geo_state *s, const feature *f, geometry *g, GError **e
         return true;
     }
     if (g->leaf != types[k].leaf)
-        return wsi_json_fail(s->json, error, "coordinates of a %s are nested %d deep, not %d", g->type, g->leaf,
-                             types[k].leaf);
+        return wsi_json_fail(s->json, error, "coordinates of a %s are nested %d deep, not %d",
+                             g->type, g->leaf, types[k].leaf);
     if (types[k].leaf == 1) {
         g_array_append_val(g->ring_ends, g->points->len);
         return add_shape(s, f, g, types[k].kind, 0, 1, error);
@@ -380,8 +386,10 @@ static bool read_object(geo_state *s, bool top, GError **error)
     if (ok && is_bare) {
         g_ptr_array_add(f.geometries, g_steal_pointer(&bare));
     } else if (ok && !is_collection && g_strcmp0(bare->type, "Feature") != 0) {
-        ok = wsi_json_fail(s->json, error, "an object of type \"%.40s\" is neither a FeatureCollection, a "
-                           "Feature nor a geometry", bare->type ? bare->type : "");
+        ok = wsi_json_fail(s->json, error,
+                           "an object of type \"%.40s\" is neither a FeatureCollection, a "
+                           "Feature nor a geometry",
+                           bare->type ? bare->type : "");
     }
     ok = ok && (is_collection || add_feature(s, &f, error));
     feature_clear(&f);
@@ -397,7 +405,8 @@ static bool read_list(geo_state *s, GError **error)
             return false;
     if (t == WSI_JSON_ARRAY_END)
         return true;
-    return t != WSI_JSON_FAILED && wsi_json_fail(s->json, error, "a list of features holds something else");
+    return t != WSI_JSON_FAILED &&
+           wsi_json_fail(s->json, error, "a list of features holds something else");
 }
 
 static bool read_features(geo_state *s, GError **error)
@@ -415,9 +424,10 @@ static bool read_geojson(const char *path, wsi_annotations *set, GError **error)
         return false;
     s.ids = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     wsi_json_token t = wsi_json_next(s.json, error);
-    bool ok = t == WSI_JSON_OBJECT  ? read_object(&s, true, error)
-              : t == WSI_JSON_ARRAY ? read_list(&s, error)
-                                    : t != WSI_JSON_FAILED && wsi_json_fail(s.json, error, "is no GeoJSON");
+    bool ok = t == WSI_JSON_OBJECT ? read_object(&s, true, error)
+              : t == WSI_JSON_ARRAY
+                  ? read_list(&s, error)
+                  : t != WSI_JSON_FAILED && wsi_json_fail(s.json, error, "is no GeoJSON");
     ok = ok && wsi_json_next(s.json, error) == WSI_JSON_END;
     wsi_json_close(s.json);
     g_hash_table_unref(s.ids);

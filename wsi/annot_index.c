@@ -7,8 +7,8 @@ enum { FANOUT = 16, LEVELS_MAX = 9 /* 16^9 boxes */ };
 
 struct wsi_box_index {
     guint n;
-    guint *order;             /* boxes in tree order */
-    int n_levels;             /* 0: the boxes themselves in tree order, then their unions */
+    guint *order; /* boxes in tree order */
+    int n_levels; /* 0: the boxes themselves in tree order, then their unions */
     wsi_box *level[LEVELS_MAX];
     guint count[LEVELS_MAX];
 };
@@ -22,7 +22,8 @@ static gint compare(gconstpointer a, gconstpointer b, gpointer user)
 {
     const sort_key *key = user;
     const wsi_box *p = &key->boxes[*(const guint *)a], *q = &key->boxes[*(const guint *)b];
-    double u = key->by_x ? p->x0 + p->x1 : p->y0 + p->y1, v = key->by_x ? q->x0 + q->x1 : q->y0 + q->y1;
+    double u = key->by_x ? p->x0 + p->x1 : p->y0 + p->y1,
+           v = key->by_x ? q->x0 + q->x1 : q->y0 + q->y1;
     return u < v ? -1 : u > v;
 }
 
@@ -33,8 +34,8 @@ static void sort_boxes(wsi_box_index *index, const wsi_box *boxes)
     guint per_strip = FANOUT * MAX(1u, (guint)sqrt((double)index->n / FANOUT));
     key.by_x = true;
     for (guint from = 0; from < index->n; from += per_strip)
-        g_qsort_with_data(index->order + from, (gint)MIN(per_strip, index->n - from), sizeof *index->order,
-                          compare, &key);
+        g_qsort_with_data(index->order + from, (gint)MIN(per_strip, index->n - from),
+                          sizeof *index->order, compare, &key);
 }
 
 static wsi_box unite(const wsi_box *boxes, guint n)
@@ -69,7 +70,8 @@ wsi_box_index *wsi_box_index_create(const wsi_box *boxes, guint n)
         index->level[k + 1] = g_new(wsi_box, above);
         index->count[k + 1] = above;
         for (guint i = 0; i < above; i++)
-            index->level[k + 1][i] = unite(index->level[k] + i * FANOUT, MIN(FANOUT, below - i * FANOUT));
+            index->level[k + 1][i] =
+                unite(index->level[k] + i * FANOUT, MIN(FANOUT, below - i * FANOUT));
     }
     index->n_levels = k + 1;
     return index;
@@ -90,7 +92,8 @@ static bool touch(const wsi_box *a, const wsi_box *b)
     return a->x0 <= b->x1 && b->x0 <= a->x1 && a->y0 <= b->y1 && b->y0 <= a->y1;
 }
 
-static void find_below(const wsi_box_index *index, int k, guint i, const wsi_box *window, GArray *found)
+static void find_below(const wsi_box_index *index, int k, guint i, const wsi_box *window,
+                       GArray *found)
 {
     if (!touch(&index->level[k][i], window))
         return;

@@ -33,7 +33,8 @@ static gint by_height(gconstpointer a, gconstpointer b)
     return p->shape < q->shape ? -1 : p->shape > q->shape;
 }
 
-static bool fail_unknown(const wsi_annotations *set, const wsi_label_map *map, const char *name, GError **error)
+static bool fail_unknown(const wsi_annotations *set, const wsi_label_map *map, const char *name,
+                         GError **error)
 {
     guint n_shapes = 0, n_names = 0;
     g_autoptr(GString) names = g_string_new(NULL);
@@ -41,16 +42,18 @@ static bool fail_unknown(const wsi_annotations *set, const wsi_label_map *map, c
     for (guint i = 0; i < set->shapes->len; i++) {
         const wsi_shape *s = &g_array_index(set->shapes, wsi_shape, i);
         int rank;
-        if (s->kind != WSI_SHAPE_AREA || wsi_label_map_find(map, s->class_name, &rank) != WSI_LABEL_UNKNOWN)
+        if (s->kind != WSI_SHAPE_AREA ||
+            wsi_label_map_find(map, s->class_name, &rank) != WSI_LABEL_UNKNOWN)
             continue;
         n_shapes += !strcmp(s->class_name, name);
         if (g_hash_table_add(seen, (gpointer)(guintptr)s->class_name) && ++n_names <= 12)
             g_string_append_printf(names, "%s\"%s\"", names->len ? ", " : "", s->class_name);
     }
-    g_set_error(error, QS_ERROR, QS_ERROR_FORMAT,
-                "%s: the class \"%s\" of %u shapes is not in the label map (not there: %s%s); give each a "
-                "class, as in Tumor=1,Stroma=2,*=skip", set->path, name, n_shapes, names->str,
-                n_names > 12 ? " …" : "");
+    g_set_error(
+        error, QS_ERROR, QS_ERROR_FORMAT,
+        "%s: the class \"%s\" of %u shapes is not in the label map (not there: %s%s); give each a "
+        "class, as in Tumor=1,Stroma=2,*=skip",
+        set->path, name, n_shapes, names->str, n_names > 12 ? " …" : "");
     return false;
 }
 
@@ -74,8 +77,10 @@ static bool paint_shapes(wsi_annot *annot, const wsi_label_map *map, GArray *pil
             layer = GINT_TO_POINTER((int)g_hash_table_size(layers) + 1);
             g_hash_table_insert(layers, (gpointer)(guintptr)s->group, layer);
         }
-        painted p = {i, wsi_label_map_is_ordered(map) ? rank : 0,
-                     {label == QS_CLASS_IGNORE ? WSI_COVER_IGNORE : label, GPOINTER_TO_INT(layer), s->erase}};
+        painted p = {i,
+                     wsi_label_map_is_ordered(map) ? rank : 0,
+                     {label == QS_CLASS_IGNORE ? WSI_COVER_IGNORE : label, GPOINTER_TO_INT(layer),
+                      s->erase}};
         g_array_append_val(pile, p);
     }
     g_array_sort(pile, by_height);
@@ -86,7 +91,8 @@ static bool paint_shapes(wsi_annot *annot, const wsi_label_map *map, GArray *pil
 static void count_outside(wsi_annot *annot, const GArray *pile, double w, double h)
 {
     for (guint i = 0; i < pile->len; i++) {
-        const wsi_shape *s = &g_array_index(annot->set->shapes, wsi_shape, g_array_index(pile, painted, i).shape);
+        const wsi_shape *s =
+            &g_array_index(annot->set->shapes, wsi_shape, g_array_index(pile, painted, i).shape);
         bool inside = s->x0 >= 0 && s->y0 >= 0 && s->x1 <= w && s->y1 <= h;
         bool outside = s->x1 <= 0 || s->y1 <= 0 || s->x0 >= w || s->y0 >= h;
         annot->info.n_outside += outside;
@@ -112,8 +118,10 @@ static void say_what_was_done(const wsi_annot_info *info)
         if (facts[i].n)
             qs_info("%s: %" G_GINT64_FORMAT " %s", info->path, facts[i].n, facts[i].what);
     if (info->n_outside)
-        qs_warn("%s: %" G_GINT64_FORMAT " of %" G_GINT64_FORMAT " shapes lie wholly outside the slide; are they "
-                "of this slide, and of its level 0?", info->path, info->n_outside, info->n_painted);
+        qs_warn("%s: %" G_GINT64_FORMAT " of %" G_GINT64_FORMAT
+                " shapes lie wholly outside the slide; are they "
+                "of this slide, and of its level 0?",
+                info->path, info->n_outside, info->n_painted);
 }
 
 static void shift(wsi_annotations *set, double dx, double dy)
@@ -132,14 +140,15 @@ static void shift(wsi_annotations *set, double dx, double dy)
     }
 }
 
-wsi_annot *wsi_annot_open(const char *path, int64_t slide_w, int64_t slide_h, const qs_classes *classes,
-                          const wsi_label_map *map, GError **error)
+wsi_annot *wsi_annot_open(const char *path, int64_t slide_w, int64_t slide_h,
+                          const qs_classes *classes, const wsi_label_map *map, GError **error)
 {
     return wsi_annot_open_shifted(path, 0, 0, slide_w, slide_h, classes, map, error);
 }
 
-wsi_annot *wsi_annot_open_shifted(const char *path, double dx, double dy, int64_t slide_w, int64_t slide_h,
-                                  const qs_classes *classes, const wsi_label_map *map, GError **error)
+wsi_annot *wsi_annot_open_shifted(const char *path, double dx, double dy, int64_t slide_w,
+                                  int64_t slide_h, const qs_classes *classes,
+                                  const wsi_label_map *map, GError **error)
 {
     wsi_annot *annot = g_new0(wsi_annot, 1);
     wsi_label_map *own_map = map ? NULL : wsi_label_map_create(NULL, classes, NULL);
@@ -206,17 +215,19 @@ static void put_cover(void *user, int64_t x, int64_t y, int64_t n, const double 
 {
     const target *t = user;
     if (t->label)
-        memset(t->label + (size_t)(y - t->y) * t->row_bytes + (x - t->x), label_of(cover), (size_t)n);
+        memset(t->label + (size_t)(y - t->y) * t->row_bytes + (x - t->x), label_of(cover),
+               (size_t)n);
     for (int s = 0; t->area && s < WSI_COVER_SLOTS; s++)
         t->area[s == WSI_COVER_IGNORE ? QS_CLASS_IGNORE : s] += cover[s] * (double)n;
 }
 
-bool wsi_annot_areas(wsi_annot *annot, const wsi_view *view, int64_t x, int64_t y, int w, int h, double *area,
-                     uint8_t *label, size_t row_bytes, GError **error)
+bool wsi_annot_areas(wsi_annot *annot, const wsi_view *view, int64_t x, int64_t y, int w, int h,
+                     double *area, uint8_t *label, size_t row_bytes, GError **error)
 {
     if (w < 1 || h < 1 || !(view->downsample > 0)) {
-        g_set_error(error, QS_ERROR, QS_ERROR_ARG, "%s: a window of %d x %d pixels at downsample %g",
-                    annot->info.path, w, h, view->downsample);
+        g_set_error(error, QS_ERROR, QS_ERROR_ARG,
+                    "%s: a window of %d x %d pixels at downsample %g", annot->info.path, w, h,
+                    view->downsample);
         return false;
     }
     int64_t x0 = CLAMP(x, 0, view->w), x1 = CLAMP(x + w, 0, view->w);
@@ -228,8 +239,8 @@ bool wsi_annot_areas(wsi_annot *annot, const wsi_view *view, int64_t x, int64_t 
             memset(label + (size_t)r * row_bytes, QS_CLASS_IGNORE, (size_t)w);
     target t = {x, y, label, row_bytes, area};
     if (x1 > x0 && y1 > y0)
-        wsi_annot_raster_run(annot->raster, view->downsample, x0, y0, (int)(x1 - x0), (int)(y1 - y0), put_cover,
-                             &t);
+        wsi_annot_raster_run(annot->raster, view->downsample, x0, y0, (int)(x1 - x0),
+                             (int)(y1 - y0), put_cover, &t);
     return true;
 }
 

@@ -200,8 +200,8 @@ static void cut_slabs(wsi_pixel_state *state, const wsi_piece *pieces, guint n)
     g_array_sort(state->heights, by_height);
 }
 
-static void cover_slab(wsi_pixel_state *state, int64_t px, const wsi_piece *pieces, guint n, double y0,
-                       double y1, double *cover)
+static void cover_slab(wsi_pixel_state *state, int64_t px, const wsi_piece *pieces, guint n,
+                       double y0, double y1, double *cover)
 {
     double y = (y0 + y1) / 2, left = (double)px;
     left_at(state, y);
@@ -226,7 +226,8 @@ static void cover_slab(wsi_pixel_state *state, int64_t px, const wsi_piece *piec
     cover[top_slot(state)] += ((double)px + 1 - left) * (y1 - y0);
 }
 
-void wsi_pixel_cover(wsi_pixel_state *state, int64_t px, const wsi_piece *pieces, guint n, double *cover)
+void wsi_pixel_cover(wsi_pixel_state *state, int64_t px, const wsi_piece *pieces, guint n,
+                     double *cover)
 {
     memset(cover, 0, WSI_COVER_SLOTS * sizeof *cover);
     if (n == 0 && state->toggles->len == 0) {

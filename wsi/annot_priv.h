@@ -6,7 +6,8 @@
 
 typedef struct {
     const char *name;
-    /* Does a file that begins with these bytes (UTF-8 after any byte-order mark, n of them) look like mine? */
+    /* Does a file that begins with these bytes (UTF-8 after any byte-order mark, n of them) look
+     * like mine? */
     bool (*takes)(const char *head, size_t n);
     bool (*read)(const char *path, wsi_annotations *set, GError **error);
 } wsi_annot_reader;
@@ -22,12 +23,13 @@ void wsi_annot_shape_colour(wsi_shape *shape, int r, int g, int b);
 void wsi_annot_ring_begin(wsi_annotations *set);
 /* False with QS_ERROR_FORMAT for what cannot be a pixel: not finite, or beyond ±2^40. */
 bool wsi_annot_point_add(wsi_annotations *set, double x, double y, GError **error);
-/* Closes the shape: a repeated last point is taken off, rings of less than three points are dropped and
- * counted, as is the shape when nothing is left. count_open: count rings whose last point is not
- * their first (formats that close their rings themselves). */
+/* Closes the shape: a repeated last point is taken off, rings of less than three points are dropped
+ * and counted, as is the shape when nothing is left. count_open: count rings whose last point is
+ * not their first (formats that close their rings themselves). */
 void wsi_annot_shape_end(wsi_annotations *set, bool count_open);
 /* A closed ring through the ellipse in a box, of exactly its area, at most 0.05 pixels from it. */
-bool wsi_annot_ellipse_add(wsi_annotations *set, double x0, double y0, double x1, double y1, GError **error);
+bool wsi_annot_ellipse_add(wsi_annotations *set, double x0, double y0, double x1, double y1,
+                           GError **error);
 /* Replaces the ring being filled by the ellipse in its bounding box. */
 bool wsi_annot_ring_to_ellipse(wsi_annotations *set, GError **error);
 /* "#rrggbb" */
@@ -36,7 +38,8 @@ bool wsi_annot_parse_colour(const char *text, uint8_t rgb[3]);
 void wsi_annot_count_crossings(wsi_annotations *set);
 
 /* wsi_annot_open for a file whose 0,0 is at dx,dy of level 0. */
-wsi_annot *wsi_annot_open_shifted(const char *path, double dx, double dy, int64_t slide_w, int64_t slide_h,
-                                  const qs_classes *classes, const wsi_label_map *map, GError **error);
+wsi_annot *wsi_annot_open_shifted(const char *path, double dx, double dy, int64_t slide_w,
+                                  int64_t slide_h, const qs_classes *classes,
+                                  const wsi_label_map *map, GError **error);
 
 #endif

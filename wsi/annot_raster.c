@@ -1,8 +1,8 @@
 /* See annot_raster_priv.h and annot_pixel_priv.h.
  *
- * Rings are cut into runs of 64 edges with bounding boxes. A run above, below or right of the window is
- * passed over, one left of it counts as one vertical edge, so a window of a slide-wide outline of
- * a million vertices costs its own edges and a look at each run.
+ * Rings are cut into runs of 64 edges with bounding boxes. A run above, below or right of the
+ * window is passed over, one left of it counts as one vertical edge, so a window of a slide-wide
+ * outline of a million vertices costs its own edges and a look at each run.
  *
  * Everything about an edge is computed from the whole edge in view pixels, never from what a window
  * cut off, so that a pixel's value has the same bits whatever window asks for it. */
@@ -18,7 +18,7 @@ enum { RUN_EDGES = 64 };
 
 typedef struct {
     wsi_box box;
-    const wsi_point *p; /* the ring's points */
+    const wsi_point *p;  /* the ring's points */
     int64_t n, from, to; /* its length; edges */
 } run;
 
@@ -56,7 +56,11 @@ static void add_runs(wsi_annot_raster *raster, const wsi_annotations *set, const
 {
     const wsi_point *p = &g_array_index(set->points, wsi_point, ring->first);
     for (int64_t from = 0; from < ring->n; from += RUN_EDGES) {
-        run r = {{INFINITY, INFINITY, -INFINITY, -INFINITY}, p, ring->n, from, MIN(from + RUN_EDGES, ring->n)};
+        run r = {{INFINITY, INFINITY, -INFINITY, -INFINITY},
+                 p,
+                 ring->n,
+                 from,
+                 MIN(from + RUN_EDGES, ring->n)};
         for (int64_t i = from; i <= r.to; i++) {
             const wsi_point *q = at(&r, i);
             r.box.x0 = MIN(r.box.x0, q->x);
@@ -118,7 +122,8 @@ static void add_run(job *j, guint paint, const run *r)
         return;
     }
     for (int64_t i = r->from; i < r->to; i++)
-        add_edge(j, paint, at(r, i)->x / s, at(r, i)->y / s, at(r, i + 1)->x / s, at(r, i + 1)->y / s);
+        add_edge(j, paint, at(r, i)->x / s, at(r, i)->y / s, at(r, i + 1)->x / s,
+                 at(r, i + 1)->y / s);
 }
 
 static int by_top(const void *a, const void *b)
@@ -144,7 +149,8 @@ static void collect_edges(job *j)
 }
 
 /* ---- pieces of a row ------------------------------------------------------------------------- */
-/* A piece between two columns; left of the window it is passed at once, right of it it does not matter. */
+/* A piece between two columns; left of the window it is passed at once, right of it it does not
+ * matter. */
 static void add_piece(job *j, guint paint, int64_t px, double xa, double ya, double xb, double yb)
 {
     if (!(ya < yb) || px >= j->x1)
@@ -277,13 +283,20 @@ static void raster_row(job *j, int64_t y)
     emit_run(j, x, y, j->x1);
 }
 
-void wsi_annot_raster_run(const wsi_annot_raster *raster, double downsample, int64_t x, int64_t y, int w,
-                          int h, wsi_cover_fn fn, void *user)
+void wsi_annot_raster_run(const wsi_annot_raster *raster, double downsample, int64_t x, int64_t y,
+                          int w, int h, wsi_cover_fn fn, void *user)
 {
-    job j = {.raster = raster, .downsample = downsample, .x0 = x, .x1 = x + w, .y0 = y, .y1 = y + h,
+    job j = {.raster = raster,
+             .downsample = downsample,
+             .x0 = x,
+             .x1 = x + w,
+             .y0 = y,
+             .y1 = y + h,
              .edges = g_array_new(FALSE, FALSE, sizeof(edge)),
              .active = g_array_new(FALSE, FALSE, sizeof(guint)),
-             .pieces = g_array_new(FALSE, FALSE, sizeof(wsi_piece)), .fn = fn, .user = user};
+             .pieces = g_array_new(FALSE, FALSE, sizeof(wsi_piece)),
+             .fn = fn,
+             .user = user};
     wsi_pixel_state_init(&j.pixel, raster->paints);
     collect_edges(&j);
     guint next_edge = 0;

@@ -53,8 +53,9 @@ static void take_attributes(xml_state *state, int n, const xmlChar **attributes)
     g_ptr_array_add(state->attributes, NULL);
 }
 
-static void on_start(void *ctx, const xmlChar *name, const xmlChar *prefix, const xmlChar *uri, int n_namespaces,
-                     const xmlChar **namespaces, int n_attributes, int n_defaulted, const xmlChar **attributes)
+static void on_start(void *ctx, const xmlChar *name, const xmlChar *prefix, const xmlChar *uri,
+                     int n_namespaces, const xmlChar **namespaces, int n_attributes,
+                     int n_defaulted, const xmlChar **attributes)
 {
     xml_state *state = state_of(ctx);
     (void)prefix, (void)uri, (void)n_namespaces, (void)namespaces, (void)n_defaulted;
@@ -68,7 +69,8 @@ static void on_start(void *ctx, const xmlChar *name, const xmlChar *prefix, cons
     }
     take_attributes(state, n_attributes, attributes);
     if (!state->handler->start(state->handler->user, (const char *)name,
-                               (const char *const *)(void *)state->attributes->pdata, &state->error))
+                               (const char *const *)(void *)state->attributes->pdata,
+                               &state->error))
         stop(state);
 }
 
@@ -76,7 +78,8 @@ static void on_end(void *ctx, const xmlChar *name, const xmlChar *prefix, const 
 {
     (void)prefix, (void)uri;
     xml_state *state = state_of(ctx);
-    if (!state->error && !state->handler->end(state->handler->user, (const char *)name, &state->error))
+    if (!state->error &&
+        !state->handler->end(state->handler->user, (const char *)name, &state->error))
         stop(state);
 }
 
@@ -85,9 +88,10 @@ static void on_error(void *ctx, xmlErrorPtr e)
     xml_state *state = state_of(ctx);
     if (!state || state->error || e->level < XML_ERR_ERROR)
         return;
-    g_autofree char *text = g_strstrip(g_utf8_make_valid(e->message ? e->message : "no reason given", -1));
-    state->error =
-        g_error_new(QS_ERROR, QS_ERROR_FORMAT, "%s:%d: damaged XML: %s", state->path, e->line, text);
+    g_autofree char *text =
+        g_strstrip(g_utf8_make_valid(e->message ? e->message : "no reason given", -1));
+    state->error = g_error_new(QS_ERROR, QS_ERROR_FORMAT, "%s:%d: damaged XML: %s", state->path,
+                               e->line, text);
 }
 
 static void on_nothing(void *ctx, const xmlChar *text, int n)
@@ -100,7 +104,8 @@ static void on_reference(void *ctx, const xmlChar *name)
     (void)ctx, (void)name;
 }
 
-/* Entities that stand in other files do not exist here: this is what keeps the parser from fetching. */
+/* Entities that stand in other files do not exist here: this is what keeps the parser from
+ * fetching. */
 static xmlEntityPtr inner_entity(void *ctx, const xmlChar *name)
 {
     xmlEntityPtr entity = xmlSAX2GetEntity(ctx, name);
@@ -169,8 +174,8 @@ bool wsi_xml_parse(const char *path, const wsi_xml_handler *handler, GError **er
         state.attributes = g_ptr_array_new();
         state.main = xmlCreatePushParserCtxt(&sax, NULL, NULL, 0, NULL);
         state.main->_private = &state;
-        /* Not DTDLOAD, DTDATTR, XINCLUDE or HUGE: limits stay on and nothing is fetched. NOENT expands
-         * the entities that inner_entity lets through. */
+        /* Not DTDLOAD, DTDATTR, XINCLUDE or HUGE: limits stay on and nothing is fetched. NOENT
+         * expands the entities that inner_entity lets through. */
         xmlCtxtUseOptions(state.main, XML_PARSE_NONET | XML_PARSE_NOWARNING | XML_PARSE_NOENT);
         ok = feed(&state, file, error);
         xmlFreeDoc(state.main->myDoc);
@@ -215,7 +220,8 @@ bool wsi_xml_number(const char *const *attributes, const char *name, double *val
     }
     if (end && end != text && !*end)
         return true;
-    g_set_error(error, QS_ERROR, QS_ERROR_FORMAT, "%s=\"%.40s\" of a point is no number", name, text);
+    g_set_error(error, QS_ERROR, QS_ERROR_FORMAT, "%s=\"%.40s\" of a point is no number", name,
+                text);
     return false;
 }
 
@@ -243,7 +249,8 @@ bool wsi_xml_root_is(const char *head, size_t n, const char *element)
             p = p ? past(p, ">") : NULL;
         } else {
             size_t k = strlen(element);
-            return p[0] == '<' && !strncmp(p + 1, element, k) && strchr(" \t\r\n/>", p[1 + k]) != NULL;
+            return p[0] == '<' && !strncmp(p + 1, element, k) &&
+                   strchr(" \t\r\n/>", p[1 + k]) != NULL;
         }
     }
     return false;

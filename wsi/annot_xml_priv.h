@@ -1,7 +1,7 @@
-/* XML as a stream of elements: the two XML formats need no more. Through libxml2, which reads byte-order
- * marks, Latin-1, UTF-16 and DTDs. Nothing is fetched: no external entity, no external DTD, no network;
- * internal entities are expanded within libxml2's limits, and a file can never grow beyond
- * its own size by them (a reader's elements are counted against the file's bytes). */
+/* XML as a stream of elements: the two XML formats need no more. Through libxml2, which reads
+ * byte-order marks, Latin-1, UTF-16 and DTDs. Nothing is fetched: no external entity, no external
+ * DTD, no network; internal entities are expanded within libxml2's limits, and a file can never
+ * grow beyond its own size by them (a reader's elements are counted against the file's bytes). */
 #ifndef QS_WSI_ANNOT_XML_PRIV_H
 #define QS_WSI_ANNOT_XML_PRIV_H
 

@@ -12,11 +12,12 @@
 #include <string.h>
 
 enum { HEAD_BYTES = 65536, ELLIPSE_MIN = 16, ELLIPSE_MAX = 4096 };
-static const double COORDINATE_MAX = 1099511627776.0; /* 2^40: far above any slide, exact in doubles */
+static const double COORDINATE_MAX =
+    1099511627776.0; /* 2^40: far above any slide, exact in doubles */
 static const double ELLIPSE_ERROR_PX = 0.05;
 
-const wsi_annot_reader *const wsi_annot_readers[] = {&wsi_annot_asap, &wsi_annot_aperio, &wsi_annot_geojson,
-                                                     NULL};
+const wsi_annot_reader *const wsi_annot_readers[] = {&wsi_annot_asap, &wsi_annot_aperio,
+                                                     &wsi_annot_geojson, NULL};
 
 /* ---- choosing a reader ----------------------------------------------------------------------- */
 /* The file's first bytes as UTF-8, without byte-order mark, NUL-terminated; UTF-16 is narrowed. */
@@ -83,7 +84,8 @@ wsi_annotations *wsi_annotations_read(const char *path, GError **error)
     const wsi_annot_reader *reader = find_reader(head, n);
     if (!reader) {
         g_set_error(error, QS_ERROR, QS_ERROR_UNSUPPORTED,
-                    "%s: is none of the annotation files read here (ASAP XML, Aperio XML, GeoJSON)", path);
+                    "%s: is none of the annotation files read here (ASAP XML, Aperio XML, GeoJSON)",
+                    path);
         return NULL;
     }
     wsi_annotations *set = new_set(path);
@@ -146,8 +148,8 @@ void wsi_annot_ring_begin(wsi_annotations *set)
 bool wsi_annot_point_add(wsi_annotations *set, double x, double y, GError **error)
 {
     if (!(fabs(x) <= COORDINATE_MAX) || !(fabs(y) <= COORDINATE_MAX)) {
-        g_set_error(error, QS_ERROR, QS_ERROR_FORMAT, "%s: %g,%g cannot be the place of a pixel", set->path, x,
-                    y);
+        g_set_error(error, QS_ERROR, QS_ERROR_FORMAT, "%s: %g,%g cannot be the place of a pixel",
+                    set->path, x, y);
         return false;
     }
     if (set->points->len >= G_MAXUINT / sizeof(wsi_point) / 2) {
@@ -212,12 +214,15 @@ void wsi_annot_shape_end(wsi_annotations *set, bool count_open)
     set->facts.n_points += shape->kind == WSI_SHAPE_POINTS;
 }
 
-bool wsi_annot_ellipse_add(wsi_annotations *set, double x0, double y0, double x1, double y1, GError **error)
+bool wsi_annot_ellipse_add(wsi_annotations *set, double x0, double y0, double x1, double y1,
+                           GError **error)
 {
     double cx = (x0 + x1) / 2, cy = (y0 + y1) / 2, a = fabs(x1 - x0) / 2, b = fabs(y1 - y0) / 2;
-    double r = MAX(a, b), n_wanted = r > ELLIPSE_ERROR_PX ? G_PI / acos(1 - ELLIPSE_ERROR_PX / r) : 0;
+    double r = MAX(a, b),
+           n_wanted = r > ELLIPSE_ERROR_PX ? G_PI / acos(1 - ELLIPSE_ERROR_PX / r) : 0;
     int n = (int)CLAMP(ceil(n_wanted), ELLIPSE_MIN, ELLIPSE_MAX);
-    double grow = sqrt(G_PI / (n / 2.0 * sin(2 * G_PI / n))); /* the polygon's area to the ellipse's */
+    double grow =
+        sqrt(G_PI / (n / 2.0 * sin(2 * G_PI / n))); /* the polygon's area to the ellipse's */
     for (int i = 0; i < n; i++) {
         double t = 2 * G_PI * i / n;
         if (!wsi_annot_point_add(set, cx + a * grow * cos(t), cy + b * grow * sin(t), error))
@@ -247,6 +252,7 @@ bool wsi_annot_parse_colour(const char *text, uint8_t rgb[3])
         if (!g_ascii_isxdigit(text[i]))
             return false;
     for (int c = 0; c < 3; c++)
-        rgb[c] = (uint8_t)(16 * g_ascii_xdigit_value(text[1 + 2 * c]) + g_ascii_xdigit_value(text[2 + 2 * c]));
+        rgb[c] = (uint8_t)(16 * g_ascii_xdigit_value(text[1 + 2 * c]) +
+                           g_ascii_xdigit_value(text[2 + 2 * c]));
     return true;
 }

@@ -1,9 +1,10 @@
 /* Outlines drawn by people: ASAP XML, Aperio XML, QuPath GeoJSON in, label pixels out.
  *
- * wsi_annotations is the plain model: shapes with their class, each a list of rings in level-0 pixels.
- * wsi_annot is the same seen as a label mask of a slide: what wsi_mask is for images. Fill rules and
- * what is done with odd files are in docs/annotations.md; in short:
- * - the inside of a shape is even-odd over its rings, so holes and self-crossing rings need no care;
+ * wsi_annotations is the plain model: shapes with their class, each a list of rings in level-0
+ * pixels. wsi_annot is the same seen as a label mask of a slide: what wsi_mask is for images. Fill
+ * rules and what is done with odd files are in docs/annotations.md; in short:
+ * - the inside of a shape is even-odd over its rings, so holes and self-crossing rings need no
+ * care;
  * - rings are closed; what lies outside the canvas is cut off; both are counted;
  * - shapes are painted in the order of the file (or of the label map), later ones win;
  * - lines and points are kept and counted, and paint nothing;
@@ -22,12 +23,13 @@ typedef struct {
 typedef enum { WSI_SHAPE_AREA, WSI_SHAPE_LINE, WSI_SHAPE_POINTS } wsi_shape_kind;
 
 typedef struct {
-    int64_t first, n; /* of the set's points; an area's ring is closed without repeating its start */
+    int64_t first,
+        n; /* of the set's points; an area's ring is closed without repeating its start */
 } wsi_ring;
 
 typedef struct {
     wsi_shape_kind kind;
-    bool erase;      /* takes the shapes of its group away, wherever it stands (Aperio's NegativeROA) */
+    bool erase; /* takes the shapes of its group away, wherever it stands (Aperio's NegativeROA) */
     bool has_colour;
     uint8_t rgb[3];
     const char *class_name, *name, *group; /* "" when there is none; live as long as the set */
@@ -37,7 +39,7 @@ typedef struct {
 
 /* What was found and what was done about it. The last block serves the check of our own exports. */
 typedef struct {
-    int64_t n_features;      /* annotations as the file counts them */
+    int64_t n_features;                 /* annotations as the file counts them */
     int64_t n_areas, n_lines, n_points; /* shapes of each kind */
     int64_t n_empty;         /* features without geometry, rings of less than three points */
     int64_t n_ellipses;      /* drawn as polygons of the same area */
@@ -51,14 +53,14 @@ typedef struct {
 
 typedef struct {
     char *path;
-    const char *format; /* "ASAP XML" … */
+    const char *format;              /* "ASAP XML" … */
     GArray *shapes, *rings, *points; /* of wsi_shape, wsi_ring, wsi_point */
     GStringChunk *text;
     wsi_annot_facts facts;
 } wsi_annotations;
 
-/* By content, never by name. QS_ERROR_UNSUPPORTED when no reader takes the file, QS_ERROR_FORMAT with
- * file and line when it is damaged. NULL on error. */
+/* By content, never by name. QS_ERROR_UNSUPPORTED when no reader takes the file, QS_ERROR_FORMAT
+ * with file and line when it is damaged. NULL on error. */
 wsi_annotations *wsi_annotations_read(const char *path, GError **error);
 void wsi_annotations_destroy(wsi_annotations *set); /* NULL accepted */
 /* Does the file begin as one of the formats? False for what cannot be read. */
@@ -72,19 +74,19 @@ typedef struct {
     char *path;
     const char *format;
     wsi_annot_facts facts;
-    int64_t n_painted;       /* area shapes with a class, erasing ones among them */
-    int64_t n_ignored_names; /* shapes whose class the label map leaves out */
+    int64_t n_painted;        /* area shapes with a class, erasing ones among them */
+    int64_t n_ignored_names;  /* shapes whose class the label map leaves out */
     int64_t n_cut, n_outside; /* shapes partly, wholly outside the canvas */
 } wsi_annot_info;
 
 /* slide_w/h in level-0 pixels. map NULL: every class name is that of a class of the table.
  * QS_ERROR_FORMAT with name and count when a class name is in neither. */
-wsi_annot *wsi_annot_open(const char *path, int64_t slide_w, int64_t slide_h, const qs_classes *classes,
-                          const wsi_label_map *map, GError **error);
+wsi_annot *wsi_annot_open(const char *path, int64_t slide_w, int64_t slide_h,
+                          const qs_classes *classes, const wsi_label_map *map, GError **error);
 void wsi_annot_close(wsi_annot *annot);
 const wsi_annot_info *wsi_annot_get_info(const wsi_annot *annot);
-/* Labels of view pixels: the class with the largest area in the pixel if that is at least half of it,
- * else background; QS_CLASS_IGNORE outside the view. The view's slide is not used. */
+/* Labels of view pixels: the class with the largest area in the pixel if that is at least half of
+ * it, else background; QS_CLASS_IGNORE outside the view. The view's slide is not used. */
 bool wsi_annot_read(wsi_annot *annot, const wsi_view *view, int64_t x, int64_t y, int w, int h,
                     uint8_t *label, size_t row_bytes, GError **error);
 /* area[256]: view pixels (not whole ones) of each class in the window, exact; what lies outside the

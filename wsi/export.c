@@ -1,5 +1,5 @@
-/* The registry of exporters and what they share: reading through the class map, tracing with the area
- * filters, writing text, and comparing what was written with what was meant. */
+/* The registry of exporters and what they share: reading through the class map, tracing with the
+ * area filters, writing text, and comparing what was written with what was meant. */
 #include "wsi/export_priv.h"
 
 #include "base/error.h"
@@ -26,7 +26,8 @@ const wsi_exporter *wsi_exporter_find(const char *name)
 /* ---- jobs ------------------------------------------------------------------------------------ */
 void wsi_export_job_init(wsi_export_job *job, const wsi_labels *labels, const qs_classes *classes)
 {
-    *job = (wsi_export_job){.labels = *labels, .classes = *classes, .factor = 1, .picture_px = 2048};
+    *job =
+        (wsi_export_job){.labels = *labels, .classes = *classes, .factor = 1, .picture_px = 2048};
     for (int i = 0; i < classes->n; i++)
         job->map[i] = (uint8_t)i;
     job->canvas_w = labels->w;
@@ -44,11 +45,12 @@ bool wsi_export_job_check(const wsi_export_job *job, GError **error)
         fault = "the factor from mask to slide is not in 1 to 65536";
     else if (job->prob && (job->prob->w != l->w || job->prob->h != l->h))
         fault = "probabilities and mask have different sizes";
-    else if (!(job->min_area_um2 >= 0) || !(job->min_hole_um2 >= 0) || !isfinite(job->min_area_um2) ||
-             !isfinite(job->min_hole_um2))
+    else if (!(job->min_area_um2 >= 0) || !(job->min_hole_um2 >= 0) ||
+             !isfinite(job->min_area_um2) || !isfinite(job->min_hole_um2))
         fault = "areas are in um2, 0 or more";
     else if ((job->min_area_um2 > 0 || job->min_hole_um2 > 0) && !(job->mpp_l0 > 0))
-        fault = "areas in um2 need a resolution, and neither the mask nor the slide states one; pass --mpp";
+        fault = "areas in um2 need a resolution, and neither the mask nor the slide states one; "
+                "pass --mpp";
     else if (job->picture_px < 16 || job->picture_px > 16384)
         fault = "a picture has 16 to 16384 pixels on its longest side";
     if (fault)
@@ -115,7 +117,8 @@ static bool pass_region(void *user, const wsi_region *region, GError **error)
     wsi_region kept = *region;
     if (region->n_rings > 1 && f->min_hole_px > 0)
         kept = fill_holes(f, region);
-    if (f->job->prob) /* the mean is over the pixels that were predicted so, not over filled holes */
+    if (f->job
+            ->prob) /* the mean is over the pixels that were predicted so, not over filled holes */
         kept.prob_sum *= (double)kept.area_px / (double)region->area_px;
     report->n_regions++;
     report->n_holes += kept.n_rings - 1;
@@ -125,7 +128,8 @@ static bool pass_region(void *user, const wsi_region *region, GError **error)
     return f->fn(f->user, &kept, error);
 }
 
-static bool trace_rows(const wsi_export_job *job, wsi_tracer *tracer, const qs_progress *progress, GError **error)
+static bool trace_rows(const wsi_export_job *job, wsi_tracer *tracer, const qs_progress *progress,
+                       GError **error)
 {
     const wsi_labels *l = &job->labels, *p = job->prob;
     size_t w = (size_t)l->w;
@@ -137,19 +141,24 @@ static bool trace_rows(const wsi_export_job *job, wsi_tracer *tracer, const qs_p
             (p && !p->read(p->user, 0, y, (int)l->w, n, prob, w, error)))
             return false;
         for (int r = 0; r < n; r++)
-            if (!wsi_tracer_row(tracer, rows + (size_t)r * w, p ? prob + (size_t)r * w : NULL, error))
+            if (!wsi_tracer_row(tracer, rows + (size_t)r * w, p ? prob + (size_t)r * w : NULL,
+                                error))
                 return false;
         qs_progress_update(progress, "trace", y + n, l->h, NULL);
     }
     return wsi_tracer_finish(tracer, error);
 }
 
-bool wsi_export_trace(const wsi_export_job *job, wsi_region_fn fn, void *user, const qs_progress *progress,
-                      wsi_export_report *report, GError **error)
+bool wsi_export_trace(const wsi_export_job *job, wsi_region_fn fn, void *user,
+                      const qs_progress *progress, wsi_export_report *report, GError **error)
 {
     double mpp = job->mpp_l0 * job->factor, px_um2 = mpp > 0 ? mpp * mpp : 1;
-    filter f = {.job = job, .report = report, .fn = fn, .user = user,
-                .min_area_px = job->min_area_um2 / px_um2, .min_hole_px = job->min_hole_um2 / px_um2,
+    filter f = {.job = job,
+                .report = report,
+                .fn = fn,
+                .user = user,
+                .min_area_px = job->min_area_um2 / px_um2,
+                .min_hole_px = job->min_hole_um2 / px_um2,
                 .points = g_array_new(FALSE, FALSE, sizeof(wsi_vertex)),
                 .ring_n = g_array_new(FALSE, FALSE, sizeof(int64_t)),
                 .ring_area = g_array_new(FALSE, FALSE, sizeof(int64_t))};
@@ -188,11 +197,13 @@ GArray *wsi_export_check(const wsi_exporter *exporter, const wsi_export_job *job
     return findings;
 }
 
-static bool compare_rows(const wsi_export_job *job, wsi_annot *annot, int64_t *n_different, GError **error)
+static bool compare_rows(const wsi_export_job *job, wsi_annot *annot, int64_t *n_different,
+                         GError **error)
 {
     size_t w = (size_t)job->labels.w;
     wsi_view view = {.w = job->labels.w, .h = job->labels.h, .downsample = job->factor};
-    g_autofree uint8_t *meant = g_malloc(w * WSI_EXPORT_ROWS), *read = g_malloc(w * WSI_EXPORT_ROWS);
+    g_autofree uint8_t *meant = g_malloc(w * WSI_EXPORT_ROWS),
+                       *read = g_malloc(w * WSI_EXPORT_ROWS);
     for (int64_t y = 0; y < view.h; y += WSI_EXPORT_ROWS) {
         int n = (int)MIN(WSI_EXPORT_ROWS, view.h - y);
         if (!qs_stop_check(error) || !wsi_export_read(job, y, n, meant, error) ||
@@ -205,30 +216,32 @@ static bool compare_rows(const wsi_export_job *job, wsi_annot *annot, int64_t *n
     return true;
 }
 
-bool wsi_export_compare(const wsi_export_job *job, const char *path, int64_t *n_different, GError **error)
+bool wsi_export_compare(const wsi_export_job *job, const char *path, int64_t *n_different,
+                        GError **error)
 {
     *n_different = 0;
-    wsi_annot *annot = wsi_annot_open_shifted(path, (double)job->origin_x, (double)job->origin_y,
-                                              job->labels.w * job->factor, job->labels.h * job->factor,
-                                              &job->classes, NULL, error);
+    wsi_annot *annot = wsi_annot_open_shifted(
+        path, (double)job->origin_x, (double)job->origin_y, job->labels.w * job->factor,
+        job->labels.h * job->factor, &job->classes, NULL, error);
     bool ok = annot && compare_rows(job, annot, n_different, error);
     wsi_annot_close(annot);
     return ok;
 }
 
-void wsi_export_find_same(const wsi_export_job *job, const wsi_export_report *report, int64_t n_different,
-                          GArray *findings)
+void wsi_export_find_same(const wsi_export_job *job, const wsi_export_report *report,
+                          int64_t n_different, GArray *findings)
 {
     int64_t allowed = report->dropped_px + report->filled_px;
     (void)job;
     if (report->n_dropped + report->n_filled == 0)
-        wsi_export_find(findings, "drawn again, the outlines give the mask, pixel for pixel", n_different == 0,
-                        "%" G_GINT64_FORMAT " pixels differ", n_different);
+        wsi_export_find(findings, "drawn again, the outlines give the mask, pixel for pixel",
+                        n_different == 0, "%" G_GINT64_FORMAT " pixels differ", n_different);
     else
-        wsi_export_find(findings, "drawn again, the outlines differ from the mask by what was filtered alone",
+        wsi_export_find(findings,
+                        "drawn again, the outlines differ from the mask by what was filtered alone",
                         n_different <= allowed,
-                        "%" G_GINT64_FORMAT " pixels differ, %" G_GINT64_FORMAT " were filtered", n_different,
-                        allowed);
+                        "%" G_GINT64_FORMAT " pixels differ, %" G_GINT64_FORMAT " were filtered",
+                        n_different, allowed);
 }
 
 /* ---- text ------------------------------------------------------------------------------------ */

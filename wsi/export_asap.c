@@ -1,8 +1,8 @@
 /* ASAP's XML. ASAP has no holes: they are annotations of a group for background that are painted
  * later. All rings, outer ones and holes, are written by falling enclosed area (at equal area the
- * hole first), so whatever lies inside a ring comes behind it, and painting in the order of the file
- * gives the mask again, islands in holes included. Every group is declared: with one that is not, ASAP
- * loads nothing.
+ * hole first), so whatever lies inside a ring comes behind it, and painting in the order of the
+ * file gives the mask again, islands in holes included. Every group is declared: with one that is
+ * not, ASAP loads nothing.
  *
  * The order makes it necessary to hold all outlines: 8 bytes a vertex. */
 #include "wsi/export_priv.h"
@@ -26,7 +26,8 @@ static bool keep_region(void *user, const wsi_region *region, GError **error)
     (void)error;
     const wsi_vertex *p = region->points;
     for (int r = 0; r < region->n_rings; p += region->ring_n[r], r++) {
-        ring_entry e = {region->ring_area[r], region->ring_n[r], w->points->len, r ? 0 : region->label};
+        ring_entry e = {region->ring_area[r], region->ring_n[r], w->points->len,
+                        r ? 0 : region->label};
         g_array_append_val(w->rings, e);
         g_array_append_vals(w->points, p, (guint)e.n);
     }
@@ -50,17 +51,19 @@ static void append_escaped(GString *text, const char *value)
     g_string_append(text, escaped);
 }
 
-static bool write_rings(const wsi_export_job *job, asap_writer *w, wsi_text_out *out, GError **error)
+static bool write_rings(const wsi_export_job *job, asap_writer *w, wsi_text_out *out,
+                        GError **error)
 {
     GString *text = wsi_text_out_buffer(out);
     for (guint i = 0; i < w->rings->len; i++) {
         const ring_entry *e = &g_array_index(w->rings, ring_entry, i);
         const qs_class *class = &job->classes.items[e->label];
         const wsi_vertex *p = &g_array_index(w->points, wsi_vertex, e->first);
-        g_string_append_printf(text, "<Annotation Name=\"Annotation %u\" Type=\"Polygon\" PartOfGroup=\"", i);
+        g_string_append_printf(
+            text, "<Annotation Name=\"Annotation %u\" Type=\"Polygon\" PartOfGroup=\"", i);
         append_escaped(text, class->name);
-        g_string_append_printf(text, "\" Color=\"#%02X%02X%02X\"><Coordinates>\n", class->rgb[0], class->rgb[1],
-                               class->rgb[2]);
+        g_string_append_printf(text, "\" Color=\"#%02X%02X%02X\"><Coordinates>\n", class->rgb[0],
+                               class->rgb[1], class->rgb[2]);
         for (int64_t k = 0; k < e->n; k++) {
             g_string_append(text, "<Coordinate Order=\"");
             wsi_text_append_int(text, k);
@@ -79,25 +82,30 @@ static bool write_rings(const wsi_export_job *job, asap_writer *w, wsi_text_out 
 
 static void write_groups(const wsi_export_job *job, GString *text)
 {
-    for (int i = 1; i <= job->classes.n; i++) { /* background last, as it is painted over the others */
+    for (int i = 1; i <= job->classes.n;
+         i++) { /* background last, as it is painted over the others */
         const qs_class *class = &job->classes.items[i % job->classes.n];
         g_string_append(text, "<Group Name=\"");
         append_escaped(text, class->name);
-        g_string_append_printf(text, "\" PartOfGroup=\"None\" Color=\"#%02X%02X%02X\"><Attributes/></Group>\n",
-                               class->rgb[0], class->rgb[1], class->rgb[2]);
+        g_string_append_printf(
+            text, "\" PartOfGroup=\"None\" Color=\"#%02X%02X%02X\"><Attributes/></Group>\n",
+            class->rgb[0], class->rgb[1], class->rgb[2]);
     }
 }
 
 static bool write_asap(const wsi_export_job *job, const char *path, const qs_progress *progress,
                        wsi_export_report *report, GError **error)
 {
-    asap_writer w = {g_array_new(FALSE, FALSE, sizeof(ring_entry)), g_array_new(FALSE, FALSE, sizeof(wsi_vertex))};
+    asap_writer w = {g_array_new(FALSE, FALSE, sizeof(ring_entry)),
+                     g_array_new(FALSE, FALSE, sizeof(wsi_vertex))};
     bool ok = wsi_export_trace(job, keep_region, &w, progress, report, error);
     wsi_text_out *out = ok ? wsi_text_out_open(path, error) : NULL;
     if (out) {
         GString *text = wsi_text_out_buffer(out);
         g_array_sort(w.rings, by_falling_area);
-        g_string_append(text, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<ASAP_Annotations>\n<Annotations>\n");
+        g_string_append(
+            text,
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<ASAP_Annotations>\n<Annotations>\n");
         ok = write_rings(job, &w, out, error);
         g_string_append(text, "</Annotations>\n<AnnotationGroups>\n");
         write_groups(job, text);
@@ -118,16 +126,20 @@ static bool check_asap(const wsi_export_job *job, const char *path, const wsi_ex
     const wsi_annot_facts *f = &set->facts;
     int64_t n_different, n_holes = 0, n_late = 0;
     for (guint i = 0; i < set->shapes->len; i++) {
-        bool hole = !strcmp(g_array_index(set->shapes, wsi_shape, i).class_name, job->classes.items[0].name);
+        bool hole = !strcmp(g_array_index(set->shapes, wsi_shape, i).class_name,
+                            job->classes.items[0].name);
         n_holes += hole;
         n_late += hole && i > 0;
     }
     wsi_export_find(findings, "every outline and every hole is a Polygon annotation",
                     f->n_areas == report->n_regions + report->n_holes && f->n_empty == 0,
-                    "%" G_GINT64_FORMAT " of %" G_GINT64_FORMAT, f->n_areas, report->n_regions + report->n_holes);
+                    "%" G_GINT64_FORMAT " of %" G_GINT64_FORMAT, f->n_areas,
+                    report->n_regions + report->n_holes);
     wsi_export_find(findings, "every PartOfGroup is declared (else ASAP loads nothing)",
-                    f->n_group_undeclared == 0, "%" G_GINT64_FORMAT " are not", f->n_group_undeclared);
-    wsi_export_find(findings, "holes are annotations of the background group, behind what they are cut from",
+                    f->n_group_undeclared == 0, "%" G_GINT64_FORMAT " are not",
+                    f->n_group_undeclared);
+    wsi_export_find(findings,
+                    "holes are annotations of the background group, behind what they are cut from",
                     n_holes == report->n_holes && n_late == n_holes, "%" G_GINT64_FORMAT, n_holes);
     wsi_annotations_destroy(set);
     if (!wsi_export_compare(job, path, &n_different, error))

@@ -1,9 +1,9 @@
-/* GeoJSON as QuPath reads it: objectType inside properties, classification with name and colour, ids
- * that are UUIDs, rings closed, holes as inner rings, coordinates in level-0 pixels. Written as the
- * regions close, so memory is bounded by the open ones.
+/* GeoJSON as QuPath reads it: objectType inside properties, classification with name and colour,
+ * ids that are UUIDs, rings closed, holes as inner rings, coordinates in level-0 pixels. Written as
+ * the regions close, so memory is bounded by the open ones.
  *
- * The id is a version-5 UUID (SHA-1, RFC 4122 section 4.3) of class and outline: the same region has the
- * same id on every machine, and QuPath sees a changed one as new. */
+ * The id is a version-5 UUID (SHA-1, RFC 4122 section 4.3) of class and outline: the same region
+ * has the same id on every machine, and QuPath sees a changed one as new. */
 #include "wsi/export_priv.h"
 
 #include "wsi/annot_priv.h"
@@ -51,7 +51,8 @@ static void append_uuid(GString *text, const char *class_name, const GString *ri
     digest[6] = (digest[6] & 0x0f) | 0x50;
     digest[8] = (digest[8] & 0x3f) | 0x80;
     for (int i = 0; i < 16; i++)
-        g_string_append_printf(text, i == 4 || i == 6 || i == 8 || i == 10 ? "-%02x" : "%02x", digest[i]);
+        g_string_append_printf(text, i == 4 || i == 6 || i == 8 || i == 10 ? "-%02x" : "%02x",
+                               digest[i]);
 }
 
 static void append_number(GString *text, double value)
@@ -82,7 +83,8 @@ static bool write_region(void *user, const wsi_region *region, GError **error)
     const qs_class *class = &w->job->classes.items[region->label];
     g_string_truncate(w->rings, 0);
     append_rings(w->rings, w->job, region);
-    g_string_append(text, w->n++ ? ",\n{\"type\":\"Feature\",\"id\":\"" : "\n{\"type\":\"Feature\",\"id\":\"");
+    g_string_append(text, w->n++ ? ",\n{\"type\":\"Feature\",\"id\":\""
+                                 : "\n{\"type\":\"Feature\",\"id\":\"");
     append_uuid(text, class->name, w->rings);
     g_string_append(text, "\",\"geometry\":{\"type\":\"Polygon\",\"coordinates\":");
     g_string_append_len(text, w->rings->str, (gssize)w->rings->len);
@@ -91,8 +93,8 @@ static bool write_region(void *user, const wsi_region *region, GError **error)
     wsi_text_append_json(text, name);
     g_string_append(text, ",\"classification\":{\"name\":");
     wsi_text_append_json(text, class->name);
-    g_string_append_printf(text, ",\"color\":[%d,%d,%d]},\"isLocked\":false,\"measurements\":", class->rgb[0],
-                           class->rgb[1], class->rgb[2]);
+    g_string_append_printf(text, ",\"color\":[%d,%d,%d]},\"isLocked\":false,\"measurements\":",
+                           class->rgb[0], class->rgb[1], class->rgb[2]);
     append_measurements(text, w->job, region);
     g_string_append(text, "}}");
     return wsi_text_out_flush(w->out, false, error);
@@ -112,10 +114,12 @@ static bool write_geojson(const wsi_export_job *job, const char *path, const qs_
     return wsi_text_out_close(w.out, ok, error);
 }
 
-/* Where the coordinates lie; a mask of ceil(slide / factor) pixels may reach one of its pixels further. */
+/* Where the coordinates lie; a mask of ceil(slide / factor) pixels may reach one of its pixels
+ * further. */
 static bool inside_canvas(const wsi_export_job *job, const wsi_annotations *set, int64_t *n_outside)
 {
-    double x0 = -(double)job->origin_x, y0 = -(double)job->origin_y; /* a bounds-relative file may start below 0 */
+    double x0 = -(double)job->origin_x,
+           y0 = -(double)job->origin_y; /* a bounds-relative file may start below 0 */
     double x1 = MAX((double)job->canvas_w, (double)(job->labels.w * job->factor - job->origin_x));
     double y1 = MAX((double)job->canvas_h, (double)(job->labels.h * job->factor - job->origin_y));
     *n_outside = 0;
@@ -126,28 +130,34 @@ static bool inside_canvas(const wsi_export_job *job, const wsi_annotations *set,
     return *n_outside == 0;
 }
 
-static bool check_geojson(const wsi_export_job *job, const char *path, const wsi_export_report *report,
-                          GArray *findings, GError **error)
+static bool check_geojson(const wsi_export_job *job, const char *path,
+                          const wsi_export_report *report, GArray *findings, GError **error)
 {
     wsi_annotations *set = wsi_annotations_read(path, error);
     if (!set)
         return false;
     const wsi_annot_facts *f = &set->facts;
     int64_t n = f->n_features, n_outside, n_different;
-    wsi_export_find(findings, "a FeatureCollection with every region as a feature", n == report->n_regions,
-                    "%" G_GINT64_FORMAT " of %" G_GINT64_FORMAT, n, report->n_regions);
+    wsi_export_find(findings, "a FeatureCollection with every region as a feature",
+                    n == report->n_regions, "%" G_GINT64_FORMAT " of %" G_GINT64_FORMAT, n,
+                    report->n_regions);
     wsi_export_find(findings, "every geometry is a Polygon with its holes as inner rings",
-                    f->n_areas == n && f->n_empty == 0 && set->rings->len == report->n_regions + report->n_holes,
+                    f->n_areas == n && f->n_empty == 0 &&
+                        set->rings->len == report->n_regions + report->n_holes,
                     "%u rings", set->rings->len);
     wsi_export_find(findings, "every ring is closed and crosses itself nowhere",
-                    f->n_open == 0 && f->n_self_crossing == 0, "%" G_GINT64_FORMAT " open, %" G_GINT64_FORMAT
-                    " crossing, %" G_GINT64_FORMAT " too long to look", f->n_open, f->n_self_crossing,
-                    f->n_not_examined);
+                    f->n_open == 0 && f->n_self_crossing == 0,
+                    "%" G_GINT64_FORMAT " open, %" G_GINT64_FORMAT " crossing, %" G_GINT64_FORMAT
+                    " too long to look",
+                    f->n_open, f->n_self_crossing, f->n_not_examined);
     wsi_export_find(findings, "every id is a UUID, and no two are the same (QuPath)",
-                    f->n_uuid == n && f->n_id_repeated == 0, "%" G_GINT64_FORMAT " UUIDs, %" G_GINT64_FORMAT
-                    " repeated", f->n_uuid, f->n_id_repeated);
-    wsi_export_find(findings, "objectType is inside properties (QuPath)", f->n_object_type == n, "%s", "");
-    wsi_export_find(findings, "classification has name and colour (QuPath)", f->n_class_and_colour == n, "%s", "");
+                    f->n_uuid == n && f->n_id_repeated == 0,
+                    "%" G_GINT64_FORMAT " UUIDs, %" G_GINT64_FORMAT " repeated", f->n_uuid,
+                    f->n_id_repeated);
+    wsi_export_find(findings, "objectType is inside properties (QuPath)", f->n_object_type == n,
+                    "%s", "");
+    wsi_export_find(findings, "classification has name and colour (QuPath)",
+                    f->n_class_and_colour == n, "%s", "");
     bool inside = inside_canvas(job, set, &n_outside);
     wsi_export_find(findings, "coordinates are level-0 pixels within the slide", inside,
                     "%" G_GINT64_FORMAT " outside", n_outside);
@@ -158,4 +168,5 @@ static bool check_geojson(const wsi_export_job *job, const char *path, const wsi
     return true;
 }
 
-const wsi_exporter wsi_export_geojson = {"geojson", ".geojson", "QuPath GeoJSON", write_geojson, check_geojson};
+const wsi_exporter wsi_export_geojson = {"geojson", ".geojson", "QuPath GeoJSON", write_geojson,
+                                         check_geojson};

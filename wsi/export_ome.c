@@ -35,7 +35,8 @@ static int64_t level_side(int64_t side, int level)
 static int count_levels(const wsi_export_job *job)
 {
     int n = 1;
-    while (n < LEVELS_MAX && MAX(level_side(job->labels.w, n - 1), level_side(job->labels.h, n - 1)) > MIN_LEVEL_PX)
+    while (n < LEVELS_MAX &&
+           MAX(level_side(job->labels.w, n - 1), level_side(job->labels.h, n - 1)) > MIN_LEVEL_PX)
         n++;
     return n;
 }
@@ -54,16 +55,22 @@ static char *make_xml(const wsi_export_job *job)
     char digits[G_ASCII_DTOSTR_BUF_SIZE];
     g_autofree char *classes = qs_classes_to_text(&job->classes);
     g_autoptr(GString) text = g_string_new(
-        "<?xml version=\"1.0\" encoding=\"UTF-8\"?><OME xmlns=\"http://www.openmicroscopy.org/Schemas/OME/2016-06\" "
-        "xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\" xsi:schemaLocation=\"http://www.openmicroscopy.org/"
-        "Schemas/OME/2016-06 http://www.openmicroscopy.org/Schemas/OME/2016-06/ome.xsd\"><Image ID=\"Image:0\"");
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?><OME "
+        "xmlns=\"http://www.openmicroscopy.org/Schemas/OME/2016-06\" "
+        "xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\" "
+        "xsi:schemaLocation=\"http://www.openmicroscopy.org/"
+        "Schemas/OME/2016-06 http://www.openmicroscopy.org/Schemas/OME/2016-06/ome.xsd\"><Image "
+        "ID=\"Image:0\"");
     append_attribute(text, "Name", job->title ? job->title : "labels");
     g_string_append(text, "><Description>");
     g_autofree char *escaped = g_markup_escape_text(classes, -1);
-    g_string_append_printf(text, "slide level 0 divided by %d; classes %s</Description>", job->factor, escaped);
-    g_string_append_printf(text, "<Pixels ID=\"Pixels:0\" DimensionOrder=\"XYCZT\" Type=\"uint8\" SizeX=\"%" G_GINT64_FORMAT
-                           "\" SizeY=\"%" G_GINT64_FORMAT "\" SizeC=\"1\" SizeZ=\"1\" SizeT=\"1\"", job->labels.w,
-                           job->labels.h);
+    g_string_append_printf(text, "slide level 0 divided by %d; classes %s</Description>",
+                           job->factor, escaped);
+    g_string_append_printf(
+        text,
+        "<Pixels ID=\"Pixels:0\" DimensionOrder=\"XYCZT\" Type=\"uint8\" SizeX=\"%" G_GINT64_FORMAT
+        "\" SizeY=\"%" G_GINT64_FORMAT "\" SizeC=\"1\" SizeZ=\"1\" SizeT=\"1\"",
+        job->labels.w, job->labels.h);
     if (mpp > 0) { /* the unit is µm where none is said */
         g_ascii_formatd(digits, sizeof digits, "%.9g", mpp);
         g_string_append_printf(text, " PhysicalSizeX=\"%s\" PhysicalSizeY=\"%s\"", digits, digits);
@@ -88,16 +95,19 @@ static bool set_tags(ome_writer *w, int level)
     bool ok = TIFFSetField(tif, TIFFTAG_SUBFILETYPE, level > 0 ? FILETYPE_REDUCEDIMAGE : 0) &&
               TIFFSetField(tif, TIFFTAG_IMAGEWIDTH, (uint32_t)level_side(l->w, level)) &&
               TIFFSetField(tif, TIFFTAG_IMAGELENGTH, (uint32_t)level_side(l->h, level)) &&
-              TIFFSetField(tif, TIFFTAG_BITSPERSAMPLE, 8) && TIFFSetField(tif, TIFFTAG_SAMPLESPERPIXEL, 1) &&
+              TIFFSetField(tif, TIFFTAG_BITSPERSAMPLE, 8) &&
+              TIFFSetField(tif, TIFFTAG_SAMPLESPERPIXEL, 1) &&
               TIFFSetField(tif, TIFFTAG_SAMPLEFORMAT, SAMPLEFORMAT_UINT) &&
               TIFFSetField(tif, TIFFTAG_PLANARCONFIG, PLANARCONFIG_CONTIG) &&
               TIFFSetField(tif, TIFFTAG_PHOTOMETRIC, PHOTOMETRIC_MINISBLACK) &&
               TIFFSetField(tif, TIFFTAG_COMPRESSION, COMPRESSION_LZW) &&
-              TIFFSetField(tif, TIFFTAG_TILEWIDTH, TILE_PX) && TIFFSetField(tif, TIFFTAG_TILELENGTH, TILE_PX);
+              TIFFSetField(tif, TIFFTAG_TILEWIDTH, TILE_PX) &&
+              TIFFSetField(tif, TIFFTAG_TILELENGTH, TILE_PX);
     double mpp = w->job->mpp_l0 * w->job->factor * pow(2, level);
     if (ok && mpp > 0)
         ok = TIFFSetField(tif, TIFFTAG_RESOLUTIONUNIT, RESUNIT_CENTIMETER) &&
-             TIFFSetField(tif, TIFFTAG_XRESOLUTION, 10000 / mpp) && TIFFSetField(tif, TIFFTAG_YRESOLUTION, 10000 / mpp);
+             TIFFSetField(tif, TIFFTAG_XRESOLUTION, 10000 / mpp) &&
+             TIFFSetField(tif, TIFFTAG_YRESOLUTION, 10000 / mpp);
     if (ok && level == 0) {
         uint64_t offsets[LEVELS_MAX] = {0};
         g_autofree char *xml = make_xml(w->job);
@@ -144,7 +154,8 @@ static bool write_level(ome_writer *w, int level, GError **error)
             memset(w->tile, 0, (size_t)TILE_PX * TILE_PX);
             for (int r = 0; r < n; r++)
                 memcpy(w->tile + (size_t)r * TILE_PX, w->band + (int64_t)r * lw + x, bytes);
-            if (TIFFWriteEncodedTile(w->io.tif, number++, w->tile, (tmsize_t)TILE_PX * TILE_PX) < 0) {
+            if (TIFFWriteEncodedTile(w->io.tif, number++, w->tile, (tmsize_t)TILE_PX * TILE_PX) <
+                0) {
                 wsi_tiff_io_fail(&w->io, "TIFFWriteEncodedTile", error);
                 return false;
             }
@@ -160,7 +171,8 @@ static bool write_level(ome_writer *w, int level, GError **error)
 static bool write_ome(const wsi_export_job *job, const char *path, const qs_progress *progress,
                       wsi_export_report *report, GError **error)
 {
-    ome_writer w = {.job = job, .n_levels = count_levels(job), .progress = progress, .report = report};
+    ome_writer w = {
+        .job = job, .n_levels = count_levels(job), .progress = progress, .report = report};
     g_autofree char *part = g_strdup_printf("%s.part", path);
     if (!wsi_tiff_io_create(&w.io, part, true, error)) {
         unlink(part);
@@ -195,8 +207,9 @@ static bool has_attribute(const char *xml, const char *format, ...)
 
 static bool is_right(const wsi_tiff_dir *d, int64_t w, int64_t h, int subfile)
 {
-    return d->w == w && d->h == h && d->tile_w == TILE_PX && d->tile_h == TILE_PX && d->bits == 8 && d->samples == 1 &&
-           d->photometric == WSI_TIFF_MINISBLACK && d->compression == WSI_TIFF_LZW && d->subfile == subfile;
+    return d->w == w && d->h == h && d->tile_w == TILE_PX && d->tile_h == TILE_PX && d->bits == 8 &&
+           d->samples == 1 && d->photometric == WSI_TIFF_MINISBLACK &&
+           d->compression == WSI_TIFF_LZW && d->subfile == subfile;
 }
 
 static bool check_ome(const wsi_export_job *job, const char *path, const wsi_export_report *report,
@@ -205,7 +218,8 @@ static bool check_ome(const wsi_export_job *job, const char *path, const wsi_exp
     wsi_tiff_look look;
     int64_t n_different, w = job->labels.w, h = job->labels.h;
     (void)report;
-    if (!wsi_tiff_look_read(path, &look, error) || !wsi_tiff_compare(job, path, &n_different, error))
+    if (!wsi_tiff_look_read(path, &look, error) ||
+        !wsi_tiff_compare(job, path, &n_different, error))
         return false;
     const char *xml = look.description;
     bool levels = look.n_sub == count_levels(job) - 1;
@@ -213,14 +227,18 @@ static bool check_ome(const wsi_export_job *job, const char *path, const wsi_exp
         levels &= is_right(&look.sub[i], level_side(w, i + 1), level_side(h, i + 1), 1);
     wsi_export_find(findings, "BigTIFF", look.big, "%s", "");
     wsi_export_find(findings, "one directory in the chain, tiles of 512 x 512, 8-bit grey, LZW",
-                    look.n_dirs == 1 && is_right(&look.dirs[0], w, h, 0), "%d directories", look.n_dirs);
-    wsi_export_find(findings, "reduced levels are SubIFDs, each floor(previous / 2)", levels, "%d SubIFDs", look.n_sub);
+                    look.n_dirs == 1 && is_right(&look.dirs[0], w, h, 0), "%d directories",
+                    look.n_dirs);
+    wsi_export_find(findings, "reduced levels are SubIFDs, each floor(previous / 2)", levels,
+                    "%d SubIFDs", look.n_sub);
     wsi_export_find(findings, "ImageDescription is OME-XML with the sizes (Bio-Formats)",
                     xml && g_str_has_prefix(xml, "<?xml") && g_str_has_suffix(xml, "</OME>") &&
                         has_attribute(xml, "SizeX=\"%" G_GINT64_FORMAT "\"", w) &&
-                        has_attribute(xml, "SizeY=\"%" G_GINT64_FORMAT "\"", h), "%s", "");
+                        has_attribute(xml, "SizeY=\"%" G_GINT64_FORMAT "\"", h),
+                    "%s", "");
     wsi_export_find(findings, "PhysicalSizeX and Y in um, when the resolution is known (QuPath)",
-                    has_attribute(xml, "PhysicalSizeX=") == (job->mpp_l0 > 0), "%.6g", job->mpp_l0 * job->factor);
+                    has_attribute(xml, "PhysicalSizeX=") == (job->mpp_l0 > 0), "%.6g",
+                    job->mpp_l0 * job->factor);
     wsi_export_find(findings, "level 0 gives the mask, pixel for pixel", n_different == 0,
                     "%" G_GINT64_FORMAT " pixels differ", n_different);
     wsi_tiff_look_clear(&look);

@@ -1,5 +1,6 @@
-/* An overlay picture: the slide's thumbnail (or a white sheet without a slide) under the classes, each
- * filled lightly with its colour and outlined with it. For people, and for a look at an import. */
+/* An overlay picture: the slide's thumbnail (or a white sheet without a slide) under the classes,
+ * each filled lightly with its colour and outlined with it. For people, and for a look at an
+ * import. */
 #include "wsi/export_priv.h"
 
 #include "wsi/picture.h"
@@ -17,7 +18,8 @@ typedef struct {
 } sheet;
 
 /* The label under the middle of every pixel of the picture. */
-static bool read_labels(const wsi_export_job *job, sheet *s, wsi_export_report *report, GError **error)
+static bool read_labels(const wsi_export_job *job, sheet *s, wsi_export_report *report,
+                        GError **error)
 {
     g_autofree uint8_t *row = g_malloc((size_t)job->labels.w);
     int64_t have = -1;
@@ -52,8 +54,9 @@ static void paint(const wsi_export_job *job, sheet *s)
             const uint8_t *colour = job->classes.items[s->label[i]].rgb;
             int percent = on_outline(s, x, y) ? 100 : FILL_PERCENT;
             for (int c = 0; c < 3; c++)
-                s->rgb[3 * i + (size_t)c] =
-                    (uint8_t)((s->rgb[3 * i + (size_t)c] * (100 - percent) + colour[c] * percent + 50) / 100);
+                s->rgb[3 * i + (size_t)c] = (uint8_t)((s->rgb[3 * i + (size_t)c] * (100 - percent) +
+                                                       colour[c] * percent + 50) /
+                                                      100);
         }
 }
 
@@ -62,7 +65,8 @@ static bool write_png(const wsi_export_job *job, const char *path, const qs_prog
 {
     double w_l0 = (double)job->labels.w * job->factor, h_l0 = (double)job->labels.h * job->factor;
     double downsample = MAX(1.0, MAX(w_l0, h_l0) / job->picture_px);
-    wsi_view view = {.w = MAX(1, (int64_t)(w_l0 / downsample)), .h = MAX(1, (int64_t)(h_l0 / downsample)),
+    wsi_view view = {.w = MAX(1, (int64_t)(w_l0 / downsample)),
+                     .h = MAX(1, (int64_t)(h_l0 / downsample)),
                      .downsample = downsample};
     if (job->slide && !wsi_view_init_fit(&view, job->slide, job->picture_px, error))
         return false;
@@ -73,8 +77,9 @@ static bool write_png(const wsi_export_job *job, const char *path, const qs_prog
     s.rgb = g_malloc(3 * n);
     memset(s.rgb, 255, 3 * n);
     qs_progress_update(progress, "draw", 0, 1, NULL);
-    bool ok = (!job->slide || wsi_view_read(&view, 0, 0, s.w, s.h, s.rgb, 3 * (size_t)s.w, error)) &&
-              read_labels(job, &s, report, error);
+    bool ok =
+        (!job->slide || wsi_view_read(&view, 0, 0, s.w, s.h, s.rgb, 3 * (size_t)s.w, error)) &&
+        read_labels(job, &s, report, error);
     if (ok)
         paint(job, &s);
     ok = ok && wsi_picture_write_png(path, s.rgb, s.w, s.h, error);
@@ -83,8 +88,8 @@ static bool write_png(const wsi_export_job *job, const char *path, const qs_prog
     return ok;
 }
 
-static bool check_png(const wsi_export_job *job, const char *path, const wsi_export_report *report, GArray *findings,
-                      GError **error)
+static bool check_png(const wsi_export_job *job, const char *path, const wsi_export_report *report,
+                      GArray *findings, GError **error)
 {
     wsi_file_type type;
     int64_t n_bytes, n_px = 0;
@@ -92,8 +97,9 @@ static bool check_png(const wsi_export_job *job, const char *path, const wsi_exp
         return false;
     for (int i = 1; i < job->classes.n; i++)
         n_px += report->class_px[i];
-    wsi_export_find(findings, "a PNG", type == WSI_FILE_PNG, "%" G_GINT64_FORMAT " bytes, %" G_GINT64_FORMAT
-                    " pixels with a class", n_bytes, n_px);
+    wsi_export_find(findings, "a PNG", type == WSI_FILE_PNG,
+                    "%" G_GINT64_FORMAT " bytes, %" G_GINT64_FORMAT " pixels with a class", n_bytes,
+                    n_px);
     return true;
 }
 

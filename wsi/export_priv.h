@@ -5,25 +5,29 @@
 #include "wsi/export.h"
 #include "wsi/trace.h"
 
-extern const wsi_exporter wsi_export_tiff, wsi_export_ome, wsi_export_geojson, wsi_export_asap, wsi_export_png;
+extern const wsi_exporter wsi_export_tiff, wsi_export_ome, wsi_export_geojson, wsi_export_asap,
+    wsi_export_png;
 
 enum { WSI_EXPORT_ROWS = 256 }; /* rows read at once */
 
 /* n rows from y, all columns, through the job's map. */
 bool wsi_export_read(const wsi_export_job *job, int64_t y, int n, uint8_t *rows, GError **error);
-void wsi_export_find(GArray *findings, const char *rule, bool ok, const char *format, ...) G_GNUC_PRINTF(4, 5);
+void wsi_export_find(GArray *findings, const char *rule, bool ok, const char *format, ...)
+    G_GNUC_PRINTF(4, 5);
 
 /* Traces the job's labels and hands on what the filters keep. The region is complete: class, rings
  * in label pixels; holes that are filled are gone from it. */
-bool wsi_export_trace(const wsi_export_job *job, wsi_region_fn fn, void *user, const qs_progress *progress,
-                      wsi_export_report *report, GError **error);
+bool wsi_export_trace(const wsi_export_job *job, wsi_region_fn fn, void *user,
+                      const qs_progress *progress, wsi_export_report *report, GError **error);
 /* Reads an annotation file back and counts pixels that differ from the job's labels. */
-bool wsi_export_compare(const wsi_export_job *job, const char *path, int64_t *n_different, GError **error);
+bool wsi_export_compare(const wsi_export_job *job, const char *path, int64_t *n_different,
+                        GError **error);
 /* The findings that both outline formats share. */
-void wsi_export_find_same(const wsi_export_job *job, const wsi_export_report *report, int64_t n_different,
-                          GArray *findings);
+void wsi_export_find_same(const wsi_export_job *job, const wsi_export_report *report,
+                          int64_t n_different, GArray *findings);
 
-/* ---- text out, in pieces, appearing under its name when whole --------------------------------- */
+/* ---- text out, in pieces, appearing under its name when whole ---------------------------------
+ */
 typedef struct wsi_text_out wsi_text_out;
 wsi_text_out *wsi_text_out_open(const char *path, GError **error);
 /* Append to this, then let it be written when it is long enough. */

@@ -13,7 +13,8 @@ enum { TILE_PX = 512, MIN_LEVEL_PX = 1024 };
 static char *describe(const wsi_export_job *job)
 {
     g_autofree char *classes = qs_classes_to_text(&job->classes);
-    char *text = g_strdup_printf("quadslide label mask; slide level 0 divided by %d; classes %s", job->factor, classes);
+    char *text = g_strdup_printf("quadslide label mask; slide level 0 divided by %d; classes %s",
+                                 job->factor, classes);
     for (char *p = text; *p; p++) /* the tag is ASCII */
         *p = (unsigned char)*p < 127 ? *p : '?';
     if (strstr(text, "xml") || strstr(text, "XML") || strstr(text, "DICOM")) {
@@ -27,9 +28,13 @@ static bool write_tiff(const wsi_export_job *job, const char *path, const qs_pro
                        wsi_export_report *report, GError **error)
 {
     g_autofree char *description = describe(job);
-    wsi_tiffw_options options = {.profile = WSI_TIFFW_MASK, .w = job->labels.w, .h = job->labels.h,
-                                 .mpp = job->mpp_l0 * job->factor, .tile_px = TILE_PX,
-                                 .min_level_px = MIN_LEVEL_PX, .max_label = job->classes.n - 1,
+    wsi_tiffw_options options = {.profile = WSI_TIFFW_MASK,
+                                 .w = job->labels.w,
+                                 .h = job->labels.h,
+                                 .mpp = job->mpp_l0 * job->factor,
+                                 .tile_px = TILE_PX,
+                                 .min_level_px = MIN_LEVEL_PX,
+                                 .max_label = job->classes.n - 1,
                                  .description = description};
     wsi_tiffw *writer = wsi_tiffw_open(path, &options, error);
     if (!writer)
@@ -78,7 +83,8 @@ static bool is_lzw(const wsi_tiff_dir *d)
 static bool halves(const wsi_tiff_look *look)
 {
     for (int i = 1; i < look->n_dirs; i++)
-        if (look->dirs[i].w != MAX(1, look->dirs[i - 1].w / 2) || look->dirs[i].h != MAX(1, look->dirs[i - 1].h / 2))
+        if (look->dirs[i].w != MAX(1, look->dirs[i - 1].w / 2) ||
+            look->dirs[i].h != MAX(1, look->dirs[i - 1].h / 2))
             return false;
     return look->n_dirs >= 2;
 }
@@ -96,7 +102,8 @@ static bool resolution(const wsi_export_job *job, const wsi_tiff_look *look)
     double mpp = job->mpp_l0 * job->factor;
     for (int i = 0; i < look->n_dirs; i++, mpp *= 2) {
         const wsi_tiff_dir *d = &look->dirs[i];
-        if (!(mpp > 0) ? d->unit != 0 : d->unit != WSI_TIFF_CM || !(fabs(d->per_unit * mpp / 10000 - 1) < 1e-5))
+        if (!(mpp > 0) ? d->unit != 0
+                       : d->unit != WSI_TIFF_CM || !(fabs(d->per_unit * mpp / 10000 - 1) < 1e-5))
             return false;
     }
     return true;
@@ -108,28 +115,38 @@ static bool check_tiff(const wsi_export_job *job, const char *path, const wsi_ex
     wsi_tiff_look look;
     int64_t n_different;
     (void)report;
-    if (!wsi_tiff_look_read(path, &look, error) || !wsi_tiff_compare(job, path, &n_different, error))
+    if (!wsi_tiff_look_read(path, &look, error) ||
+        !wsi_tiff_compare(job, path, &n_different, error))
         return false;
     const wsi_tiff_dir *first = &look.dirs[0];
     const char *text = look.description ? look.description : "";
     bool plain = !strstr(text, "xml") && !strstr(text, "XML") && !strstr(text, "DICOM");
-    wsi_export_find(findings, "tiles of 512 x 512 in every directory (ASAP, OpenSlide)", all(&look, is_tiled),
-                    "%d directories", look.n_dirs);
-    wsi_export_find(findings, "a chain of at least two levels, each floor(previous / 2), no SubIFDs (OpenSlide, "
-                    "Bio-Formats, ASAP)", halves(&look) && look.n_sub == 0, "%d levels", look.n_dirs);
-    wsi_export_find(findings, "NewSubfileType 0, then 1 (OpenSlide)", subfile_types(&look), "%s", "");
-    wsi_export_find(findings, "8-bit unsigned, one sample, MINISBLACK (ASAP)", all(&look, is_grey8), "%s", "");
-    wsi_export_find(findings, "LZW (ASAP)", all(&look, is_lzw), "compression %d", first->compression);
-    wsi_export_find(findings, "resolution per cm, on every level (QuPath, ASAP)", resolution(job, &look),
-                    "%.6g per cm", first->per_unit);
+    wsi_export_find(findings, "tiles of 512 x 512 in every directory (ASAP, OpenSlide)",
+                    all(&look, is_tiled), "%d directories", look.n_dirs);
+    wsi_export_find(
+        findings,
+        "a chain of at least two levels, each floor(previous / 2), no SubIFDs (OpenSlide, "
+        "Bio-Formats, ASAP)",
+        halves(&look) && look.n_sub == 0, "%d levels", look.n_dirs);
+    wsi_export_find(findings, "NewSubfileType 0, then 1 (OpenSlide)", subfile_types(&look), "%s",
+                    "");
+    wsi_export_find(findings, "8-bit unsigned, one sample, MINISBLACK (ASAP)", all(&look, is_grey8),
+                    "%s", "");
+    wsi_export_find(findings, "LZW (ASAP)", all(&look, is_lzw), "compression %d",
+                    first->compression);
+    wsi_export_find(findings, "resolution per cm, on every level (QuPath, ASAP)",
+                    resolution(job, &look), "%.6g per cm", first->per_unit);
     wsi_export_find(findings, "SMin/SMaxSampleValue 0 and the largest label (ASAP)",
-                    first->smin == 0 && first->smax == job->classes.n - 1, "%g, %g", first->smin, first->smax);
+                    first->smin == 0 && first->smax == job->classes.n - 1, "%g, %g", first->smin,
+                    first->smax);
     wsi_export_find(findings, "ImageDescription without xml or DICOM (ASAP)", plain, "%s", "");
-    wsi_export_find(findings, "classic TIFF up to 3.5 GB, BigTIFF above", true, look.big ? "BigTIFF" : "classic");
+    wsi_export_find(findings, "classic TIFF up to 3.5 GB, BigTIFF above", true,
+                    look.big ? "BigTIFF" : "classic");
     wsi_export_find(findings, "level 0 gives the mask, pixel for pixel", n_different == 0,
                     "%" G_GINT64_FORMAT " pixels differ", n_different);
     wsi_tiff_look_clear(&look);
     return true;
 }
 
-const wsi_exporter wsi_export_tiff = {"tiff", ".tif", "pyramidal label mask (profile tiff)", write_tiff, check_tiff};
+const wsi_exporter wsi_export_tiff = {"tiff", ".tif", "pyramidal label mask (profile tiff)",
+                                      write_tiff, check_tiff};

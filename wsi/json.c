@@ -86,7 +86,8 @@ static int fill(wsi_json *json, GError **error)
         return BYTE_END;
     json->n = (size_t)MIN(PIECE_BYTES, json->n_bytes - json->next);
     json->at = 0;
-    if (!qs_stop_check(error) || !qs_file_read_at(json->file, json->next, json->piece, json->n, error))
+    if (!qs_stop_check(error) ||
+        !qs_file_read_at(json->file, json->next, json->piece, json->n, error))
         return BYTE_ERROR;
     json->next += (int64_t)json->n;
     return json->piece[0];
@@ -114,7 +115,8 @@ static wsi_json_token fail_at(wsi_json *json, int c, const char *where, GError *
     if (c == BYTE_END)
         wsi_json_fail(json, error, "the file ends %s; it was cut short", where);
     else if (c >= 0)
-        wsi_json_fail(json, error, c < 127 && c > 31 ? "unexpected '%c' %s" : "unexpected byte %d %s", c, where);
+        wsi_json_fail(json, error,
+                      c < 127 && c > 31 ? "unexpected '%c' %s" : "unexpected byte %d %s", c, where);
     return WSI_JSON_FAILED;
 }
 
@@ -200,17 +202,18 @@ static bool read_string(wsi_json *json, GError **error)
     }
     if (g_utf8_validate(json->text->str, (gssize)json->text->len, NULL))
         return true;
-    g_autofree char *latin = g_convert(json->text->str, (gssize)json->text->len, "UTF-8", "ISO-8859-1", NULL,
-                                       NULL, NULL);
+    g_autofree char *latin = g_convert(json->text->str, (gssize)json->text->len, "UTF-8",
+                                       "ISO-8859-1", NULL, NULL, NULL);
     g_string_assign(json->text, latin ? latin : "");
     return true;
 }
 
-/* [-]digits[.digits] of up to 15 digits are exact integers over exact powers of ten, so one division
- * rounds as strtod does (Clinger 1990). Everything else goes the long way. */
+/* [-]digits[.digits] of up to 15 digits are exact integers over exact powers of ten, so one
+ * division rounds as strtod does (Clinger 1990). Everything else goes the long way. */
 static bool quick_number(const char *p, size_t n, double *value)
 {
-    static const double ten[] = {1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15};
+    static const double ten[] = {1,   1e1, 1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
+                                 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15};
     int64_t digits = 0;
     int n_digits = 0, n_behind = -1;
     for (size_t i = p[0] == '-'; i < n; i++) {
@@ -355,7 +358,8 @@ static wsi_json_token read_key(wsi_json *json, int c, GError **error)
 
 static void skip_mark(wsi_json *json, GError **error)
 {
-    if (peek(json, error) == 0xef && json->n >= 3 && json->piece[1] == 0xbb && json->piece[2] == 0xbf)
+    if (peek(json, error) == 0xef && json->n >= 3 && json->piece[1] == 0xbb &&
+        json->piece[2] == 0xbf)
         json->at += 3;
     json->began = true;
 }

@@ -1,7 +1,7 @@
-/* JSON as a stream of tokens, read in pieces: a GeoJSON of hundreds of megabytes takes no more memory
- * than the longest string in it. (json-glib builds the whole document, about 100 bytes a number.)
- * Strict (RFC 8259), except: a UTF-8 byte-order mark is skipped, and a string that is not UTF-8 is
- * taken as Latin-1. Errors carry file and line. */
+/* JSON as a stream of tokens, read in pieces: a GeoJSON of hundreds of megabytes takes no more
+ * memory than the longest string in it. (json-glib builds the whole document, about 100 bytes a
+ * number.) Strict (RFC 8259), except: a UTF-8 byte-order mark is skipped, and a string that is not
+ * UTF-8 is taken as Latin-1. Errors carry file and line. */
 #ifndef QS_WSI_JSON_PRIV_H
 #define QS_WSI_JSON_PRIV_H
 
@@ -35,6 +35,7 @@ int wsi_json_line(const wsi_json *json);
 /* Passes over the rest of the value whose first token was `token`. */
 bool wsi_json_skip(wsi_json *json, wsi_json_token token, GError **error);
 /* QS_ERROR_FORMAT "path:line: …"; always false. */
-bool wsi_json_fail(const wsi_json *json, GError **error, const char *format, ...) G_GNUC_PRINTF(3, 4);
+bool wsi_json_fail(const wsi_json *json, GError **error, const char *format, ...)
+    G_GNUC_PRINTF(3, 4);
 
 #endif

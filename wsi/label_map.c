@@ -50,13 +50,15 @@ static int parse_value(const char *text, const qs_classes *classes)
     guint64 number;
     if (!g_ascii_string_to_unsigned(text, 10, 0, QS_CLASS_IGNORE, &number, NULL))
         return !g_ascii_strcasecmp(text, "background") ? 0 : WSI_LABEL_UNKNOWN;
-    return number < (guint64)classes->n || number == QS_CLASS_IGNORE ? (int)number : WSI_LABEL_UNKNOWN;
+    return number < (guint64)classes->n || number == QS_CLASS_IGNORE ? (int)number
+                                                                     : WSI_LABEL_UNKNOWN;
 }
 
 static bool fail(const char *text, const char *part, const char *why, GError **error)
 {
     g_set_error(error, QS_ERROR, QS_ERROR_ARG,
-                "label map \"%s\": \"%s\" %s; write it as Tumor=1,Stroma=2,*=ignore", text, part, why);
+                "label map \"%s\": \"%s\" %s; write it as Tumor=1,Stroma=2,*=ignore", text, part,
+                why);
     return false;
 }
 
@@ -81,9 +83,11 @@ static bool add_entry(wsi_label_map *map, const char *text, const char *p, const
     entry e = {.label = parse_value(value, classes)};
     if (e.label == WSI_LABEL_UNKNOWN) {
         g_autofree char *known = qs_classes_to_text(classes);
-        g_set_error(error, QS_ERROR, QS_ERROR_ARG,
-                    "label map \"%s\": \"%s\" is no class of the table (%s); a value is one of its numbers "
-                    "or names, ignore, or skip", text, value, known);
+        g_set_error(
+            error, QS_ERROR, QS_ERROR_ARG,
+            "label map \"%s\": \"%s\" is no class of the table (%s); a value is one of its numbers "
+            "or names, ignore, or skip",
+            text, value, known);
         return false;
     }
     e.name = !escaped && !strcmp(name->str, "*") ? NULL : g_utf8_casefold(name->str, -1);

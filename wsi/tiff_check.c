@@ -36,14 +36,16 @@ static TIFF *open_tiff(const char *path, GString *message, GError **error)
     TIFF *tiff = TIFFOpenExt(path, "rm", options);
     TIFFOpenOptionsFree(options);
     if (!tiff)
-        g_set_error(error, QS_ERROR, QS_ERROR_FORMAT, "%s: is no readable TIFF: %s", path, message->str);
+        g_set_error(error, QS_ERROR, QS_ERROR_FORMAT, "%s: is no readable TIFF: %s", path,
+                    message->str);
     return tiff;
 }
 
 static void look_at(TIFF *tiff, wsi_tiff_dir *dir)
 {
     uint32_t w = 0, h = 0, tile_w = 0, tile_h = 0, subfile = 0;
-    uint16_t bits = 1, samples = 1, planar = 1, photometric = 0, compression = 1, format = 1, unit = 0;
+    uint16_t bits = 1, samples = 1, planar = 1, photometric = 0, compression = 1, format = 1,
+             unit = 0;
     float per_unit = 0;
     double smin = -1, smax = -1;
     TIFFGetField(tiff, TIFFTAG_IMAGEWIDTH, &w);
@@ -57,12 +59,27 @@ static void look_at(TIFF *tiff, wsi_tiff_dir *dir)
     TIFFGetField(tiff, TIFFTAG_PHOTOMETRIC, &photometric);
     TIFFGetField(tiff, TIFFTAG_COMPRESSION, &compression);
     TIFFGetFieldDefaulted(tiff, TIFFTAG_SAMPLEFORMAT, &format);
-    if (!TIFFGetField(tiff, TIFFTAG_XRESOLUTION, &per_unit) || !TIFFGetField(tiff, TIFFTAG_RESOLUTIONUNIT, &unit))
+    if (!TIFFGetField(tiff, TIFFTAG_XRESOLUTION, &per_unit) ||
+        !TIFFGetField(tiff, TIFFTAG_RESOLUTIONUNIT, &unit))
         unit = 0;
-    if (!TIFFGetField(tiff, TIFFTAG_SMINSAMPLEVALUE, &smin) || !TIFFGetField(tiff, TIFFTAG_SMAXSAMPLEVALUE, &smax))
+    if (!TIFFGetField(tiff, TIFFTAG_SMINSAMPLEVALUE, &smin) ||
+        !TIFFGetField(tiff, TIFFTAG_SMAXSAMPLEVALUE, &smax))
         smin = smax = -1;
-    *dir = (wsi_tiff_dir){w, h, (int)tile_w, (int)tile_h, bits, samples, planar, photometric, compression,
-                          (int)subfile, format, unit, unit ? (double)per_unit : 0, smin, smax};
+    *dir = (wsi_tiff_dir){w,
+                          h,
+                          (int)tile_w,
+                          (int)tile_h,
+                          bits,
+                          samples,
+                          planar,
+                          photometric,
+                          compression,
+                          (int)subfile,
+                          format,
+                          unit,
+                          unit ? (double)per_unit : 0,
+                          smin,
+                          smax};
 }
 
 bool wsi_tiff_look_read(const char *path, wsi_tiff_look *look, GError **error)
@@ -115,8 +132,8 @@ static bool read_band(TIFF *tiff, const wsi_tiff_dir *dir, int64_t y, uint8_t *t
     return true;
 }
 
-static bool compare_bands(const wsi_export_job *job, TIFF *tiff, const wsi_tiff_dir *dir, int64_t *n_different,
-                          GError **error)
+static bool compare_bands(const wsi_export_job *job, TIFF *tiff, const wsi_tiff_dir *dir,
+                          int64_t *n_different, GError **error)
 {
     size_t w = (size_t)dir->w, bytes = w * (size_t)dir->tile_h;
     g_autofree uint8_t *tile = g_malloc((size_t)dir->tile_w * (size_t)dir->tile_h);
@@ -124,7 +141,8 @@ static bool compare_bands(const wsi_export_job *job, TIFF *tiff, const wsi_tiff_
     for (int64_t y = 0; y < dir->h; y += dir->tile_h) {
         int n = (int)MIN(dir->tile_h, dir->h - y);
         if (!read_band(tiff, dir, y, tile, have)) {
-            g_set_error(error, QS_ERROR, QS_ERROR_FORMAT, "row %" G_GINT64_FORMAT ": TIFFReadEncodedTile failed", y);
+            g_set_error(error, QS_ERROR, QS_ERROR_FORMAT,
+                        "row %" G_GINT64_FORMAT ": TIFFReadEncodedTile failed", y);
             return false;
         }
         if (!qs_stop_check(error) || !wsi_export_read(job, y, n, meant, error))
@@ -136,7 +154,8 @@ static bool compare_bands(const wsi_export_job *job, TIFF *tiff, const wsi_tiff_
     return true;
 }
 
-bool wsi_tiff_compare(const wsi_export_job *job, const char *path, int64_t *n_different, GError **error)
+bool wsi_tiff_compare(const wsi_export_job *job, const char *path, int64_t *n_different,
+                      GError **error)
 {
     g_autoptr(GString) message = g_string_new(NULL);
     TIFF *tiff = open_tiff(path, message, error);
@@ -146,8 +165,10 @@ bool wsi_tiff_compare(const wsi_export_job *job, const char *path, int64_t *n_di
     look_at(tiff, &dir);
     *n_different = 0;
     bool ok = true;
-    if (dir.w != job->labels.w || dir.h != job->labels.h || dir.tile_w < 1 || dir.bits != 8 || dir.samples != 1)
-        *n_different = job->labels.w * job->labels.h; /* nothing of it is right; the tags' findings say why */
+    if (dir.w != job->labels.w || dir.h != job->labels.h || dir.tile_w < 1 || dir.bits != 8 ||
+        dir.samples != 1)
+        *n_different =
+            job->labels.w * job->labels.h; /* nothing of it is right; the tags' findings say why */
     else
         ok = compare_bands(job, tiff, &dir, n_different, error);
     TIFFClose(tiff);

@@ -10,9 +10,9 @@ typedef struct {
     int64_t w, h;
     int tile_w, tile_h; /* 0: strips */
     int bits, samples, planar, photometric, compression, subfile, format;
-    int unit;           /* of the resolution; 0 without tags */
+    int unit; /* of the resolution; 0 without tags */
     double per_unit;
-    double smin, smax;  /* -1 without tags */
+    double smin, smax; /* -1 without tags */
 } wsi_tiff_dir;
 
 typedef struct {
@@ -24,8 +24,9 @@ typedef struct {
 
 bool wsi_tiff_look_read(const char *path, wsi_tiff_look *look, GError **error);
 void wsi_tiff_look_clear(wsi_tiff_look *look);
-/* Pixels of the first directory (tiled, 8-bit, one sample) that differ from the job's labels; and the
- * largest label there. */
-bool wsi_tiff_compare(const wsi_export_job *job, const char *path, int64_t *n_different, GError **error);
+/* Pixels of the first directory (tiled, 8-bit, one sample) that differ from the job's labels; and
+ * the largest label there. */
+bool wsi_tiff_compare(const wsi_export_job *job, const char *path, int64_t *n_different,
+                      GError **error);
 
 #endif

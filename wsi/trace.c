@@ -1,20 +1,24 @@
 /* Crack following by rows.
  *
- * Between a pixel of label v and a neighbour of another label lies a crack of v's boundary, directed
- * so that v is on its right. At a corner of four pixels
+ * Between a pixel of label v and a neighbour of another label lies a crack of v's boundary,
+ * directed so that v is on its right. At a corner of four pixels,
+ *
  *        a | b
- *       ---+---        each label comes in by one or two cracks and leaves by as many; turning right
- *        c | d         where that is possible keeps diagonal neighbours apart (4-connected).
- * Pieces of boundary above the current row are chains of vertices whose two ends hang on cracks that go
- * down into the row (slots down[x], tail, and up[x], head) or along it (slots east, west). At a corner a
- * chain is begun, prolonged, or two ends are joined; a chain joined with itself is a ring.
+ *       ---+---
+ *        c | d
+ *
+ * each label comes in by one or two cracks and leaves by as many; turning right where that is
+ * possible keeps diagonal neighbours apart (4-connected). Pieces of boundary above the current row
+ * are chains of vertices whose two ends hang on cracks that go down into the row (slots down[x],
+ * tail, and up[x], head) or along it (slots east, west). At a corner a chain is begun, prolonged,
+ * or two ends are joined; a chain joined with itself is a ring.
  *
  * Chains of one region are known to belong together by union-find: joined chains, and the two
- * chains at the ends of each run of pixels. A region's outer ring closes after all its holes have (its last
- * row is below theirs), so it is given out then, and everything it held is free again.
+ * chains at the ends of each run of pixels. A region's outer ring closes after all its holes have
+ * (its last row is below theirs), so it is given out then, and everything it held is free again.
  *
- * Invariants: 1. a slot holds the number of the chain whose end hangs there, and the chain knows its
- * two slots; 2. where a row equals the one above, nothing happens, and nothing is looked at. */
+ * Invariants: 1. a slot holds the number of the chain whose end hangs there, and the chain knows
+ * its two slots; 2. where a row equals the one above, nothing happens, and nothing is looked at. */
 #include "wsi/trace.h"
 
 #include "base/error.h"
@@ -34,9 +38,9 @@ typedef struct {
 } chain;
 
 typedef struct {
-    guint parent;                    /* union-find */
-    guint next_member, last_member;  /* nodes of the same tree */
-    guint first_hole, last_hole;     /* closed rings */
+    guint parent;                   /* union-find */
+    guint next_member, last_member; /* nodes of the same tree */
+    guint first_hole, last_hole;    /* closed rings */
     double prob_sum;
 } region_node;
 
@@ -433,8 +437,9 @@ static bool next_row(wsi_tracer *t, const uint8_t *prob, GError **error)
 bool wsi_tracer_row(wsi_tracer *t, const uint8_t *label, const uint8_t *prob, GError **error)
 {
     if (t->y >= G_MAXINT32 - 1 || t->vertices.n > G_MAXUINT / 2) {
-        g_set_error(error, QS_ERROR, QS_ERROR_UNSUPPORTED, "row %" G_GINT64_FORMAT
-                    ": outlines of more than %u open vertices or %d rows", t->y, G_MAXUINT / 2, G_MAXINT32);
+        g_set_error(error, QS_ERROR, QS_ERROR_UNSUPPORTED,
+                    "row %" G_GINT64_FORMAT ": outlines of more than %u open vertices or %d rows",
+                    t->y, G_MAXUINT / 2, G_MAXINT32);
         return false;
     }
     memcpy(t->below + 1, label, (size_t)t->w);

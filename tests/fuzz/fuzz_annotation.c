@@ -1,7 +1,9 @@
-/* libFuzzer target: any bytes as an annotation file, read, painted and closed.
- *   cmake -S . -B build/fuzz -G Ninja -DCMAKE_C_COMPILER=clang -DCMAKE_BUILD_TYPE=Debug \
+/* libFuzzer target: any bytes as an annotation file, read, painted and closed. It wants clang,
+ * libclang-rt-14-dev and libomp-14-dev.
+ *   cmake -S . -B build/fuzz -G Ninja -DCMAKE_C_COMPILER=clang-14 -DCMAKE_BUILD_TYPE=Debug \
  *         -DQS_SANITIZE="address;undefined;fuzzer-no-link"
- *   ninja -C build/fuzz fuzz_annotation && build/fuzz/tests/fuzz/fuzz_annotation -max_total_time=600 CORPUS_DIR */
+ *   ninja -C build/fuzz fuzz_annotation
+ *   build/fuzz/tests/fuzz/fuzz_annotation -max_total_time=600 CORPUS */
 #include "wsi/annotation.h"
 
 #include <stddef.h>

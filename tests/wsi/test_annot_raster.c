@@ -1,5 +1,5 @@
-/* Exact areas: against closed forms, against brute-force sampling that knows nothing of the method, against
- * itself from other windows; and what labels come of them. */
+/* Exact areas: against closed forms, against brute-force sampling that knows nothing of the method,
+ * against itself from other windows; and what labels come of them. */
 #include "tests/wsi/helpers.h"
 #include "base/rng.h"
 #include "wsi/annotation.h"
@@ -21,12 +21,16 @@ static drawing draw_begin(void)
 /* rings: n_rings rings of n[] points, x,y after each other. */
 static void draw(drawing *d, const char *class_name, const double *xy, const int *n, int n_rings)
 {
-    g_string_append_printf(d->text, "%s{\"type\":\"Feature\",\"properties\":{\"classification\":\"%s\"},\"geometry\":{"
-                           "\"type\":\"Polygon\",\"coordinates\":[", d->n++ ? "," : "", class_name);
+    g_string_append_printf(
+        d->text,
+        "%s{\"type\":\"Feature\",\"properties\":{\"classification\":\"%s\"},\"geometry\":{"
+        "\"type\":\"Polygon\",\"coordinates\":[",
+        d->n++ ? "," : "", class_name);
     for (int r = 0; r < n_rings; r++) {
         g_string_append(d->text, r ? ",[" : "[");
         for (int k = 0; k <= n[r]; k++)
-            g_string_append_printf(d->text, "%s[%.17g,%.17g]", k ? "," : "", xy[2 * (k % n[r])], xy[2 * (k % n[r]) + 1]);
+            g_string_append_printf(d->text, "%s[%.17g,%.17g]", k ? "," : "", xy[2 * (k % n[r])],
+                                   xy[2 * (k % n[r]) + 1]);
         g_string_append(d->text, "]");
         xy += 2 * n[r];
     }
@@ -61,8 +65,8 @@ static wsi_view view_of(int64_t w, int64_t h, double downsample)
     return (wsi_view){.w = w, .h = h, .downsample = downsample};
 }
 
-static void areas(wsi_annot *annot, const wsi_view *view, int64_t x, int64_t y, int w, int h, double *area,
-                  uint8_t *label)
+static void areas(wsi_annot *annot, const wsi_view *view, int64_t x, int64_t y, int w, int h,
+                  double *area, uint8_t *label)
 {
     GError *error = NULL;
     g_assert_true(wsi_annot_areas(annot, view, x, y, w, h, area, label, (size_t)w, &error));
@@ -75,9 +79,11 @@ static void areas(wsi_annot *annot, const wsi_view *view, int64_t x, int64_t y, 
 static void test_closed_forms(void)
 {
     static const double triangle[] = {1.25, 2.5, 20.75, 4.125, 7.5, 19.9};
-    static const double holed[] = {2.3, 2.3, 12.8, 2.3, 12.8, 12.8, 2.3, 12.8, 5.1, 5.2, 5.1, 9.9, 8.7, 9.9, 8.7, 5.2};
+    static const double holed[] = {2.3, 2.3, 12.8, 2.3, 12.8, 12.8, 2.3, 12.8,
+                                   5.1, 5.2, 5.1,  9.9, 8.7,  9.9,  8.7, 5.2};
     static const double eight[] = {2, 2, 10, 10, 10, 2, 2, 10}; /* two triangles of 16 */
-    static const double star[] = {10, 1, 15, 18, 1, 7, 19, 7, 5, 18}; /* even-odd: the pentagon is outside */
+    static const double star[] = {10, 1,  15, 18, 1,
+                                  7,  19, 7,  5,  18}; /* even-odd: the pentagon is outside */
     const int three[] = {3}, four_four[] = {4, 4}, four[] = {4}, five[] = {5};
     double area[256];
     wsi_view view = view_of(SIDE, SIDE, 1);
@@ -117,12 +123,16 @@ static void test_closed_forms(void)
 /* An Aperio region with a negative one, which takes from its own layer alone. */
 static void test_negative(void)
 {
-#define BOX(a, b) "<Vertices><Vertex X=\"" #a "\" Y=\"" #a "\"/><Vertex X=\"" #b "\" Y=\"" #a "\"/><Vertex X=\"" #b \
-                  "\" Y=\"" #b "\"/><Vertex X=\"" #a "\" Y=\"" #b "\"/></Vertices></Region>"
+#define BOX(a, b)                                                                                  \
+    "<Vertices><Vertex X=\"" #a "\" Y=\"" #a "\"/><Vertex X=\"" #b "\" Y=\"" #a                    \
+    "\"/><Vertex X=\"" #b "\" Y=\"" #b "\"/><Vertex X=\"" #a "\" Y=\"" #b                          \
+    "\"/></Vertices></Region>"
     static const char text[] =
-        "<Annotations><Annotation Id=\"1\" Name=\"Under\"><Regions><Region Type=\"1\">" BOX(0, 20) "</Regions></Annotation>"
-        "<Annotation Id=\"2\" Name=\"Over\"><Regions><Region Type=\"1\" NegativeROA=\"1\">" BOX(5.5, 8)
-        "<Region Type=\"1\">" BOX(4, 10) "</Regions></Annotation></Annotations>";
+        "<Annotations><Annotation Id=\"1\" Name=\"Under\"><Regions><Region Type=\"1\">" BOX(
+            0, 20) "</Regions></Annotation>"
+                   "<Annotation Id=\"2\" Name=\"Over\"><Regions><Region Type=\"1\" "
+                   "NegativeROA=\"1\">" BOX(5.5, 8) "<Region Type=\"1\">" BOX(
+                       4, 10) "</Regions></Annotation></Annotations>";
     double area[256];
     wsi_view view = view_of(SIDE, SIDE, 1);
     wsi_annot *annot = open_text("negative.xml", text, 3, "Under=1,Over=2");
@@ -179,13 +189,14 @@ static void test_labels(void)
     square(&d, "A", 0, 4, 0.99, 6);  /* not half of pixel 0,2 */
     wsi_annot *annot = draw_end(&d, 3, "A=1,B=2,Not=ignore");
     areas(annot, &view, -1, 0, 6, 4, area, label);
-    static const uint8_t expected[] = {255, 1, 1, 0, 0, 255, 255, 0, 0, 2, 0, 255,
+    static const uint8_t expected[] = {255, 1, 1, 0, 0,   255, 255, 0,   0,   2,   0,   255,
                                        255, 0, 0, 0, 255, 255, 255, 255, 255, 255, 255, 255};
     g_assert_cmpmem(label, sizeof label, expected, sizeof expected);
     assert_near(area[1], 1.5 + 0.45 + 0.495, 1e-11);
     assert_near(area[2], 0.5, 1e-11);
     assert_near(area[QS_CLASS_IGNORE], 0.75, 1e-11);
-    assert_near(area[0] + area[1] + area[2] + area[QS_CLASS_IGNORE], 12, 1e-11); /* outside is not counted */
+    assert_near(area[0] + area[1] + area[2] + area[QS_CLASS_IGNORE], 12,
+                1e-11); /* outside is not counted */
     GError *error = NULL;
     g_assert_false(wsi_annot_read(annot, &view, 0, 0, 0, 4, label, 6, &error));
     expect_error(error, QS_ERROR_ARG, "drawing.json", "0 x 4", NULL);
@@ -265,7 +276,8 @@ static void test_sampling(void)
         wsi_annot_close(annot);
     }
     g_test_message("largest difference to %d samples a pixel: %.4f", SAMPLES * SAMPLES, worst);
-    g_assert_cmpfloat(worst, >, 0); /* sampling is not exact: equality would mean that nothing was compared */
+    g_assert_cmpfloat(worst, >,
+                      0); /* sampling is not exact: equality would mean that nothing was compared */
 }
 
 /* ---- the same pixel, whatever window asks ---------------------------------------------------- */
@@ -278,11 +290,16 @@ static void test_windows(void)
     random_polygons(&rng, p, 5);
     for (int i = 0; i < 5; i++)
         draw(&d, "A", p[i].xy, &p[i].n, 1);
-    GString *ring = g_string_new(NULL); /* and a ring of many edges, so that runs left of a window matter */
+    GString *ring =
+        g_string_new(NULL); /* and a ring of many edges, so that runs left of a window matter */
     for (int i = 0; i < 500; i++)
-        g_string_append_printf(ring, "[%.10g,%.10g],", 12 + (9 + i % 2) * cos(i * G_PI / 250), 12 + (9 + i % 2) * sin(i * G_PI / 250));
-    g_string_append_printf(d.text, ",{\"type\":\"Feature\",\"properties\":{\"classification\":\"B\"},\"geometry\":{\"type\":"
-                           "\"Polygon\",\"coordinates\":[[%s[22,12]]]}}", ring->str);
+        g_string_append_printf(ring, "[%.10g,%.10g],", 12 + (9 + i % 2) * cos(i * G_PI / 250),
+                               12 + (9 + i % 2) * sin(i * G_PI / 250));
+    g_string_append_printf(
+        d.text,
+        ",{\"type\":\"Feature\",\"properties\":{\"classification\":\"B\"},\"geometry\":{\"type\":"
+        "\"Polygon\",\"coordinates\":[[%s[22,12]]]}}",
+        ring->str);
     g_string_free(ring, TRUE);
     wsi_annot *annot = draw_end(&d, 3, "A=1,B=2");
     const double downsamples[] = {1, 0.37, 3.3};

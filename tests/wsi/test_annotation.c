@@ -1,5 +1,6 @@
-/* Annotation files in: what each reader makes of every kind of shape, label maps, encodings, hostile
- * XML and JSON, every prefix and many mutations of every file, and the real files of $QS_DATA. */
+/* Annotation files in: what each reader makes of every kind of shape, label maps, encodings,
+ * hostile XML and JSON, every prefix and many mutations of every file, and the real files of
+ * $QS_DATA. */
 #include "tests/wsi/helpers.h"
 #include "base/rng.h"
 #include "wsi/annotation.h"
@@ -7,7 +8,8 @@
 #include <math.h>
 #include <stdio.h>
 
-/* Thousands of small files: removed and made again, which file systems do without waiting for the disk. */
+/* Thousands of small files: removed and made again, which file systems do without waiting for the
+ * disk. */
 static void put_file(const char *path, const char *data, size_t n)
 {
     g_remove(path);
@@ -72,22 +74,52 @@ static double ring_area(const wsi_annotations *set, guint i, int64_t r)
 #define COORDINATE(k, x, y) "<Coordinate Order=\"" #k "\" X=\"" #x "\" Y=\"" #y "\"/>"
 static const char asap_text[] =
     "<?xml version=\"1.0\"?>\n<!-- made by hand --><ASAP_Annotations><Annotations>"
-    "<Annotation Name=\"A 0\" Type=\"Polygon\" PartOfGroup=\"Tumor &amp; co\" Color=\"#F4FA58\"><Coordinates>"
-    COORDINATE(0, 1.5, 2) COORDINATE(1, 11.5, 2) COORDINATE(2, 11.5, 8) "</Coordinates></Annotation>"
-    "<Annotation Name=\"A 1\" Type=\"Rectangle\" PartOfGroup=\"None\" Color=\"#000000\"><Coordinates>"
-    COORDINATE(2, 4, 3) COORDINATE(0, 0, 0) COORDINATE(3, 0, 3) COORDINATE(1, 4, 0) "</Coordinates></Annotation>"
-    "<Annotation Name=\"A 2\" Type=\"Spline\" PartOfGroup=\"Lost\" Color=\"blue\"><Coordinates>"
-    COORDINATE(0, 0, 0) COORDINATE(1, 4, 0) COORDINATE(2, 4, 3) COORDINATE(3, 0, 3) "</Coordinates></Annotation>"
-    "<Annotation Name=\"A 3\" Type=\"Dot\" PartOfGroup=\"None\"><Coordinates>" COORDINATE(0, 5, 5)
-    "</Coordinates></Annotation>"
-    "<Annotation Name=\"A 4\" Type=\"PointSet\" PartOfGroup=\"None\"><Coordinates>" COORDINATE(0, 5, 5)
-    COORDINATE(1, 6, 5) "</Coordinates></Annotation>"
-    "<Annotation Name=\"A 5\" Type=\"Measurement\" PartOfGroup=\"None\"><Coordinates>" COORDINATE(0, 5, 5)
-    COORDINATE(1, 6, 5) "</Coordinates></Annotation>"
-    "<Annotation Name=\"A 6\" Type=\"Polygon\" PartOfGroup=\"None\"><Coordinates>" COORDINATE(0, 5, 5)
-    COORDINATE(1, 6, 5) "</Coordinates></Annotation>"
-    "</Annotations><AnnotationGroups><Group Name=\"Tumor &amp; co\" PartOfGroup=\"None\" Color=\"#64FE2E\">"
-    "<Attributes/></Group></AnnotationGroups></ASAP_Annotations>\n";
+    "<Annotation Name=\"A 0\" Type=\"Polygon\" PartOfGroup=\"Tumor &amp; co\" "
+    "Color=\"#F4FA58\"><Coordinates>" COORDINATE(0, 1.5, 2) COORDINATE(1, 11.5, 2) COORDINATE(
+        2, 11.5,
+        8) "</Coordinates></Annotation>"
+           "<Annotation Name=\"A 1\" Type=\"Rectangle\" PartOfGroup=\"None\" "
+           "Color=\"#000000\"><Coordinates>" COORDINATE(2, 4, 3) COORDINATE(0, 0, 0)
+               COORDINATE(3, 0, 3) COORDINATE(
+                   1, 4,
+                   0) "</Coordinates></Annotation>"
+                      "<Annotation Name=\"A 2\" Type=\"Spline\" PartOfGroup=\"Lost\" "
+                      "Color=\"blue\"><Coordinates>" COORDINATE(0, 0, 0)
+                          COORDINATE(1, 4, 0) COORDINATE(2, 4, 3) COORDINATE(
+                              3, 0,
+                              3) "</Coordinates></Annotation>"
+                                 "<Annotation Name=\"A 3\" Type=\"Dot\" "
+                                 "PartOfGroup=\"None\"><Coordinates>" COORDINATE(
+                                     0, 5,
+                                     5) "</Coordinates></Annotation>"
+                                        "<Annotation Name=\"A 4\" Type=\"PointSet\" "
+                                        "PartOfGroup=\"None\"><Coordinates>" COORDINATE(0, 5, 5)
+                                            COORDINATE(
+                                                1, 6,
+                                                5) "</Coordinates></Annotation>"
+                                                   "<Annotation Name=\"A 5\" Type=\"Measurement\" "
+                                                   "PartOfGroup=\"None\"><Coordinates>" COORDINATE(
+                                                       0, 5, 5)
+                                                       COORDINATE(
+                                                           1, 6,
+                                                           5) "</Coordinates></Annotation>"
+                                                              "<Annotation Name=\"A 6\" "
+                                                              "Type=\"Polygon\" "
+                                                              "PartOfGroup=\"None\"><"
+                                                              "Coordinates>" COORDINATE(0, 5, 5)
+                                                                  COORDINATE(
+                                                                      1, 6,
+                                                                      5) "</Coordinates></"
+                                                                         "Annotation>"
+                                                                         "</"
+                                                                         "Annotations><"
+                                                                         "AnnotationGroups><Group "
+                                                                         "Name=\"Tumor &amp; co\" "
+                                                                         "PartOfGroup=\"None\" "
+                                                                         "Color=\"#64FE2E\">"
+                                                                         "<Attributes/></Group></"
+                                                                         "AnnotationGroups></"
+                                                                         "ASAP_Annotations>\n";
 
 static void test_asap(void)
 {
@@ -120,18 +152,37 @@ static const char aperio_text[] =
     "<Annotations MicronsPerPixel=\"0.25\">"
     "<Annotation Id=\"1\" Name=\"Tumor\" LineColor=\"65280\"><Regions>"
     "<Region Id=\"1\" Type=\"1\" NegativeROA=\"0\"><Vertices>" BOX_VERTICES "</Vertices></Region>"
-    "<Region Id=\"2\" Type=\"2\" NegativeROA=\"1\"><Vertices>" VERTEX(10, 5) VERTEX(30, 15) "</Vertices></Region>"
-    "<Region Id=\"3\" Type=\"0\" NegativeROA=\"0\"><Vertices>" VERTEX(0, 0) VERTEX(9, 0) VERTEX(9, 9) VERTEX(4, 12)
-    VERTEX(0, 9) "</Vertices></Region>"
-    "<Region Id=\"4\" Type=\"0\" NegativeROA=\"0\"><Vertices>" VERTEX(0, 0) VERTEX(9, 0) VERTEX(9, 9) VERTEX(4, 12)
-    VERTEX(0, 0) "</Vertices></Region></Regions></Annotation>"
-    "<Annotation Id=\"7\" Name=\"\" LineColor=\"255\"><Regions>"
-    "<Region Id=\"1\" Type=\"0\" Text=\"Necrosis\"><Vertices>" BOX_VERTICES "</Vertices></Region>"
-    "<Region Id=\"2\" Type=\"4\" Text=\"\"><Vertices>" VERTEX(0, 0) VERTEX(5, 5) "</Vertices></Region>"
-    "<Region Id=\"3\" Type=\"3\" GeoShape=\"Rectangle\"><Vertices>" BOX_VERTICES "</Vertices></Region>"
-    "<Region Id=\"4\" Type=\"0\" GeoShape=\"Points\"><Vertices>" VERTEX(0, 0) VERTEX(5, 5) "</Vertices></Region>"
-    "<Region Id=\"5\" Type=\"9\" GeoShape=\"Ellipse\"><Vertices>" VERTEX(20, 0) VERTEX(40, 10) VERTEX(20, 20)
-    VERTEX(0, 10) "</Vertices></Region></Regions></Annotation></Annotations>";
+    "<Region Id=\"2\" Type=\"2\" NegativeROA=\"1\"><Vertices>" VERTEX(10, 5) VERTEX(
+        30,
+        15) "</Vertices></Region>"
+            "<Region Id=\"3\" Type=\"0\" NegativeROA=\"0\"><Vertices>" VERTEX(0, 0) VERTEX(9, 0)
+                VERTEX(9, 9) VERTEX(4, 12) VERTEX(
+                    0,
+                    9) "</Vertices></Region>"
+                       "<Region Id=\"4\" Type=\"0\" NegativeROA=\"0\"><Vertices>" VERTEX(0, 0)
+                           VERTEX(9, 0) VERTEX(9, 9) VERTEX(4, 12) VERTEX(
+                               0,
+                               0) "</Vertices></Region></Regions></Annotation>"
+                                  "<Annotation Id=\"7\" Name=\"\" LineColor=\"255\"><Regions>"
+                                  "<Region Id=\"1\" Type=\"0\" "
+                                  "Text=\"Necrosis\"><Vertices>" BOX_VERTICES "</Vertices></Region>"
+                                  "<Region Id=\"2\" Type=\"4\" Text=\"\"><Vertices>" VERTEX(0, 0)
+                                      VERTEX(
+                                          5,
+                                          5) "</Vertices></Region>"
+                                             "<Region Id=\"3\" Type=\"3\" "
+                                             "GeoShape=\"Rectangle\"><Vertices>" BOX_VERTICES
+                                             "</Vertices></Region>"
+                                             "<Region Id=\"4\" Type=\"0\" "
+                                             "GeoShape=\"Points\"><Vertices>" VERTEX(0, 0) VERTEX(
+                                                 5,
+                                                 5) "</Vertices></Region>"
+                                                    "<Region Id=\"5\" Type=\"9\" "
+                                                    "GeoShape=\"Ellipse\"><Vertices>" VERTEX(20, 0)
+                                                        VERTEX(40, 10) VERTEX(20, 20) VERTEX(
+                                                            0,
+                                                            10) "</Vertices></Region></Regions></"
+                                                                "Annotation></Annotations>";
 
 static void test_aperio(void)
 {
@@ -141,7 +192,8 @@ static void test_aperio(void)
     g_assert_cmpint(set->facts.n_lines, ==, 1);
     g_assert_cmpint(set->facts.n_points, ==, 1);
     g_assert_cmpint(set->facts.n_ellipses, ==, 2);
-    g_assert_cmpint(set->facts.n_open, ==, 1); /* region 3; 4 is closed, boxes and ellipses need not be */
+    g_assert_cmpint(set->facts.n_open, ==,
+                    1); /* region 3; 4 is closed, boxes and ellipses need not be */
     g_assert_cmpstr(shape(set, 0)->class_name, ==, "Tumor");
     g_assert_cmpint(shape(set, 0)->rgb[1], ==, 255); /* 0x00ff00, and it is BGR */
     g_assert_cmpint(shape(set, 4)->rgb[0], ==, 255);
@@ -158,26 +210,38 @@ static void test_aperio(void)
 }
 
 /* ---- GeoJSON --------------------------------------------------------------------------------- */
-#define SQUARE(a, b) "[[" #a "," #a "],[" #b "," #a "],[" #b "," #b "],[" #a "," #b "],[" #a "," #a "]]"
+#define SQUARE(a, b)                                                                               \
+    "[[" #a "," #a "],[" #b "," #a "],[" #b "," #b "],[" #a "," #b "],[" #a "," #a "]]"
 static const char geojson_text[] =
     "{\"features\":["
-    "{\"properties\":{\"objectType\":\"annotation\",\"classification\":{\"name\":\"Tumor\",\"color\":[200,0,10]},"
+    "{\"properties\":{\"objectType\":\"annotation\",\"classification\":{\"name\":\"Tumor\","
+    "\"color\":[200,0,10]},"
     "\"measurements\":[{\"name\":\"x\",\"value\":1e3}],\"name\":\"T \\u00e9\\ud83d\\ude00\\n\"},"
-    "\"geometry\":{\"coordinates\":[" SQUARE(0, 10) "," SQUARE(2, 4) "],\"type\":\"Polygon\"},"
-    "\"id\":\"6423a977-ffff-48db-affc-cd11632010f0\",\"type\":\"Feature\"},"
-    "{\"type\":\"Feature\",\"id\":\"PathAnnotationObject\",\"geometry\":{\"type\":\"MultiPolygon\",\"coordinates\":[["
-    SQUARE(0, 4) "],[" SQUARE(10, 20) "," SQUARE(12, 13) "]]},\"properties\":{\"classification\":\"Stroma\"}},"
-    "{\"type\":\"Feature\",\"geometry\":{\"type\":\"Polygon\",\"isEllipse\":true,\"coordinates\":["
-    "[[0,0],[40,0],[40,20],[0,20],[0,0]]]},\"nucleusGeometry\":{\"type\":\"Point\",\"coordinates\":[1,2]},"
-    "\"properties\":{\"classification\":{\"names\":[\"Tumor\",\"Positive\"],\"colorRGB\":-3670016}}},"
-    "{\"type\":\"Feature\",\"geometry\":{\"type\":\"GeometryCollection\",\"geometries\":["
-    "{\"type\":\"Point\",\"coordinates\":[1,2]},{\"type\":\"LineString\",\"coordinates\":[[1,2],[3,4,5.5]]},"
-    "{\"type\":\"MultiPoint\",\"coordinates\":[[1,2],[3,4]]},"
-    "{\"type\":\"MultiLineString\",\"coordinates\":[[[1,2],[3,4]],[[1,2],[3,4]]]},"
-    "{\"type\":\"Polygon\",\"coordinates\":[[[0,0],[1,0],[1,1]]]}]},\"properties\":{\"name\":\"UT\"}},"
-    "{\"type\":\"Feature\",\"geometry\":null,\"properties\":null},"
-    "{\"type\":\"Feature\",\"geometry\":{\"type\":\"Polygon\",\"coordinates\":[]}}"
-    "],\"type\":\"FeatureCollection\"}";
+    "\"geometry\":{\"coordinates\":[" SQUARE(0, 10) "," SQUARE(
+        2,
+        4) "],\"type\":\"Polygon\"},"
+           "\"id\":\"6423a977-ffff-48db-affc-cd11632010f0\",\"type\":\"Feature\"},"
+           "{\"type\":\"Feature\",\"id\":\"PathAnnotationObject\",\"geometry\":{\"type\":"
+           "\"MultiPolygon\",\"coordinates\":[[" SQUARE(0, 4) "],[" SQUARE(10, 20) "," SQUARE(
+               12,
+               13) "]]},\"properties\":{\"classification\":\"Stroma\"}},"
+                   "{\"type\":\"Feature\",\"geometry\":{\"type\":\"Polygon\",\"isEllipse\":true,"
+                   "\"coordinates\":["
+                   "[[0,0],[40,0],[40,20],[0,20],[0,0]]]},\"nucleusGeometry\":{\"type\":\"Point\","
+                   "\"coordinates\":[1,2]},"
+                   "\"properties\":{\"classification\":{\"names\":[\"Tumor\",\"Positive\"],"
+                   "\"colorRGB\":-3670016}}},"
+                   "{\"type\":\"Feature\",\"geometry\":{\"type\":\"GeometryCollection\","
+                   "\"geometries\":["
+                   "{\"type\":\"Point\",\"coordinates\":[1,2]},{\"type\":\"LineString\","
+                   "\"coordinates\":[[1,2],[3,4,5.5]]},"
+                   "{\"type\":\"MultiPoint\",\"coordinates\":[[1,2],[3,4]]},"
+                   "{\"type\":\"MultiLineString\",\"coordinates\":[[[1,2],[3,4]],[[1,2],[3,4]]]},"
+                   "{\"type\":\"Polygon\",\"coordinates\":[[[0,0],[1,0],[1,1]]]}]},\"properties\":{"
+                   "\"name\":\"UT\"}},"
+                   "{\"type\":\"Feature\",\"geometry\":null,\"properties\":null},"
+                   "{\"type\":\"Feature\",\"geometry\":{\"type\":\"Polygon\",\"coordinates\":[]}}"
+                   "],\"type\":\"FeatureCollection\"}";
 
 static void test_geojson(void)
 {
@@ -208,17 +272,22 @@ static void test_geojson(void)
     g_assert_cmpfloat(fabs(ring_area(set, 3, 0) - G_PI * 20 * 10), <=, 1e-9);
     g_assert_cmpstr(shape(set, 4)->class_name, ==, "UT");
     wsi_annotations_destroy(set);
-    set = read_text("list.json", "\xef\xbb\xbf [ {\"type\":\"Feature\",\"geometry\":{\"type\":\"Polygon\","
-                    "\"coordinates\":[" SQUARE(0, 3) "]}} ] ", -1);
+    set = read_text("list.json",
+                    "\xef\xbb\xbf [ {\"type\":\"Feature\",\"geometry\":{\"type\":\"Polygon\","
+                    "\"coordinates\":[" SQUARE(0, 3) "]}} ] ",
+                    -1);
     g_assert_cmpint(set->facts.n_areas, ==, 1);
     wsi_annotations_destroy(set);
-    set = read_text("bare.json", "{\"type\":\"Polygon\",\"coordinates\":[" SQUARE(-1.5e1, 3.25) "]}", -1);
+    set = read_text("bare.json",
+                    "{\"type\":\"Polygon\",\"coordinates\":[" SQUARE(-1.5e1, 3.25) "]}", -1);
     g_assert_cmpfloat(ring_area(set, 0, 0), ==, 18.25 * 18.25);
     wsi_annotations_destroy(set);
     /* A key does not outlive the value behind it (found by fuzzing). */
     g_autofree char *long_text = g_strnfill(5000, 'x');
-    g_autofree char *long_member = g_strdup_printf("{\"other\":\"%s\",\"type\":\"Polygon\",\"isEllipse\":\"%s\","
-                                                   "\"coordinates\":[" SQUARE(0, 2) "]}", long_text, long_text);
+    g_autofree char *long_member =
+        g_strdup_printf("{\"other\":\"%s\",\"type\":\"Polygon\",\"isEllipse\":\"%s\","
+                        "\"coordinates\":[" SQUARE(0, 2) "]}",
+                        long_text, long_text);
     set = read_text("long.json", long_member, -1);
     g_assert_cmpfloat(ring_area(set, 0, 0), ==, 4);
     wsi_annotations_destroy(set);
@@ -233,11 +302,13 @@ static void test_numbers(void)
     qs_rng rng;
     qs_rng_init(&rng, 11, 0);
     for (int i = 0; i < 3000; i++) {
-        g_autofree char *digits =
-            i % 3 == 0   ? g_strdup_printf("%.*f", (int)qs_rng_below(&rng, 12), qs_rng_range(&rng, -1e5, 1e5))
-            : i % 3 == 1 ? g_strdup_printf("%.17g", qs_rng_range(&rng, -1e9, 1e9))
-                         : g_strdup_printf("%.3e", qs_rng_range(&rng, -1e9, 1e9));
-        g_autofree char *text = g_strdup_printf("{\"type\":\"Point\",\"coordinates\":[%s,-0.5]}", digits);
+        g_autofree char *digits = i % 3 == 0 ? g_strdup_printf("%.*f", (int)qs_rng_below(&rng, 12),
+                                                               qs_rng_range(&rng, -1e5, 1e5))
+                                  : i % 3 == 1
+                                      ? g_strdup_printf("%.17g", qs_rng_range(&rng, -1e9, 1e9))
+                                      : g_strdup_printf("%.3e", qs_rng_range(&rng, -1e9, 1e9));
+        g_autofree char *text =
+            g_strdup_printf("{\"type\":\"Point\",\"coordinates\":[%s,-0.5]}", digits);
         wsi_annotations *set = read_text("n.json", text, -1);
         g_assert_cmpfloat(point(set, 0, 0, 0).x, ==, g_ascii_strtod(digits, NULL));
         wsi_annotations_destroy(set);
@@ -247,8 +318,10 @@ static void test_numbers(void)
 static void test_self_crossing(void)
 {
     static const char text[] =
-        "[{\"type\":\"Feature\",\"geometry\":{\"type\":\"Polygon\",\"coordinates\":[[[0,0],[9,9],[9,0],[0,9],[0,0]]]}},"
-        "{\"type\":\"Feature\",\"geometry\":{\"type\":\"Polygon\",\"coordinates\":[" SQUARE(0, 5) "]}}]";
+        "[{\"type\":\"Feature\",\"geometry\":{\"type\":\"Polygon\",\"coordinates\":[[[0,0],[9,9],["
+        "9,0],[0,9],[0,0]]]}},"
+        "{\"type\":\"Feature\",\"geometry\":{\"type\":\"Polygon\",\"coordinates\":[" SQUARE(
+            0, 5) "]}}]";
     wsi_annotations *set = read_text("eight.json", text, -1);
     g_assert_cmpint(set->facts.n_self_crossing, ==, 1);
     wsi_annotations_destroy(set);
@@ -274,8 +347,8 @@ static void test_label_map(void)
     GError *error = NULL;
     int rank;
     g_assert_true(qs_classes_from_text(&classes, "background,tumour,Stroma", NULL));
-    wsi_label_map *map = wsi_label_map_create(" Tumor = 1,stroma=STROMA,Pen\\,ink\\==ignore,=2,None=background,*=skip",
-                                              &classes, &error);
+    wsi_label_map *map = wsi_label_map_create(
+        " Tumor = 1,stroma=STROMA,Pen\\,ink\\==ignore,=2,None=background,*=skip", &classes, &error);
     g_assert_no_error(error);
     g_assert_cmpint(wsi_label_map_find(map, "TUMOR", &rank), ==, 1);
     g_assert_cmpint(rank, ==, 0);
@@ -289,8 +362,12 @@ static void test_label_map(void)
     g_assert_cmpint(wsi_label_map_find(map, "TUMOUR", &rank), ==, 1);
     g_assert_cmpint(wsi_label_map_find(map, "Tumor", &rank), ==, WSI_LABEL_UNKNOWN);
     wsi_label_map_destroy(map);
-    const char *bad[][2] = {{"Tumor=3", "\"3\" is no class"}, {"Tumor=x", "\"x\" is no class"}, {"Tumor", "has no \"=\""},
-                            {"A=1,a=2", "second time"},       {"", "no entry"},                {"A=-1", "no class"}};
+    const char *bad[][2] = {{"Tumor=3", "\"3\" is no class"},
+                            {"Tumor=x", "\"x\" is no class"},
+                            {"Tumor", "has no \"=\""},
+                            {"A=1,a=2", "second time"},
+                            {"", "no entry"},
+                            {"A=-1", "no class"}};
     for (size_t i = 0; i < G_N_ELEMENTS(bad); i++) {
         error = NULL;
         g_assert_null(wsi_label_map_create(bad[i][0], &classes, &error));
@@ -306,7 +383,8 @@ static void test_unknown_label(void)
     GError *error = NULL;
     qs_classes_init_binary(&classes, "tumour & co");
     g_assert_null(wsi_annot_open(path, 100, 100, &classes, NULL, &error));
-    expect_error(error, QS_ERROR_FORMAT, "unknown.xml", "\"Tumor & co\" of 1 shapes", "\"None\", \"Lost\"", NULL);
+    expect_error(error, QS_ERROR_FORMAT, "unknown.xml", "\"Tumor & co\" of 1 shapes",
+                 "\"None\", \"Lost\"", NULL);
     wsi_label_map *map = wsi_label_map_create("Tumor & co=1,*=skip", &classes, NULL);
     error = NULL;
     wsi_annot *annot = wsi_annot_open(path, 10, 100, &classes, map, &error);
@@ -330,11 +408,15 @@ static void test_encodings(void)
     wsi_annotations *set = read_text("bom.xml", utf8, -1);
     g_assert_cmpint(set->facts.n_areas, ==, 3);
     wsi_annotations_destroy(set);
-    set = read_text("latin.xml",
-                    "<?xml version=\"1.0\" encoding=\"ISO-8859-1\"?><!DOCTYPE ASAP_Annotations [ <!ELEMENT x ANY> "
-                    "<!ENTITY who \"M\xfcller\"> ]><ASAP_Annotations><Annotations><Annotation Name=\"&who;\" "
-                    "Type=\"Polygon\" PartOfGroup=\"Dr\xfcse\"><Coordinates>" COORDINATE(0, 0, 0) COORDINATE(1, 4, 0)
-                    "<Coordinate Order=\"2\" X=\"4,5\" Y=\"3\"/></Coordinates></Annotation></Annotations></ASAP_Annotations>", -1);
+    set = read_text(
+        "latin.xml",
+        "<?xml version=\"1.0\" encoding=\"ISO-8859-1\"?><!DOCTYPE ASAP_Annotations [ <!ELEMENT x "
+        "ANY> "
+        "<!ENTITY who \"M\xfcller\"> ]><ASAP_Annotations><Annotations><Annotation Name=\"&who;\" "
+        "Type=\"Polygon\" PartOfGroup=\"Dr\xfcse\"><Coordinates>" COORDINATE(0, 0, 0) COORDINATE(
+            1, 4, 0) "<Coordinate Order=\"2\" X=\"4,5\" "
+                     "Y=\"3\"/></Coordinates></Annotation></Annotations></ASAP_Annotations>",
+        -1);
     g_assert_cmpfloat(point(set, 0, 0, 2).x, ==, 4.5); /* a decimal comma */
     g_assert_cmpstr(shape(set, 0)->class_name, ==, "Drüse");
     g_assert_cmpstr(shape(set, 0)->name, ==, "Müller");
@@ -344,33 +426,42 @@ static void test_encodings(void)
     set = read_text("utf16.xml", utf16, (gssize)n);
     g_assert_cmpint(set->facts.n_areas, ==, 7);
     wsi_annotations_destroy(set);
-    set = read_text("latin.json", "{\"type\":\"Feature\",\"geometry\":{\"type\":\"Point\",\"coordinates\":[1,2]},"
-                    "\"properties\":{\"name\":\"Dr\xfcse\"}}", -1);
+    set = read_text("latin.json",
+                    "{\"type\":\"Feature\",\"geometry\":{\"type\":\"Point\",\"coordinates\":[1,2]},"
+                    "\"properties\":{\"name\":\"Dr\xfcse\"}}",
+                    -1);
     g_assert_cmpstr(shape(set, 0)->name, ==, "Drüse");
     wsi_annotations_destroy(set);
 }
 
 static void test_bombs(void)
 {
-    /* A billion laughs in content and in an attribute; quadratic blowup; elements out of entities. */
-    g_autoptr(GString) bomb = g_string_new("<?xml version=\"1.0\"?><!DOCTYPE Annotations [<!ENTITY a0 \"0000000000\">");
+    /* A billion laughs in content and in an attribute; quadratic blowup; elements out of entities.
+     */
+    g_autoptr(GString) bomb =
+        g_string_new("<?xml version=\"1.0\"?><!DOCTYPE Annotations [<!ENTITY a0 \"0000000000\">");
     for (int i = 1; i < 12; i++) {
         g_string_append_printf(bomb, "<!ENTITY a%d \"", i);
         for (int k = 0; k < 10; k++)
             g_string_append_printf(bomb, "&a%d;", i - 1);
         g_string_append(bomb, "\">");
     }
-    g_autofree char *in_attribute = g_strconcat(bomb->str, "]><Annotations><Annotation Name=\"&a11;\"/></Annotations>", NULL);
+    g_autofree char *in_attribute =
+        g_strconcat(bomb->str, "]><Annotations><Annotation Name=\"&a11;\"/></Annotations>", NULL);
     expect_error(read_error("bomb1.xml", in_attribute, -1), QS_ERROR_FORMAT, "damaged XML", NULL);
-    g_autofree char *in_content = g_strconcat(bomb->str, "]><Annotations>&a11;</Annotations>", NULL);
+    g_autofree char *in_content =
+        g_strconcat(bomb->str, "]><Annotations>&a11;</Annotations>", NULL);
     gint64 start = g_get_monotonic_time();
     g_autofree char *path = temp_path("bomb2.xml");
     put_file(path, in_content, strlen(in_content));
-    wsi_annotations_destroy(wsi_annotations_read(path, NULL)); /* refused or passed over: not expanded */
+    wsi_annotations_destroy(
+        wsi_annotations_read(path, NULL)); /* refused or passed over: not expanded */
     g_assert_cmpint(g_get_monotonic_time() - start, <=, 20 * G_USEC_PER_SEC);
-    g_autoptr(GString) multiply = g_string_new(
-        "<!DOCTYPE Annotations [<!ENTITY v \"<Vertex X='1' Y='1'/><Vertex X='1' Y='2'/><Vertex X='2' Y='1'/>\">"
-        "<!ENTITY w \"&v;&v;&v;&v;&v;&v;&v;&v;&v;&v;\">]><Annotations><Annotation Name=\"a\"><Regions><Region><Vertices>");
+    g_autoptr(GString) multiply =
+        g_string_new("<!DOCTYPE Annotations [<!ENTITY v \"<Vertex X='1' Y='1'/><Vertex X='1' "
+                     "Y='2'/><Vertex X='2' Y='1'/>\">"
+                     "<!ENTITY w \"&v;&v;&v;&v;&v;&v;&v;&v;&v;&v;\">]><Annotations><Annotation "
+                     "Name=\"a\"><Regions><Region><Vertices>");
     for (int i = 0; i < 100; i++)
         g_string_append(multiply, "&w;");
     g_string_append(multiply, "</Vertices></Region></Regions></Annotation></Annotations>");
@@ -387,14 +478,19 @@ static void test_nothing_is_fetched(void)
     g_autofree char *secret = temp_path("secret.txt");
     put_file(secret, "TELLTALE", 8);
     g_autofree char *uri = g_filename_to_uri(secret, NULL, NULL);
-    g_autofree char *in_attribute = g_strdup_printf(
-        "<!DOCTYPE Annotations [<!ENTITY s SYSTEM \"%s\">]><Annotations><Annotation Name=\"&s;\"/></Annotations>", uri);
+    g_autofree char *in_attribute =
+        g_strdup_printf("<!DOCTYPE Annotations [<!ENTITY s SYSTEM "
+                        "\"%s\">]><Annotations><Annotation Name=\"&s;\"/></Annotations>",
+                        uri);
     expect_error(read_error("xxe.xml", in_attribute, -1), QS_ERROR_FORMAT, "damaged XML", NULL);
     /* A DTD on a server, parameter entities: passed over, quickly. */
-    g_autofree char *with_dtd = g_strdup_printf(
-        "<!DOCTYPE Annotations SYSTEM \"http://192.0.2.1/never.dtd\" [<!ENTITY %% p SYSTEM \"%s\"> %%p;]>"
-        "<Annotations><Annotation Id=\"1\" Name=\"a\"><Regions><Region Id=\"1\" Type=\"0\"><Vertices>" BOX_VERTICES
-        "</Vertices></Region></Regions></Annotation></Annotations>", uri);
+    g_autofree char *with_dtd =
+        g_strdup_printf("<!DOCTYPE Annotations SYSTEM \"http://192.0.2.1/never.dtd\" [<!ENTITY %% "
+                        "p SYSTEM \"%s\"> %%p;]>"
+                        "<Annotations><Annotation Id=\"1\" Name=\"a\"><Regions><Region Id=\"1\" "
+                        "Type=\"0\"><Vertices>" BOX_VERTICES
+                        "</Vertices></Region></Regions></Annotation></Annotations>",
+                        uri);
     wsi_annotations *set = read_text("dtd.xml", with_dtd, -1);
     g_assert_cmpint(set->facts.n_areas, ==, 1);
     wsi_annotations_destroy(set);
@@ -410,42 +506,89 @@ static void test_errors(void)
         {"other.xml", "<svg/>", {"none of the annotation files", NULL}, QS_ERROR_UNSUPPORTED},
         {"text.txt", "hello", {"none of the annotation files", NULL}, QS_ERROR_UNSUPPORTED},
         {"cut.xml", "<Annotations><Annotation", {"damaged XML", NULL}, QS_ERROR_FORMAT},
-        {"nox.xml", "<Annotations><Annotation><Regions><Region>\n<Vertex Y=\"1\"/></Region></Regions></Annotation></Annotations>",
-         {"nox.xml:2", "no X"}, QS_ERROR_FORMAT},
-        {"nan.xml", "<Annotations><Annotation><Region><Vertex X=\"abc\" Y=\"1\"/></Region></Annotation></Annotations>",
-         {"\"abc\"", "is no number"}, QS_ERROR_FORMAT},
-        {"inf.xml", "<Annotations><Annotation><Region><Vertex X=\"inf\" Y=\"1\"/></Region></Annotation></Annotations>",
-         {"cannot be the place of a pixel", NULL}, QS_ERROR_FORMAT},
-        {"nested.xml", "<Annotations><Annotation><Region><Region/></Region></Annotation></Annotations>",
-         {"Region inside a Region", NULL}, QS_ERROR_FORMAT},
-        {"stray.xml", "<Annotations><Region/></Annotations>", {"outside an Annotation", NULL}, QS_ERROR_FORMAT},
-        {"twice.xml", "<ASAP_Annotations><Annotation><Annotation/></Annotation></ASAP_Annotations>",
-         {"inside an Annotation", NULL}, QS_ERROR_FORMAT},
+        {"nox.xml",
+         "<Annotations><Annotation><Regions><Region>\n<Vertex "
+         "Y=\"1\"/></Region></Regions></Annotation></Annotations>",
+         {"nox.xml:2", "no X"},
+         QS_ERROR_FORMAT},
+        {"nan.xml",
+         "<Annotations><Annotation><Region><Vertex X=\"abc\" "
+         "Y=\"1\"/></Region></Annotation></Annotations>",
+         {"\"abc\"", "is no number"},
+         QS_ERROR_FORMAT},
+        {"inf.xml",
+         "<Annotations><Annotation><Region><Vertex X=\"inf\" "
+         "Y=\"1\"/></Region></Annotation></Annotations>",
+         {"cannot be the place of a pixel", NULL},
+         QS_ERROR_FORMAT},
+        {"nested.xml",
+         "<Annotations><Annotation><Region><Region/></Region></Annotation></Annotations>",
+         {"Region inside a Region", NULL},
+         QS_ERROR_FORMAT},
+        {"stray.xml",
+         "<Annotations><Region/></Annotations>",
+         {"outside an Annotation", NULL},
+         QS_ERROR_FORMAT},
+        {"twice.xml",
+         "<ASAP_Annotations><Annotation><Annotation/></Annotation></ASAP_Annotations>",
+         {"inside an Annotation", NULL},
+         QS_ERROR_FORMAT},
         {"cut.json", "{\"type\":\"Feature\",", {"cut short", NULL}, QS_ERROR_FORMAT},
         {"type.json", "{\"type\":\"Topology\"}", {"\"Topology\"", NULL}, QS_ERROR_FORMAT},
         {"object.json", "{}", {"neither a FeatureCollection", NULL}, QS_ERROR_FORMAT},
-        {"geo.json", "{\"type\":\"Circle\",\"coordinates\":[1,2]}", {"\"Circle\"", NULL}, QS_ERROR_FORMAT},
-        {"deep.json", "{\"type\":\"Polygon\",\"coordinates\":[[1,2],[3,4]]}", {"nested 2 deep, not 3", NULL}, QS_ERROR_FORMAT},
-        {"mixed.json", "{\"type\":\"Polygon\",\"coordinates\":[[1,2],[[3,4]]]}", {"nested 2 and 3", NULL}, QS_ERROR_FORMAT},
-        {"toodeep.json", "{\"type\":\"Polygon\",\"coordinates\":[[[[[1,2]]]]]}", {"more than 4 deep", NULL}, QS_ERROR_FORMAT},
-        {"one.json", "{\"type\":\"Point\",\"coordinates\":[1]}", {"one number", NULL}, QS_ERROR_FORMAT},
-        {"word.json", "{\"type\":\"Point\",\"coordinates\":[1,\"2\"]}", {"no number", NULL}, QS_ERROR_FORMAT},
-        {"num.json", "{\"type\":\"Point\",\"coordinates\":[01,2]}", {"\"01\" is no number", NULL}, QS_ERROR_FORMAT},
-        {"huge.json", "{\"type\":\"Point\",\"coordinates\":[1e999,2]}", {"too large", NULL}, QS_ERROR_FORMAT},
-        {"far.json", "{\"type\":\"Point\",\"coordinates\":[1e300,2]}", {"cannot be the place", NULL}, QS_ERROR_FORMAT},
+        {"geo.json",
+         "{\"type\":\"Circle\",\"coordinates\":[1,2]}",
+         {"\"Circle\"", NULL},
+         QS_ERROR_FORMAT},
+        {"deep.json",
+         "{\"type\":\"Polygon\",\"coordinates\":[[1,2],[3,4]]}",
+         {"nested 2 deep, not 3", NULL},
+         QS_ERROR_FORMAT},
+        {"mixed.json",
+         "{\"type\":\"Polygon\",\"coordinates\":[[1,2],[[3,4]]]}",
+         {"nested 2 and 3", NULL},
+         QS_ERROR_FORMAT},
+        {"toodeep.json",
+         "{\"type\":\"Polygon\",\"coordinates\":[[[[[1,2]]]]]}",
+         {"more than 4 deep", NULL},
+         QS_ERROR_FORMAT},
+        {"one.json",
+         "{\"type\":\"Point\",\"coordinates\":[1]}",
+         {"one number", NULL},
+         QS_ERROR_FORMAT},
+        {"word.json",
+         "{\"type\":\"Point\",\"coordinates\":[1,\"2\"]}",
+         {"no number", NULL},
+         QS_ERROR_FORMAT},
+        {"num.json",
+         "{\"type\":\"Point\",\"coordinates\":[01,2]}",
+         {"\"01\" is no number", NULL},
+         QS_ERROR_FORMAT},
+        {"huge.json",
+         "{\"type\":\"Point\",\"coordinates\":[1e999,2]}",
+         {"too large", NULL},
+         QS_ERROR_FORMAT},
+        {"far.json",
+         "{\"type\":\"Point\",\"coordinates\":[1e300,2]}",
+         {"cannot be the place", NULL},
+         QS_ERROR_FORMAT},
         {"list.json", "[1]", {"holds something else", NULL}, QS_ERROR_FORMAT},
         {"tail.json", "[]\n]", {"tail.json:2", "behind the end"}, QS_ERROR_FORMAT},
-        {"comma.json", "[{\"type\":\"Feature\",}]", {"where a name should be", NULL}, QS_ERROR_FORMAT},
+        {"comma.json",
+         "[{\"type\":\"Feature\",}]",
+         {"where a name should be", NULL},
+         QS_ERROR_FORMAT},
         {"nul.json", "{\"type\":nul}", {"\"nul\" is no JSON", NULL}, QS_ERROR_FORMAT},
         {"esc.json", "{\"t\\q\":1}", {"behind a backslash", NULL}, QS_ERROR_FORMAT},
         {"ctl.json", "{\"t\n\":1}", {"in a string", NULL}, QS_ERROR_FORMAT},
     };
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++)
-        expect_error(read_error(cases[i].name, cases[i].text, -1), cases[i].code, cases[i].words[0], cases[i].words[1],
-                     NULL);
+        expect_error(read_error(cases[i].name, cases[i].text, -1), cases[i].code, cases[i].words[0],
+                     cases[i].words[1], NULL);
     g_autofree char *brackets = g_strnfill(100000, '[');
     g_autofree char *deep = g_strconcat("{\"other\":", brackets, NULL);
-    expect_error(read_error("brackets.json", deep, -1), QS_ERROR_FORMAT, "nested more than 256", NULL);
+    expect_error(read_error("brackets.json", deep, -1), QS_ERROR_FORMAT, "nested more than 256",
+                 NULL);
     GError *error = NULL;
     g_autofree char *missing = temp_path("not there.xml");
     g_assert_null(wsi_annotations_read(missing, &error));
@@ -554,9 +697,9 @@ static void test_real_files(void)
         g_assert_no_error(error);
         check_set(set);
         const wsi_annot_facts *f = &set->facts;
-        g_test_message("%s: %s, %d areas, %d lines, %d points, %u rings, %d open, %d crossing", real_files[i].name,
-                       set->format, (int)f->n_areas, (int)f->n_lines, (int)f->n_points, set->rings->len, (int)f->n_open,
-                       (int)f->n_self_crossing);
+        g_test_message("%s: %s, %d areas, %d lines, %d points, %u rings, %d open, %d crossing",
+                       real_files[i].name, set->format, (int)f->n_areas, (int)f->n_lines,
+                       (int)f->n_points, set->rings->len, (int)f->n_open, (int)f->n_self_crossing);
         g_assert_cmpstr(set->format, ==, real_files[i].format);
         if (real_files[i].class_name)
             g_assert_cmpstr(shape(set, 0)->class_name, ==, real_files[i].class_name);

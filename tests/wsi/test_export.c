@@ -1,5 +1,5 @@
-/* Masks out: raster → outlines → raster for hard masks, what is in the files, filters, and the checks
- * themselves, which must report every rule when a file breaks it. */
+/* Masks out: raster → outlines → raster for hard masks, what is in the files, filters, and the
+ * checks themselves, which must report every rule when a file breaks it. */
 #include "tests/wsi/helpers.h"
 #include "base/file.h"
 #include "base/rng.h"
@@ -15,7 +15,8 @@ typedef struct {
     uint8_t *label;
 } plane;
 
-static bool read_plane(void *user, int64_t x, int64_t y, int w, int h, uint8_t *label, size_t row_bytes, GError **error)
+static bool read_plane(void *user, int64_t x, int64_t y, int w, int h, uint8_t *label,
+                       size_t row_bytes, GError **error)
 {
     const plane *p = user;
     (void)error;
@@ -30,7 +31,8 @@ static plane new_plane(int64_t w, int64_t h)
     return (plane){w, h, g_malloc0((size_t)(w * h))};
 }
 
-/* Blobs of some scale, from single pixels to large ones, so that there are holes in islands in holes. */
+/* Blobs of some scale, from single pixels to large ones, so that there are holes in islands in
+ * holes. */
 static plane random_plane(uint64_t seed, int w, int h, int n_labels, int scale)
 {
     plane p = new_plane(w, h);
@@ -42,7 +44,8 @@ static plane random_plane(uint64_t seed, int w, int h, int n_labels, int scale)
                                      ? p.label[(y - y % scale) * w + x - x % scale]
                                      : (uint8_t)qs_rng_below(&rng, (uint32_t)n_labels);
     for (int i = 0; scale > 1 && i < w * h / 40; i++)
-        p.label[qs_rng_below(&rng, (uint32_t)(w * h))] = (uint8_t)qs_rng_below(&rng, (uint32_t)n_labels);
+        p.label[qs_rng_below(&rng, (uint32_t)(w * h))] =
+            (uint8_t)qs_rng_below(&rng, (uint32_t)n_labels);
     return p;
 }
 
@@ -52,7 +55,9 @@ static plane drawn_plane(const char *const *rows, int h)
     plane p = new_plane((int64_t)strlen(rows[0]), h);
     for (int y = 0; y < h; y++)
         for (int x = 0; x < p.w; x++)
-            p.label[y * p.w + x] = rows[y][x] == '#' ? 1 : g_ascii_isdigit(rows[y][x]) ? (uint8_t)(rows[y][x] - '0') : 0;
+            p.label[y * p.w + x] = rows[y][x] == '#'             ? 1
+                                   : g_ascii_isdigit(rows[y][x]) ? (uint8_t)(rows[y][x] - '0')
+                                                                 : 0;
     return p;
 }
 
@@ -66,7 +71,8 @@ static wsi_export_job job_of(plane *p, int n_classes)
     return job;
 }
 
-static char *export_as(const char *format, const wsi_export_job *job, const char *name, wsi_export_report *report)
+static char *export_as(const char *format, const wsi_export_job *job, const char *name,
+                       wsi_export_report *report)
 {
     char *path = temp_path(name);
     GError *error = NULL;
@@ -146,9 +152,11 @@ static int64_t flood_count(const plane *p)
         while (stack->len) {
             int64_t at = g_array_index(stack, int64_t, stack->len - 1), x = at % p->w;
             g_array_set_size(stack, stack->len - 1);
-            const int64_t next[4] = {x > 0 ? at - 1 : -1, x + 1 < p->w ? at + 1 : -1, at - p->w, at + p->w};
+            const int64_t next[4] = {x > 0 ? at - 1 : -1, x + 1 < p->w ? at + 1 : -1, at - p->w,
+                                     at + p->w};
             for (int k = 0; k < 4; k++)
-                if (next[k] >= 0 && next[k] < size && !seen[next[k]] && p->label[next[k]] == p->label[at]) {
+                if (next[k] >= 0 && next[k] < size && !seen[next[k]] &&
+                    p->label[next[k]] == p->label[at]) {
                     seen[next[k]] = 1;
                     g_array_append_val(stack, next[k]);
                 }
@@ -163,7 +171,8 @@ static trace_sums trace_plane(const plane *p, const uint8_t *prob)
     GError *error = NULL;
     wsi_tracer *tracer = wsi_tracer_create(p->w, sum_region, &sums);
     for (int64_t y = 0; y < p->h; y++)
-        g_assert_true(wsi_tracer_row(tracer, p->label + y * p->w, prob ? prob + y * p->w : NULL, &error));
+        g_assert_true(
+            wsi_tracer_row(tracer, p->label + y * p->w, prob ? prob + y * p->w : NULL, &error));
     g_assert_true(wsi_tracer_finish(tracer, &error));
     g_assert_cmpint(wsi_tracer_peak(tracer), <=, sums.n_vertices);
     wsi_tracer_destroy(tracer);
@@ -246,7 +255,8 @@ static void there_and_back(const char *format, plane *p, int n_classes, int fact
     wsi_annot *annot = wsi_annot_open(path, p->w * factor, p->h * factor, &job.classes, NULL, NULL);
     g_autofree uint8_t *label = g_malloc((size_t)(p->w * p->h));
     wsi_view view = {.w = p->w, .h = p->h, .downsample = factor};
-    g_assert_true(wsi_annot_read(annot, &view, 0, 0, (int)p->w, (int)p->h, label, (size_t)p->w, NULL));
+    g_assert_true(
+        wsi_annot_read(annot, &view, 0, 0, (int)p->w, (int)p->h, label, (size_t)p->w, NULL));
     g_assert_cmpmem(label, (size_t)(p->w * p->h), p->label, (size_t)(p->w * p->h));
     wsi_annot_close(annot);
 }
@@ -270,9 +280,10 @@ static void test_there_and_back(void)
     g_free(p.label);
     for (uint64_t seed = 0; seed < 36; seed++) {
         int n = 2 + (int)(seed % 3);
-        p = random_plane(seed, 1 + (int)(seed * 13 % 61), 1 + (int)(seed * 17 % 53), n, 1 + (int)(seed % 4) * 3);
-        there_and_back(seed % 2 ? "geojson" : "asap", &p, n, seed % 5 == 4 ? 16 : 1 + (int)(seed % 3),
-                       seed % 6 == 5 ? 1001 : 0);
+        p = random_plane(seed, 1 + (int)(seed * 13 % 61), 1 + (int)(seed * 17 % 53), n,
+                         1 + (int)(seed % 4) * 3);
+        there_and_back(seed % 2 ? "geojson" : "asap", &p, n,
+                       seed % 5 == 4 ? 16 : 1 + (int)(seed % 3), seed % 6 == 5 ? 1001 : 0);
         g_free(p.label);
     }
     p = new_plane(30, 20);
@@ -300,13 +311,16 @@ static void test_geojson_content(void)
     g_autofree char *path = export_as("geojson", &job, "content.geojson", &report);
     g_autofree char *text = NULL;
     g_assert_true(g_file_get_contents(path, &text, NULL, NULL));
-    g_assert_nonnull(strstr(text, "[[[0,6],[0,0],[8,0],[8,6],[0,6]],[[6,2],[2,2],[2,4],[6,4],[6,2]]]"));
-    g_assert_nonnull(strstr(text, "\"classification\":{\"name\":\"T \\\"1\\\"\\\\\",\"color\":[200,0,0]}"));
+    g_assert_nonnull(
+        strstr(text, "[[[0,6],[0,0],[8,0],[8,6],[0,6]],[[6,2],[2,2],[2,4],[6,4],[6,2]]]"));
+    g_assert_nonnull(
+        strstr(text, "\"classification\":{\"name\":\"T \\\"1\\\"\\\\\",\"color\":[200,0,0]}"));
     g_assert_nonnull(strstr(text, "\"measurements\":{\"area_um2\":10,\"mean_probability\":0.2}"));
     g_assert_cmpint(count_broken("geojson", &job, path, &report, NULL), ==, 0);
     g_assert_cmpint(report.n_holes, ==, 1);
     /* The same again: the same bytes, ids too. Another outline: another id. */
-    g_autofree char *again = export_as("geojson", &job, "again.geojson", &report), *text2 = NULL, *text3 = NULL;
+    g_autofree char *again = export_as("geojson", &job, "again.geojson", &report), *text2 = NULL,
+                    *text3 = NULL;
     g_assert_true(g_file_get_contents(again, &text2, NULL, NULL));
     g_assert_cmpstr(text, ==, text2);
     p.label[15] = 1;
@@ -389,7 +403,8 @@ static void test_images(void)
     job.factor = 4;
     g_assert_cmpint(count_broken("tiff", &job, tiff, &report, "pixel for pixel"), ==, 1);
     g_assert_cmpint(count_broken("ome", &job, ome, &report, "pixel for pixel"), ==, 1);
-    g_assert_cmpint(count_broken("tiff", &job, ome, &report, "a chain of at least two levels"), >=, 4);
+    g_assert_cmpint(count_broken("tiff", &job, ome, &report, "a chain of at least two levels"), >=,
+                    4);
     g_assert_cmpint(count_broken("ome", &job, tiff, &report, "BigTIFF"), >=, 4);
     job.mpp_l0 = 0.5;
     g_assert_cmpint(count_broken("tiff", &job, tiff, &report, "resolution per cm"), ==, 2);
@@ -397,8 +412,8 @@ static void test_images(void)
 }
 
 /* ---- the check must be able to fail ---------------------------------------------------------- */
-static void plant(const char *format, const wsi_export_job *job, const wsi_export_report *report, const char *path,
-                  const char *from, const char *to, const char *rule)
+static void plant(const char *format, const wsi_export_job *job, const wsi_export_report *report,
+                  const char *path, const char *from, const char *to, const char *rule)
 {
     g_autofree char *text = NULL, *planted_path = temp_path("planted");
     g_assert_true(g_file_get_contents(path, &text, NULL, NULL));
@@ -418,18 +433,22 @@ static void test_planted(void)
     wsi_export_report report;
     g_autofree char *geo = export_as("geojson", &job, "good.geojson", &report);
     plant("geojson", &job, &report, geo, "\"objectType\"", "\"objecttype\"", "objectType");
-    plant("geojson", &job, &report, geo, "\"color\":[200,0,0]", "\"colour\":[200,0,0]", "classification");
+    plant("geojson", &job, &report, geo, "\"color\":[200,0,0]", "\"colour\":[200,0,0]",
+          "classification");
     plant("geojson", &job, &report, geo, "\"id\":\"", "\"id\":\"x", "UUID");
     plant("geojson", &job, &report, geo, "[[0,3],", "[", "closed");
     plant("geojson", &job, &report, geo, "[4,3]", "[4,300]", "within the slide");
     plant("geojson", &job, &report, geo, "[[0,3],[0,0],", "[[0,3],[0,1],", "pixel for pixel");
-    plant("geojson", &job, &report, geo, "\"Polygon\",\"coordinates\":[[[0,3]", "\"MultiLineString\",\"coordinates\":[[[0,3]",
-          "is a Polygon");
+    plant("geojson", &job, &report, geo, "\"Polygon\",\"coordinates\":[[[0,3]",
+          "\"MultiLineString\",\"coordinates\":[[[0,3]", "is a Polygon");
     g_autofree char *asap = export_as("asap", &job, "good.xml", &report);
-    plant("asap", &job, &report, asap, "<Group Name=\"class 1\"", "<Group Name=\"class 2\"", "declared");
-    plant("asap", &job, &report, asap, "PartOfGroup=\"background\"", "PartOfGroup=\"class 1\"", "background group");
+    plant("asap", &job, &report, asap, "<Group Name=\"class 1\"", "<Group Name=\"class 2\"",
+          "declared");
+    plant("asap", &job, &report, asap, "PartOfGroup=\"background\"", "PartOfGroup=\"class 1\"",
+          "background group");
     plant("asap", &job, &report, asap, "X=\"1\"", "X=\"2\"", "pixel for pixel");
-    plant("asap", &job, &report, asap, "Type=\"Polygon\"", "Type=\"PointSet\"", "Polygon annotation");
+    plant("asap", &job, &report, asap, "Type=\"Polygon\"", "Type=\"PointSet\"",
+          "Polygon annotation");
     g_free(p.label);
 }
 
@@ -437,15 +456,16 @@ static void test_planted(void)
 static int fail_after;
 static qs_io_kind failed_kind;
 
-static int fail_io(void *user, qs_io_kind kind, const char *path, const char *path2, int64_t offset, const void *data,
-                   size_t n)
+static int fail_io(void *user, qs_io_kind kind, const char *path, const char *path2, int64_t offset,
+                   const void *data, size_t n)
 {
     (void)user, (void)path, (void)path2, (void)offset, (void)data, (void)n;
     failed_kind = fail_after == 0 ? kind : failed_kind;
     return fail_after-- == 0 ? ENOSPC : 0;
 }
 
-/* Each file operation fails in its turn: an error every time, the old file stays, and no part is left. */
+/* Each file operation fails in its turn: an error every time, the old file stays, and no part is
+ * left. */
 static void test_full_disk(void)
 {
     plane p = random_plane(5, 600, 530, 2, 7);
