@@ -65,7 +65,7 @@ void fixture_options_init(tr_options *o, const char *method, tr_loss loss, const
     o->loss = loss;
     o->out_dir = out_dir;
     o->conv = KN_CONV_DIRECT;
-    o->n_threads = 2;
+    o->n_threads = 1; /* waiting for a team costs more than these sizes */
     o->batch_labelled = o->batch_unlabelled = 2;
     o->iterations = 8;
     o->lambda_max = 1;

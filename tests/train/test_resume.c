@@ -115,6 +115,7 @@ static void test_resume(gconstpointer data)
     fixture_source_init(&s, PX, N_ITEMS, N_LABELLED);
     tr_options o;
     fixture_options_init(&o, methods[number / 2], loss, whole);
+    o.n_threads = number == 5 ? 2 : 1; /* MT with MetaSSL: a team too */
     watcher w = {.dsc_rises = .1};
     tr_callbacks callbacks = watch(&w);
     fixture_train(&o, &s, &callbacks);
