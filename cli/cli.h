@@ -11,6 +11,7 @@ enum { CLI_DONE = 0, CLI_FAILED = 1, CLI_USAGE = 2, CLI_PARTLY = 3 };
 typedef struct {
     const char *name, *arguments, *summary; /* "tile", "--store S … | SLIDE…", "slides into patches" */
     int (*run)(int argc, char **argv);      /* argv[0] is the command's name */
+    bool computes;                          /* runs the engine: its team's waiting is set up first */
 } cli_command;
 
 /* Parses with GOption: prints help and errors itself. `entries` NULL-terminated; `summary` is the text

@@ -105,5 +105,9 @@ static int run(int argc, char **argv)
     return run_check(rest[0]);
 }
 
-const cli_command cli_cmd_check = {"check", "STORE",
-                                   "verify a store: every row, range and checksum", run};
+const cli_command cli_cmd_check = {
+    .name = "check",
+    .arguments = "STORE",
+    .summary = "verify a store: every row, range and checksum",
+    .run = run,
+};

@@ -149,5 +149,9 @@ static int run(int argc, char **argv)
     return cli_usage("cohort %s is not known; there are digestpath and check", rest[0]);
 }
 
-const cli_command cli_cmd_cohort = {"cohort", "digestpath DIR | check FILE",
-                                    "write a manifest from a data set, or check one", run};
+const cli_command cli_cmd_cohort = {
+    .name = "cohort",
+    .arguments = "digestpath DIR | check FILE",
+    .summary = "write a manifest from a data set, or check one",
+    .run = run,
+};

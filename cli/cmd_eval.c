@@ -179,5 +179,8 @@ static int run_eval(int argc, char **argv)
 }
 
 const cli_command cli_cmd_eval = {
-    "eval", "--cohort C --split test --pred DIR [--against DIR2] --out metrics.json",
-    "DSC and Jaccard of predicted masks, and their paired t-test", run_eval};
+    .name = "eval",
+    .arguments = "--cohort C --split test --pred DIR [--against DIR2] --out metrics.json",
+    .summary = "DSC and Jaccard of predicted masks, and their paired t-test",
+    .run = run_eval,
+};

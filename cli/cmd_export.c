@@ -239,6 +239,9 @@ static int run_export(int argc, char **argv)
     return error ? cli_fail(error) : status;
 }
 
-const cli_command cli_cmd_export = {"export", "MASK --as tiff|ome|geojson|asap|png [--out FILE]",
-                                    "masks and annotations into files for viewers, checked",
-                                    run_export};
+const cli_command cli_cmd_export = {
+    .name = "export",
+    .arguments = "MASK --as tiff|ome|geojson|asap|png [--out FILE]",
+    .summary = "masks and annotations into files for viewers, checked",
+    .run = run_export,
+};

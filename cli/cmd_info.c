@@ -147,4 +147,9 @@ static int run_info(int argc, char **argv)
     return n_good == n && !rest[n] ? CLI_DONE : n_good > 0 ? CLI_PARTLY : CLI_FAILED;
 }
 
-const cli_command cli_cmd_info = {"info", "SLIDE… | STORE", "what a slide or a store is", run_info};
+const cli_command cli_cmd_info = {
+    .name = "info",
+    .arguments = "SLIDE… | STORE",
+    .summary = "what a slide or a store is",
+    .run = run_info,
+};

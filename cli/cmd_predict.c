@@ -337,5 +337,9 @@ static int run_predict(int argc, char **argv)
 }
 
 const cli_command cli_cmd_predict = {
-    "predict", "--model FILE SLIDE… | --cohort C --split test  --out DIR",
-    "slides into masks: one pyramidal TIFF per slide", run_predict};
+    .name = "predict",
+    .arguments = "--model FILE SLIDE… | --cohort C --split test  --out DIR",
+    .summary = "slides into masks: one pyramidal TIFF per slide",
+    .run = run_predict,
+    .computes = true,
+};

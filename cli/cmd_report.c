@@ -165,5 +165,8 @@ static int run_report(int argc, char **argv)
 }
 
 const cli_command cli_cmd_report = {
-    "report", "--cohort C --pred NAME=DIR … [--run NAME=RUN …] --out page.html",
-    "one HTML page: slides, truth, predictions, errors, curves, scores", run_report};
+    .name = "report",
+    .arguments = "--cohort C --pred NAME=DIR … [--run NAME=RUN …] --out page.html",
+    .summary = "one HTML page: slides, truth, predictions, errors, curves, scores",
+    .run = run_report,
+};

@@ -265,5 +265,9 @@ static int run(int argc, char **argv)
     return run_status(rest[0]);
 }
 
-const cli_command cli_cmd_status = {"status", "STORE",
-                                    "what is in a store: slides, patches, classes, runs", run};
+const cli_command cli_cmd_status = {
+    .name = "status",
+    .arguments = "STORE",
+    .summary = "what is in a store: slides, patches, classes, runs",
+    .run = run,
+};

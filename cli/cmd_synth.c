@@ -105,5 +105,9 @@ static int run(int argc, char **argv)
     return CLI_DONE;
 }
 
-const cli_command cli_cmd_synth = {"synth", "--out DIR …",
-                                   "make a synthetic cohort: slides, masks, cohort.csv", run};
+const cli_command cli_cmd_synth = {
+    .name = "synth",
+    .arguments = "--out DIR …",
+    .summary = "make a synthetic cohort: slides, masks, cohort.csv",
+    .run = run,
+};

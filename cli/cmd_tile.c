@@ -307,5 +307,9 @@ static int run_tile(int argc, char **argv)
     return status;
 }
 
-const cli_command cli_cmd_tile = {"tile", "--store S --cohort cohort.csv | SLIDE…",
-                                  "slides into patches", run_tile};
+const cli_command cli_cmd_tile = {
+    .name = "tile",
+    .arguments = "--store S --cohort cohort.csv | SLIDE…",
+    .summary = "slides into patches",
+    .run = run_tile,
+};

@@ -425,4 +425,5 @@ const cli_command cli_cmd_train = {
     .arguments = "--store S --method M [--loss metassl] --out RUN",
     .summary = "patches into a model, with few labels",
     .run = run,
+    .computes = true,
 };

@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 extern const cli_command cli_cmd_info, cli_cmd_synth, cli_cmd_cohort, cli_cmd_tile, cli_cmd_status,
     cli_cmd_check, cli_cmd_train, cli_cmd_predict, cli_cmd_eval, cli_cmd_report, cli_cmd_export;
@@ -41,6 +42,18 @@ static void install_signals(void)
     signal(SIGPIPE, SIG_IGN);
 }
 
+/* Waiting threads of the engine's OpenMP team sleep instead of spinning. On quiet cores it costs
+ * next to nothing; where other programs run, two spinning threads trained at a fifth of the speed
+ * (2.5 against 14 patches/s). libgomp reads the environment before main, so the program starts
+ * itself once more; who sets the policy keeps it. */
+static void calm_team(char **argv)
+{
+    if (g_getenv("OMP_WAIT_POLICY") || g_getenv("GOMP_SPINCOUNT"))
+        return;
+    g_setenv("OMP_WAIT_POLICY", "passive", TRUE);
+    execv("/proc/self/exe", argv);
+}
+
 static void print_help(FILE *to)
 {
     fprintf(to, "quadslide %s: from whole slides and a few outlines to slide masks (MetaSSL)\n\n"
@@ -71,6 +84,8 @@ int main(int argc, char **argv)
     }
     for (int i = 0; commands[i]; i++) {
         if (!strcmp(commands[i]->name, argv[1])) {
+            if (commands[i]->computes)
+                calm_team(argv);
             install_signals();
             return commands[i]->run(argc - 1, argv + 1);
         }

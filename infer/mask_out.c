@@ -71,21 +71,6 @@ static bool put_rows(void *user, int64_t y, int n_rows, int64_t w, const uint8_t
     return true;
 }
 
-/* The largest power of two up to 512 that fits in every level: OpenSlide 3.4 with libtiff 4.5 reads
- * nothing from a level that is smaller than its tiles. */
-static int tile_side(const inf_mask_grid *grid)
-{
-    int64_t w = MAX(1, grid->w / 2), h = MAX(1, grid->h / 2); /* there are at least two levels */
-    while (MAX(w, h) > SMALLEST_LEVEL_PX) {
-        w = MAX(1, w / 2);
-        h = MAX(1, h / 2);
-    }
-    int side = 512;
-    while (side > 16 && side > MIN(w, h))
-        side /= 2;
-    return side;
-}
-
 /* Plain text: no reader of the profile chokes on it, and a person can see what it is. */
 static char *describe(const sink *s, const model *m, const inf_options *o, const char *what)
 {
@@ -109,7 +94,7 @@ static wsi_tiffw *open_writer(const sink *s, const inf_predictor *p, const char 
         .w = s->grid.w,
         .h = s->grid.h,
         .mpp = s->grid.mpp,
-        .tile_px = tile_side(&s->grid),
+        .tile_px = wsi_tiffw_fit_tile(s->grid.w, s->grid.h, SMALLEST_LEVEL_PX, 512),
         .min_level_px = SMALLEST_LEVEL_PX,
         .max_label = s->n_classes - 1,
         .description = text,

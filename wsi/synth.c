@@ -50,7 +50,7 @@ static bool picture_open(picture *pic, const wsi_synth_options *o, const synth_p
                            .w = p->w,
                            .h = p->h,
                            .mpp = o->mpp,
-                           .tile_px = labels ? 512 : 256,
+                           .tile_px = labels ? wsi_tiffw_fit_tile(p->w, p->h, 1024, 512) : 256,
                            .min_level_px = 1024,
                            .jpeg_quality = o->jpeg_quality,
                            .max_label = 1,

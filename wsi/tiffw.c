@@ -175,6 +175,18 @@ static bool open_levels(wsi_tiffw *w, GError **error)
     return ok;
 }
 
+int wsi_tiffw_fit_tile(int64_t w, int64_t h, int min_level_px, int largest)
+{
+    do { /* there are at least two levels */
+        w = MAX(1, w / 2);
+        h = MAX(1, h / 2);
+    } while (MAX(w, h) > min_level_px);
+    int side = largest;
+    while (side > 16 && side > MIN(w, h))
+        side /= 2;
+    return side;
+}
+
 wsi_tiffw *wsi_tiffw_open(const char *path, const wsi_tiffw_options *options, GError **error)
 {
     if (!check_options(path, options, error))

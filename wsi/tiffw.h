@@ -31,6 +31,11 @@ typedef struct {
     const char *description;   /* ImageDescription; without "xml" or "DICOM"; NULL none */
 } wsi_tiffw_options;
 
+/* The largest power-of-two tile, at most `largest`, that is no larger than any level of a w × h
+ * picture: OpenSlide 3.4 with libtiff 4.5 returns rubbish for a level smaller than its tiles that is
+ * not JPEG. At least 16. */
+int wsi_tiffw_fit_tile(int64_t w, int64_t h, int min_level_px, int largest);
+
 wsi_tiffw *wsi_tiffw_open(const char *path, const wsi_tiffw_options *options, GError **error);
 /* n_rows × w × (1 or 3) bytes, row_bytes apart. */
 bool wsi_tiffw_write_rows(wsi_tiffw *writer, const uint8_t *rows, size_t row_bytes, int64_t n_rows,
