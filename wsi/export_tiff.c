@@ -10,6 +10,12 @@
 
 enum { TILE_PX = 512, MIN_LEVEL_PX = 1024 };
 
+/* 512, or what the smallest level still fills: see wsi_tiffw_fit_tile. */
+static int tile_side(const wsi_export_job *job)
+{
+    return wsi_tiffw_fit_tile(job->labels.w, job->labels.h, MIN_LEVEL_PX, TILE_PX);
+}
+
 static char *describe(const wsi_export_job *job)
 {
     g_autofree char *classes = qs_classes_to_text(&job->classes);
@@ -32,7 +38,7 @@ static bool write_tiff(const wsi_export_job *job, const char *path, const qs_pro
                                  .w = job->labels.w,
                                  .h = job->labels.h,
                                  .mpp = job->mpp_l0 * job->factor,
-                                 .tile_px = TILE_PX,
+                                 .tile_px = tile_side(job),
                                  .min_level_px = MIN_LEVEL_PX,
                                  .max_label = job->classes.n - 1,
                                  .description = description};
@@ -66,7 +72,12 @@ static bool all(const wsi_tiff_look *look, bool (*holds)(const wsi_tiff_dir *))
 
 static bool is_tiled(const wsi_tiff_dir *d)
 {
-    return d->tile_w == TILE_PX && d->tile_h == TILE_PX;
+    return d->tile_w >= 16 && d->tile_w <= TILE_PX && d->tile_h == d->tile_w;
+}
+
+static bool fills_a_tile(const wsi_tiff_dir *d)
+{
+    return d->tile_w <= MAX(d->w, 16) && d->tile_h <= MAX(d->h, 16);
 }
 
 static bool is_grey8(const wsi_tiff_dir *d)
@@ -121,8 +132,10 @@ static bool check_tiff(const wsi_export_job *job, const char *path, const wsi_ex
     const wsi_tiff_dir *first = &look.dirs[0];
     const char *text = look.description ? look.description : "";
     bool plain = !strstr(text, "xml") && !strstr(text, "XML") && !strstr(text, "DICOM");
-    wsi_export_find(findings, "tiles of 512 x 512 in every directory (ASAP, OpenSlide)",
-                    all(&look, is_tiled), "%d directories", look.n_dirs);
+    wsi_export_find(findings, "square tiles of at most 512 in every directory (ASAP, OpenSlide)",
+                    all(&look, is_tiled), "%d pixels, %d directories", first->tile_w, look.n_dirs);
+    wsi_export_find(findings, "no level is smaller than a tile (OpenSlide 3.4)",
+                    all(&look, fills_a_tile), "%s", "");
     wsi_export_find(
         findings,
         "a chain of at least two levels, each floor(previous / 2), no SubIFDs (OpenSlide, "
