@@ -138,7 +138,7 @@ static bool create_direction(kn_conv *conv, kn_direction d, GError **error)
     return false;
 }
 
-kn_conv *cpu_conv_create(kn_engine *engine, const kn_conv_spec *spec, GError **error)
+kn_conv *kn_cpu_conv_create(kn_engine *engine, const kn_conv_spec *spec, GError **error)
 {
     kn_conv *conv = g_new0(kn_conv, 1);
     conv->engine = engine;
@@ -154,7 +154,7 @@ kn_conv *cpu_conv_create(kn_engine *engine, const kn_conv_spec *spec, GError **e
         }
         if (!create_direction(conv, (kn_direction)d, error)) {
             g_string_free(text, TRUE);
-            cpu_conv_destroy(conv);
+            kn_cpu_conv_destroy(conv);
             return NULL;
         }
         g_string_append_printf(text, "%s%s=%s", text->len ? " " : "", kn_direction_names[d],
@@ -164,7 +164,7 @@ kn_conv *cpu_conv_create(kn_engine *engine, const kn_conv_spec *spec, GError **e
     return conv;
 }
 
-void cpu_conv_destroy(kn_conv *conv)
+void kn_cpu_conv_destroy(kn_conv *conv)
 {
     if (!conv)
         return;
@@ -174,7 +174,7 @@ void cpu_conv_destroy(kn_conv *conv)
     g_free(conv);
 }
 
-const char *cpu_conv_describe(const kn_conv *conv)
+const char *kn_cpu_conv_describe(const kn_conv *conv)
 {
     return conv->description;
 }
@@ -213,7 +213,7 @@ static bwd_weights_sizes bwd_weights_of(const kn_conv *conv)
     };
 }
 
-kn_conv_needs cpu_conv_needs(const kn_conv *conv)
+kn_conv_needs kn_cpu_conv_needs(const kn_conv *conv)
 {
     packed_sizes p = packed_of(conv);
     kn_conv_needs needs = {.packed_bytes = p.fwd + p.bwd_data + p.bias};
@@ -237,7 +237,7 @@ static void pack_head(const kn_conv_spec *s, const float *weight, float *packed)
                 packed[(o * 9 + tap) * s->ic + c] = weight[(o * s->ic + c) * 9 + tap];
 }
 
-bool cpu_conv_pack(kn_conv *conv, const void *weight, const void *bias, void *packed,
+bool kn_cpu_conv_pack(kn_conv *conv, const void *weight, const void *bias, void *packed,
                    GError **error)
 {
     packed_sizes p = packed_of(conv);
@@ -253,7 +253,7 @@ bool cpu_conv_pack(kn_conv *conv, const void *weight, const void *bias, void *pa
             kn_prim_pack(conv->prim[KN_BWD_DATA], weight, at + p.fwd, error));
 }
 
-bool cpu_conv_fwd(kn_conv *conv, const void *packed, const kn_tensor *src, const kn_tensor *dst,
+bool kn_cpu_conv_fwd(kn_conv *conv, const void *packed, const kn_tensor *src, const kn_tensor *dst,
                   void *scratch, GError **error)
 {
     packed_sizes p = packed_of(conv);
@@ -277,7 +277,7 @@ bool cpu_conv_fwd(kn_conv *conv, const void *packed, const kn_tensor *src, const
     return true;
 }
 
-bool cpu_conv_bwd_data(kn_conv *conv, const void *packed, const kn_tensor *ddst,
+bool kn_cpu_conv_bwd_data(kn_conv *conv, const void *packed, const kn_tensor *ddst,
                        const kn_tensor *dsrc, void *scratch, GError **error)
 {
     const char *at = packed;
@@ -291,7 +291,7 @@ bool cpu_conv_bwd_data(kn_conv *conv, const void *packed, const kn_tensor *ddst,
     return true;
 }
 
-bool cpu_conv_bwd_weights(kn_conv *conv, const kn_tensor *src, const kn_tensor *ddst, void *dweight,
+bool kn_cpu_conv_bwd_weights(kn_conv *conv, const kn_tensor *src, const kn_tensor *ddst, void *dweight,
                           void *dbias, void *scratch, GError **error)
 {
     const kn_conv_spec *s = &conv->spec;

@@ -50,17 +50,17 @@ static inline kn_cpu *kn_cpu_of(const kn_engine *engine)
     return engine->state;
 }
 
-kn_conv *cpu_conv_create(kn_engine *engine, const kn_conv_spec *spec, GError **error);
-void cpu_conv_destroy(kn_conv *conv);
-kn_conv_needs cpu_conv_needs(const kn_conv *conv);
-const char *cpu_conv_describe(const kn_conv *conv);
-bool cpu_conv_pack(kn_conv *conv, const void *weight, const void *bias, void *packed,
+kn_conv *kn_cpu_conv_create(kn_engine *engine, const kn_conv_spec *spec, GError **error);
+void kn_cpu_conv_destroy(kn_conv *conv);
+kn_conv_needs kn_cpu_conv_needs(const kn_conv *conv);
+const char *kn_cpu_conv_describe(const kn_conv *conv);
+bool kn_cpu_conv_pack(kn_conv *conv, const void *weight, const void *bias, void *packed,
                    GError **error);
-bool cpu_conv_fwd(kn_conv *conv, const void *packed, const kn_tensor *src, const kn_tensor *dst,
+bool kn_cpu_conv_fwd(kn_conv *conv, const void *packed, const kn_tensor *src, const kn_tensor *dst,
                   void *scratch, GError **error);
-bool cpu_conv_bwd_data(kn_conv *conv, const void *packed, const kn_tensor *ddst,
+bool kn_cpu_conv_bwd_data(kn_conv *conv, const void *packed, const kn_tensor *ddst,
                        const kn_tensor *dsrc, void *scratch, GError **error);
-bool cpu_conv_bwd_weights(kn_conv *conv, const kn_tensor *src, const kn_tensor *ddst, void *dweight,
+bool kn_cpu_conv_bwd_weights(kn_conv *conv, const kn_tensor *src, const kn_tensor *ddst, void *dweight,
                           void *dbias, void *scratch, GError **error);
 
 #endif

@@ -8,7 +8,7 @@ struct kn_conv {
     kn_conv_spec spec;
 };
 
-kn_conv *ref_conv_create(kn_engine *engine, const kn_conv_spec *spec, GError **error)
+kn_conv *kn_ref_conv_create(kn_engine *engine, const kn_conv_spec *spec, GError **error)
 {
     (void)engine;
     (void)error;
@@ -17,7 +17,7 @@ kn_conv *ref_conv_create(kn_engine *engine, const kn_conv_spec *spec, GError **e
     return conv;
 }
 
-void ref_conv_destroy(kn_conv *conv)
+void kn_ref_conv_destroy(kn_conv *conv)
 {
     g_free(conv);
 }
@@ -27,19 +27,19 @@ static int64_t weight_count(const kn_conv_spec *s)
     return (int64_t)s->oc * s->ic * s->k * s->k;
 }
 
-kn_conv_needs ref_conv_needs(const kn_conv *conv)
+kn_conv_needs kn_ref_conv_needs(const kn_conv *conv)
 {
     const kn_conv_spec *s = &conv->spec;
     return (kn_conv_needs){.packed_bytes = (size_t)(weight_count(s) + s->oc) * sizeof(double)};
 }
 
-const char *ref_conv_describe(const kn_conv *conv)
+const char *kn_ref_conv_describe(const kn_conv *conv)
 {
     (void)conv;
     return "fwd=naive bwd_d=naive bwd_w=naive";
 }
 
-bool ref_conv_pack(kn_conv *conv, const void *weight, const void *bias, void *packed,
+bool kn_ref_conv_pack(kn_conv *conv, const void *weight, const void *bias, void *packed,
                    GError **error)
 {
     (void)error;
@@ -56,7 +56,7 @@ static bool inside(const kn_conv_spec *s, int y, int x)
     return y >= 0 && y < s->h && x >= 0 && x < s->w;
 }
 
-bool ref_conv_fwd(kn_conv *conv, const void *packed, const kn_tensor *src, const kn_tensor *dst,
+bool kn_ref_conv_fwd(kn_conv *conv, const void *packed, const kn_tensor *src, const kn_tensor *dst,
                   void *scratch, GError **error)
 {
     (void)scratch;
@@ -84,7 +84,7 @@ bool ref_conv_fwd(kn_conv *conv, const void *packed, const kn_tensor *src, const
     return true;
 }
 
-bool ref_conv_bwd_data(kn_conv *conv, const void *packed, const kn_tensor *ddst,
+bool kn_ref_conv_bwd_data(kn_conv *conv, const void *packed, const kn_tensor *ddst,
                        const kn_tensor *dsrc, void *scratch, GError **error)
 {
     (void)scratch;
@@ -110,7 +110,7 @@ bool ref_conv_bwd_data(kn_conv *conv, const void *packed, const kn_tensor *ddst,
     return true;
 }
 
-bool ref_conv_bwd_weights(kn_conv *conv, const kn_tensor *src, const kn_tensor *ddst, void *dweight,
+bool kn_ref_conv_bwd_weights(kn_conv *conv, const kn_tensor *src, const kn_tensor *ddst, void *dweight,
                           void *dbias, void *scratch, GError **error)
 {
     (void)scratch;

@@ -1,7 +1,7 @@
 /* SGD with momentum and weight decay, and the teacher's moving average (E15). */
 #include "kernels/ref/ref_priv.h"
 
-void ref_sgd(kn_engine *engine, void *theta, const void *grad, void *momentum, int64_t n, double lr,
+void kn_ref_sgd(kn_engine *engine, void *theta, const void *grad, void *momentum, int64_t n, double lr,
              double m, double wd)
 {
     (void)engine;
@@ -13,7 +13,7 @@ void ref_sgd(kn_engine *engine, void *theta, const void *grad, void *momentum, i
     }
 }
 
-void ref_ema(kn_engine *engine, void *teacher, const void *student, int64_t n, double alpha)
+void kn_ref_ema(kn_engine *engine, void *teacher, const void *student, int64_t n, double alpha)
 {
     (void)engine;
     double *t = teacher;
@@ -22,7 +22,7 @@ void ref_ema(kn_engine *engine, void *teacher, const void *student, int64_t n, d
         t[i] = alpha * t[i] + (1 - alpha) * s[i];
 }
 
-void ref_zero(kn_engine *engine, void *x, int64_t n)
+void kn_ref_zero(kn_engine *engine, void *x, int64_t n)
 {
     (void)engine;
     for (int64_t i = 0; i < n; i++)

@@ -15,7 +15,7 @@ static void winner(const kn_tensor *x, int n, int i, int j, int c, int *wy, int 
     }
 }
 
-void ref_pool_fwd(kn_engine *engine, const kn_tensor *x, const kn_tensor *y, const kn_tensor *copy)
+void kn_ref_pool_fwd(kn_engine *engine, const kn_tensor *x, const kn_tensor *y, const kn_tensor *copy)
 {
     (void)engine;
     for (int n = 0; n < y->n; n++)
@@ -31,7 +31,7 @@ void ref_pool_fwd(kn_engine *engine, const kn_tensor *x, const kn_tensor *y, con
             kn_f64(copy)[p * copy->ldc + c] = kn_f64(x)[p * x->ldc + c];
 }
 
-void ref_pool_bwd(kn_engine *engine, const kn_tensor *x, const kn_tensor *dy, const kn_tensor *dx)
+void kn_ref_pool_bwd(kn_engine *engine, const kn_tensor *x, const kn_tensor *dy, const kn_tensor *dx)
 {
     (void)engine;
     for (int n = 0; n < dy->n; n++)
@@ -53,7 +53,7 @@ static void position(int o, int size, int *i, int *i1, double *t)
     *i1 = *i + 1 < size ? *i + 1 : *i;
 }
 
-void ref_upsample_fwd(kn_engine *engine, const kn_tensor *x, const kn_tensor *y)
+void kn_ref_upsample_fwd(kn_engine *engine, const kn_tensor *x, const kn_tensor *y)
 {
     (void)engine;
     for (int n = 0; n < y->n; n++)
@@ -71,9 +71,9 @@ void ref_upsample_fwd(kn_engine *engine, const kn_tensor *x, const kn_tensor *y)
             }
 }
 
-void ref_upsample_bwd(kn_engine *engine, const kn_tensor *dy, const kn_tensor *dx)
+void kn_ref_upsample_bwd(kn_engine *engine, const kn_tensor *dy, const kn_tensor *dx)
 {
-    ref_zero(engine, dx->data, kn_pixels(dx) * dx->c);
+    kn_ref_zero(engine, dx->data, kn_pixels(dx) * dx->c);
     for (int n = 0; n < dy->n; n++)
         for (int i = 0; i < dy->h; i++)
             for (int j = 0; j < dy->w; j++) {

@@ -84,7 +84,7 @@ check_symbols() {
   for room in "${!prefix[@]}"; do
     lib=$build/$room/libqs_$room.a
     [ -f "$lib" ] || continue
-    nm -g --defined-only "$lib" 2>/dev/null | awk '$2 ~ /[TDBRC]/ {print $3}' | grep -vE "^(${prefix[$room]})|^_|^\." | sed "s|$| is exported by $room/ without its prefix (${prefix[$room]})|"
+    nm -g --defined-only "$lib" 2>/dev/null | awk '$2 ~ /[TDBRC]/ {print $3}' | grep -vE "^(${prefix[$room]})|^_|^\." | sed "s#\$# is exported by $room/ without its prefix (${prefix[$room]})#"
   done
 }
 
