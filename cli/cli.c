@@ -22,7 +22,7 @@ static void on_log(void *user, qs_log_level level, const char *text)
         return;
     cli_progress_end();
     fprintf(stderr, "quadslide %s: %s%s\n", command_name, level == QS_LOG_WARNING ? "warning: " : "", text);
-    g_autofree char *quoted = g_strescape(text, NULL);
+    g_autofree char *quoted = cli_json_escape(text);
     cli_log_json(level == QS_LOG_WARNING ? "warning" : "log", "\"text\":\"%s\"", quoted);
 }
 
@@ -72,7 +72,7 @@ int cli_parse(const cli_command *command, const GOptionEntry *entries, const cha
     g_autofree char *program = g_strdup_printf("quadslide %s", command->name);
     g_set_prgname(program);
     qs_log_set_handler(on_log, NULL);
-    char *config = NULL;
+    g_autofree char *config = NULL;
     g_autoptr(GOptionContext) context = make_context(command, entries, description, &config);
     if (wants_help(*argc, *argv)) {
         g_autofree char *help = g_option_context_get_help(context, TRUE, NULL);
@@ -82,7 +82,7 @@ int cli_parse(const cli_command *command, const GOptionEntry *entries, const cha
     GError *error = NULL;
     const char *config_path = find_config(*argc, *argv);
     /* GOption edits the vector it parses; give it a copy of ours that it may keep. */
-    char **args = g_new0(char *, (gsize)*argc + 1);
+    g_auto(GStrv) args = g_new0(char *, (gsize)*argc + 1);
     int n_args = *argc;
     for (int i = 0; i < n_args; i++)
         args[i] = g_strdup((*argv)[i]);
@@ -107,8 +107,6 @@ int cli_parse(const cli_command *command, const GOptionEntry *entries, const cha
     char **remaining = g_new0(char *, n - MIN(first, n) + 1);
     for (guint i = first; i < n; i++)
         remaining[i - first] = g_strdup(args[i]);
-    g_strfreev(args);
-    g_free(config);
     *rest = remaining;
     return CLI_DONE;
 }
@@ -118,7 +116,7 @@ int cli_fail(GError *error)
     cli_progress_end();
     int status = g_error_matches(error, QS_ERROR, QS_ERROR_ARG) ? CLI_USAGE : CLI_FAILED;
     fprintf(stderr, "quadslide %s: %s\n", command_name, error->message);
-    g_autofree char *quoted = g_strescape(error->message, NULL);
+    g_autofree char *quoted = cli_json_escape(error->message);
     cli_log_json("error", "\"text\":\"%s\"", quoted);
     g_error_free(error);
     return status;
@@ -168,6 +166,21 @@ void cli_log_json(const char *event, const char *format, ...)
             *members ? "," : "", members);
     fflush(json_log);
     g_mutex_unlock(&json_lock);
+}
+
+char *cli_json_escape(const char *text)
+{
+    g_autofree char *valid = g_utf8_make_valid(text, -1); /* a file name may be no UTF-8 */
+    GString *out = g_string_new(NULL);
+    for (const char *p = valid; *p; p++) {
+        if (*p == '"' || *p == '\\')
+            g_string_append_c(out, '\\');
+        if ((unsigned char)*p < 0x20)
+            g_string_append_printf(out, "\\u%04x", (unsigned)*p);
+        else
+            g_string_append_c(out, *p);
+    }
+    return g_string_free(out, FALSE);
 }
 
 char *cli_format_bytes(int64_t bytes)

@@ -35,6 +35,10 @@ void cli_print(const char *format, ...) G_GNUC_PRINTF(1, 2);
 /* One JSON object per line to --log-json, when given: event name and printf'd JSON members without braces. */
 void cli_log_json(const char *event, const char *format, ...) G_GNUC_PRINTF(2, 3);
 
+/* The inside of a JSON string: quotes, backslashes and control characters escaped, UTF-8 as it is, what is no
+ * UTF-8 replaced. Owned by the caller. */
+char *cli_json_escape(const char *text);
+
 char *cli_format_bytes(int64_t bytes);   /* "1.4 GB", owned */
 char *cli_format_seconds(double s);      /* "3 min 20 s", owned */
 

@@ -94,7 +94,7 @@ static bool show_slide(const char *path, GError **error)
         return false;
     const wsi_slide_info *info = wsi_slide_get_info(slide);
     print_info(info);
-    g_autofree char *quoted = g_strescape(path, NULL);
+    g_autofree char *quoted = cli_json_escape(path);
     cli_log_json("slide",
                  "\"path\":\"%s\",\"driver\":\"%s\",\"width\":%" G_GINT64_FORMAT
                  ",\"height\":%" G_GINT64_FORMAT ",\"levels\":%d,\"mpp\":%g",

@@ -235,7 +235,7 @@ static const char *run_state(int status)
 /* The run's row: what was asked for. Failing to log fails nothing else. */
 static int64_t begin_run(db_store *store, const db_store_config *config, int n_threads)
 {
-    g_autofree char *rules = g_strescape(config->grid_rules, NULL);
+    g_autofree char *rules = cli_json_escape(config->grid_rules);
     g_autofree char *json = g_strdup_printf(
         "{\"patch\":%d,\"stride\":%d,\"level0\":%s,\"mpp\":%g,\"mpp_override\":%g,\"rules\":\"%s\","
         "\"damaged\":\"%s\","

@@ -261,7 +261,7 @@ static char *options_json(const tr_options *options)
     for (int i = 0; lines[i] && *lines[i]; i++) {
         char *equals = strchr(lines[i], '=');
         *equals = 0;
-        g_autofree char *value = g_strescape(equals + 1, "\x80\x81");
+        g_autofree char *value = cli_json_escape(equals + 1);
         g_string_append_printf(json, "%s\"%s\":\"%s\"", i ? "," : "", lines[i], value);
     }
     g_string_append_c(json, '}');

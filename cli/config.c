@@ -84,6 +84,7 @@ bool cli_config_merge(const char *path, const char *command, const GOptionEntry 
     }
     *argc = (int)out->len;
     g_ptr_array_add(out, NULL);
+    g_strfreev(*argv);
     *argv = (char **)g_ptr_array_free(out, FALSE);
     return true;
 }

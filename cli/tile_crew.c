@@ -100,11 +100,11 @@ static void report_job(const tile_job *job)
 {
     if (job->state == TILE_FAILED && !job->store_failed) {
         qs_warn("%s", job->error->message);
-        g_autofree char *path = g_strescape(job->path, NULL),
-                        *text = g_strescape(job->error->message, NULL);
+        g_autofree char *path = cli_json_escape(job->path),
+                        *text = cli_json_escape(job->error->message);
         cli_log_json("slide", "\"path\":\"%s\",\"state\":\"failed\",\"text\":\"%s\"", path, text);
     } else if (job->state == TILE_DONE) {
-        g_autofree char *path = g_strescape(job->path, NULL);
+        g_autofree char *path = cli_json_escape(job->path);
         cli_log_json("slide",
                      "\"path\":\"%s\",\"state\":\"done\",\"kept\":%" G_GINT64_FORMAT
                      ",\"tissue\":%" G_GINT64_FORMAT ",\"blank\":%" G_GINT64_FORMAT
