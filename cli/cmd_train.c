@@ -162,8 +162,9 @@ static bool take_options(const option_set *set, tr_options *options, GError **er
 static void list_methods(void)
 {
     for (int m = 0; ssl_methods[m]; m++) {
-        cli_print("%-8s %s\n         %s\n", ssl_methods[m]->name, ssl_methods[m]->summary,
-                  ssl_methods[m]->paper);
+        cli_print("%-8s %s\n", ssl_methods[m]->name, ssl_methods[m]->summary);
+        if (ssl_methods[m]->paper)
+            cli_print("         %s\n", ssl_methods[m]->paper);
         for (int i = 0; i < ssl_method_n_options(ssl_methods[m]); i++) {
             const ssl_option *o = &ssl_methods[m]->options[i];
             cli_print("         --%s %.6g: %s\n", o->name, o->value, o->help);

@@ -10,7 +10,6 @@ static void plan_fullsup(const ssl_config *config, ssl_plan *plan)
 extern const ssl_method ssl_method_fullsup;
 const ssl_method ssl_method_fullsup = {
     .name = "FullSup",
-    .paper = "-",
     .summary = "supervised on every slide that has a mask, labelled or not",
     .plan = plan_fullsup,
 };

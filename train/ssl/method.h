@@ -120,7 +120,8 @@ typedef struct {
 } ssl_config;
 
 typedef struct {
-    const char *name, *paper, *summary;
+    const char *name, *summary;
+    const char *paper; /* (optional): of no paper */
     const ssl_option *options;                              /* ends with name NULL; (optional) */
     void (*plan)(const ssl_config *config, ssl_plan *plan); /* plan comes zeroed */
 } ssl_method;

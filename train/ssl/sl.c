@@ -26,7 +26,6 @@ static void plan_sl(const ssl_config *config, ssl_plan *plan)
 extern const ssl_method ssl_method_sl;
 const ssl_method ssl_method_sl = {
     .name = "SL",
-    .paper = "-",
     .summary = "supervised on the labelled slides alone",
     .plan = plan_sl,
 };
