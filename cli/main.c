@@ -42,10 +42,9 @@ static void install_signals(void)
     signal(SIGPIPE, SIG_IGN);
 }
 
-/* Waiting threads of the engine's OpenMP team sleep instead of spinning. On quiet cores it costs
- * next to nothing; where other programs run, two spinning threads trained at a fifth of the speed
- * (2.5 against 14 patches/s). libgomp reads the environment before main, so the program starts
- * itself once more; who sets the policy keeps it. */
+/* Waiting threads of the engine's OpenMP team sleep instead of spinning: where other programs run,
+ * two spinning threads trained at a fifth of the speed (2.5 against 14 patches/s). libgomp reads
+ * the environment before main, so the program starts itself once more; who sets the policy keeps it. */
 static void calm_team(char **argv)
 {
     if (g_getenv("OMP_WAIT_POLICY") || g_getenv("GOMP_SPINCOUNT"))
