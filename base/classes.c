@@ -7,9 +7,10 @@
 
 /* Okabe & Ito's colour-blind-safe palette after black and the pathologist's red. */
 static const uint8_t palette[QS_CLASSES_MAX][3] = {
-    {0, 0, 0},     {200, 0, 0},   {0, 114, 178},   {0, 158, 115},  {230, 159, 0},  {204, 121, 167},
-    {86, 180, 233}, {240, 228, 66}, {213, 94, 0},   {128, 0, 128},  {0, 128, 128},  {128, 128, 0},
-    {70, 70, 200},  {200, 100, 100}, {100, 200, 100}, {160, 160, 160}};
+    {0, 0, 0},     {200, 0, 0},     {0, 114, 178},   {0, 158, 115},
+    {230, 159, 0}, {204, 121, 167}, {86, 180, 233},  {240, 228, 66},
+    {213, 94, 0},  {128, 0, 128},   {0, 128, 128},   {128, 128, 0},
+    {70, 70, 200}, {200, 100, 100}, {100, 200, 100}, {160, 160, 160}};
 
 void qs_classes_init_n(qs_classes *classes, int n)
 {
@@ -45,8 +46,8 @@ char *qs_classes_to_text(const qs_classes *classes)
     GString *text = g_string_new(NULL);
     for (int i = 0; i < classes->n; i++) {
         const qs_class *c = &classes->items[i];
-        g_string_append_printf(text, "%s%s:#%02x%02x%02x", i ? "," : "", c->name, c->rgb[0], c->rgb[1],
-                               c->rgb[2]);
+        g_string_append_printf(text, "%s%s:#%02x%02x%02x", i ? "," : "", c->name, c->rgb[0],
+                               c->rgb[1], c->rgb[2]);
     }
     return g_string_free(text, FALSE);
 }
@@ -56,8 +57,9 @@ bool qs_classes_from_text(qs_classes *classes, const char *text, GError **error)
     g_auto(GStrv) parts = g_strsplit(text, ",", -1);
     guint n = g_strv_length(parts);
     if (n < 2 || n > QS_CLASSES_MAX) {
-        g_set_error(error, QS_ERROR, QS_ERROR_ARG, "class table \"%s\": %u classes, 2 to %d are possible",
-                    text, n, QS_CLASSES_MAX);
+        g_set_error(error, QS_ERROR, QS_ERROR_ARG,
+                    "class table \"%s\": %u classes, 2 to %d are possible", text, n,
+                    QS_CLASSES_MAX);
         return false;
     }
     qs_classes_init_n(classes, (int)n);
@@ -67,7 +69,8 @@ bool qs_classes_from_text(qs_classes *classes, const char *text, GError **error)
             const char *digits = colon[1] == '#' ? colon + 2 : "";
             if (strlen(digits) != 6 || strspn(digits, "0123456789abcdefABCDEF") != 6) {
                 g_set_error(error, QS_ERROR, QS_ERROR_ARG,
-                            "class table \"%s\": \"%s\" is no colour, write name:#rrggbb", text, colon + 1);
+                            "class table \"%s\": \"%s\" is no colour, write name:#rrggbb", text,
+                            colon + 1);
                 return false;
             }
             unsigned rgb = (unsigned)g_ascii_strtoull(digits, NULL, 16);
@@ -77,7 +80,8 @@ bool qs_classes_from_text(qs_classes *classes, const char *text, GError **error)
         }
         if (!*parts[i] || strlen(parts[i]) >= sizeof classes->items[i].name) {
             g_set_error(error, QS_ERROR, QS_ERROR_ARG,
-                        "class table \"%s\": a class name has 1 to 31 bytes, not \"%s\"", text, parts[i]);
+                        "class table \"%s\": a class name has 1 to 31 bytes, not \"%s\"", text,
+                        parts[i]);
             return false;
         }
         g_strlcpy(classes->items[i].name, parts[i], sizeof classes->items[i].name);

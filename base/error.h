@@ -24,6 +24,7 @@ typedef enum {
 GQuark qs_error_quark(void);
 
 /* Sets *error with QS_ERROR_IO and ": <strerror(errno_value)>" appended. */
-void qs_set_error_errno(GError **error, int errno_value, const char *format, ...) G_GNUC_PRINTF(3, 4);
+void qs_set_error_errno(GError **error, int errno_value, const char *format, ...)
+    G_GNUC_PRINTF(3, 4);
 
 #endif

@@ -39,7 +39,8 @@ qs_file *qs_file_open(const char *path, qs_file_mode mode, GError **error)
         flags |= O_RDONLY;
     else
         flags |= O_RDWR | O_CREAT | (mode == QS_FILE_CREATE ? O_TRUNC : 0);
-    int err = mode == QS_FILE_READ ? 0 : hook(QS_IO_OPEN, path, NULL, mode == QS_FILE_CREATE, NULL, 0);
+    int err =
+        mode == QS_FILE_READ ? 0 : hook(QS_IO_OPEN, path, NULL, mode == QS_FILE_CREATE, NULL, 0);
     int fd = err ? -1 : open(path, flags, 0666);
     if (fd < 0) {
         qs_set_error_errno(error, err ? err : errno, "%s: cannot be opened%s", path,
@@ -91,7 +92,8 @@ bool qs_file_write_at(qs_file *file, int64_t offset, const void *data, size_t n,
         offset += k;
     }
     if (err)
-        qs_set_error_errno(error, err, "%s: cannot write at byte %" G_GINT64_FORMAT, file->path, offset);
+        qs_set_error_errno(error, err, "%s: cannot write at byte %" G_GINT64_FORMAT, file->path,
+                           offset);
     return err == 0;
 }
 
@@ -103,13 +105,14 @@ bool qs_file_read_at(qs_file *file, int64_t offset, void *data, size_t n, GError
         if (k < 0 && errno == EINTR)
             continue;
         if (k < 0) {
-            qs_set_error_errno(error, errno, "%s: cannot read at byte %" G_GINT64_FORMAT, file->path,
-                               offset);
+            qs_set_error_errno(error, errno, "%s: cannot read at byte %" G_GINT64_FORMAT,
+                               file->path, offset);
             return false;
         }
         if (k == 0) {
             g_set_error(error, QS_ERROR, QS_ERROR_FORMAT,
-                        "%s: ends at byte %" G_GINT64_FORMAT ", %zu bytes missing", file->path, offset, n);
+                        "%s: ends at byte %" G_GINT64_FORMAT ", %zu bytes missing", file->path,
+                        offset, n);
             return false;
         }
         p += k;
@@ -125,8 +128,8 @@ bool qs_file_truncate(qs_file *file, int64_t size, GError **error)
     if (!err && ftruncate(file->fd, size) != 0)
         err = errno;
     if (err)
-        qs_set_error_errno(error, err, "%s: cannot be cut to %" G_GINT64_FORMAT " bytes", file->path,
-                           size);
+        qs_set_error_errno(error, err, "%s: cannot be cut to %" G_GINT64_FORMAT " bytes",
+                           file->path, size);
     return err == 0;
 }
 
@@ -225,8 +228,8 @@ char *qs_file_hash(const char *path, GError **error)
         XXH3_128bits_update(state, chunk, (size_t)k);
     }
     XXH128_hash_t hash = XXH3_128bits_digest(state);
-    hex = g_strdup_printf("%016" G_GINT64_MODIFIER "x%016" G_GINT64_MODIFIER "x", (guint64)hash.high64,
-                          (guint64)hash.low64);
+    hex = g_strdup_printf("%016" G_GINT64_MODIFIER "x%016" G_GINT64_MODIFIER "x",
+                          (guint64)hash.high64, (guint64)hash.low64);
 out:
     XXH3_freeState(state);
     g_free(chunk);

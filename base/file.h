@@ -45,7 +45,14 @@ char *qs_file_hash(const char *path, GError **error);
 /* Bytes free on the file system that holds `path` (or its nearest existing parent); -1 unknown. */
 int64_t qs_disk_free(const char *path);
 
-typedef enum { QS_IO_OPEN, QS_IO_WRITE, QS_IO_TRUNCATE, QS_IO_SYNC, QS_IO_RENAME, QS_IO_DIRSYNC } qs_io_kind;
+typedef enum {
+    QS_IO_OPEN,
+    QS_IO_WRITE,
+    QS_IO_TRUNCATE,
+    QS_IO_SYNC,
+    QS_IO_RENAME,
+    QS_IO_DIRSYNC
+} qs_io_kind;
 
 /* Test hook, called before each operation. Returns 0 to let it pass or an errno to make it fail.
  * `path2` is the target of a rename. NULL hook: none. */

@@ -21,7 +21,8 @@ static void on_log(void *user, qs_log_level level, const char *text)
     if (level == QS_LOG_INFO && opt_quiet)
         return;
     cli_progress_end();
-    fprintf(stderr, "quadslide %s: %s%s\n", command_name, level == QS_LOG_WARNING ? "warning: " : "", text);
+    fprintf(stderr, "quadslide %s: %s%s\n", command_name,
+            level == QS_LOG_WARNING ? "warning: " : "", text);
     g_autofree char *quoted = cli_json_escape(text);
     cli_log_json(level == QS_LOG_WARNING ? "warning" : "log", "\"text\":\"%s\"", quoted);
 }
@@ -42,9 +43,12 @@ static GOptionContext *make_context(const cli_command *command, const GOptionEnt
                                     const char *description, char **config)
 {
     const GOptionEntry common[] = {
-        {"config", 0, 0, G_OPTION_ARG_FILENAME, config, "Read options from section [command] of FILE", "FILE"},
-        {"log-json", 0, 0, G_OPTION_ARG_FILENAME, &opt_log_json, "Append one JSON object a line to FILE", "FILE"},
-        {"quiet", 'q', 0, G_OPTION_ARG_NONE, &opt_quiet, "No progress, no notes; warnings and results only", NULL},
+        {"config", 0, 0, G_OPTION_ARG_FILENAME, config,
+         "Read options from section [command] of FILE", "FILE"},
+        {"log-json", 0, 0, G_OPTION_ARG_FILENAME, &opt_log_json,
+         "Append one JSON object a line to FILE", "FILE"},
+        {"quiet", 'q', 0, G_OPTION_ARG_NONE, &opt_quiet,
+         "No progress, no notes; warnings and results only", NULL},
         {"verbose", 'v', 0, G_OPTION_ARG_NONE, &opt_verbose, "Say more", NULL},
         G_OPTION_ENTRY_NULL};
     GOptionContext *context = g_option_context_new(command->arguments);
@@ -65,8 +69,8 @@ static bool wants_help(int argc, char **argv)
     return false;
 }
 
-int cli_parse(const cli_command *command, const GOptionEntry *entries, const char *description, int *argc,
-              char ***argv, char ***rest)
+int cli_parse(const cli_command *command, const GOptionEntry *entries, const char *description,
+              int *argc, char ***argv, char ***rest)
 {
     command_name = command->name;
     g_autofree char *program = g_strdup_printf("quadslide %s", command->name);
@@ -86,13 +90,14 @@ int cli_parse(const cli_command *command, const GOptionEntry *entries, const cha
     int n_args = *argc;
     for (int i = 0; i < n_args; i++)
         args[i] = g_strdup((*argv)[i]);
-    if (config_path && !cli_config_merge(config_path, command->name, entries, &n_args, &args, &error)) {
+    if (config_path &&
+        !cli_config_merge(config_path, command->name, entries, &n_args, &args, &error)) {
         cli_fail(error);
         return CLI_USAGE;
     }
     if (!g_option_context_parse_strv(context, &args, &error)) {
-        fprintf(stderr, "quadslide %s: %s; `quadslide %s --help` shows the options\n", command->name,
-                error->message, command->name);
+        fprintf(stderr, "quadslide %s: %s; `quadslide %s --help` shows the options\n",
+                command->name, error->message, command->name);
         g_error_free(error);
         return CLI_USAGE;
     }
@@ -162,8 +167,8 @@ void cli_log_json(const char *event, const char *format, ...)
     g_autofree char *members = g_strdup_vprintf(format, args);
     va_end(args);
     g_mutex_lock(&json_lock);
-    fprintf(json_log, "{\"time\":\"%s\",\"command\":\"%s\",\"event\":\"%s\"%s%s}\n", stamp, command_name, event,
-            *members ? "," : "", members);
+    fprintf(json_log, "{\"time\":\"%s\",\"command\":\"%s\",\"event\":\"%s\"%s%s}\n", stamp,
+            command_name, event, *members ? "," : "", members);
     fflush(json_log);
     g_mutex_unlock(&json_lock);
 }

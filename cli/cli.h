@@ -1,5 +1,6 @@
 /* The command line: one file per command, a registry in main.c. Only here does the program print,
- * parse arguments or exit. Exit status: 0 done, 1 failed, 2 wrong usage, 3 done but some slides failed. */
+ * parse arguments or exit. Exit status: 0 done, 1 failed, 2 wrong usage, 3 done but some slides
+ * failed. */
 #ifndef QS_CLI_CLI_H
 #define QS_CLI_CLI_H
 
@@ -9,20 +10,23 @@
 enum { CLI_DONE = 0, CLI_FAILED = 1, CLI_USAGE = 2, CLI_PARTLY = 3 };
 
 typedef struct {
-    const char *name, *arguments, *summary; /* "tile", "--store S … | SLIDE…", "slides into patches" */
-    int (*run)(int argc, char **argv);      /* argv[0] is the command's name */
-    bool computes;                          /* runs the engine: its team's waiting is set up first */
+    const char *name, *arguments,
+        *summary; /* "tile", "--store S … | SLIDE…", "slides into patches" */
+    int (*run)(int argc, char **argv); /* argv[0] is the command's name */
+    bool computes;                     /* runs the engine: its team's waiting is set up first */
 } cli_command;
 
-/* Parses with GOption: prints help and errors itself. `entries` NULL-terminated; `summary` is the text
- * above the options, `description` below it. Also handles the options every command has: --config FILE
- * (key file, section = command, keys = options; the command line wins), --log-json FILE, --quiet,
- * --verbose. On success the rest of the arguments is in *rest (NULL-terminated, owned). Returns CLI_DONE to go on,
- * -1 when help was printed (exit 0), CLI_USAGE. */
-int cli_parse(const cli_command *command, const GOptionEntry *entries, const char *description, int *argc,
-              char ***argv, char ***rest);
+/* Parses with GOption: prints help and errors itself. `entries` NULL-terminated; `summary` is the
+ * text above the options, `description` below it. Also handles the options every command has:
+ * --config FILE (key file, section = command, keys = options; the command line wins), --log-json
+ * FILE, --quiet,
+ * --verbose. On success the rest of the arguments is in *rest (NULL-terminated, owned). Returns
+ * CLI_DONE to go on, -1 when help was printed (exit 0), CLI_USAGE. */
+int cli_parse(const cli_command *command, const GOptionEntry *entries, const char *description,
+              int *argc, char ***argv, char ***rest);
 
-/* Prints "quadslide COMMAND: <message>" to stderr and returns CLI_FAILED (CLI_USAGE for QS_ERROR_ARG). Frees error. */
+/* Prints "quadslide COMMAND: <message>" to stderr and returns CLI_FAILED (CLI_USAGE for
+ * QS_ERROR_ARG). Frees error. */
 int cli_fail(GError *error);
 int cli_usage(const char *format, ...) G_GNUC_PRINTF(1, 2);
 
@@ -32,14 +36,15 @@ const qs_progress *cli_progress(void);
 void cli_progress_end(void);
 /* Results go to stdout. */
 void cli_print(const char *format, ...) G_GNUC_PRINTF(1, 2);
-/* One JSON object per line to --log-json, when given: event name and printf'd JSON members without braces. */
+/* One JSON object per line to --log-json, when given: event name and printf'd JSON members without
+ * braces. */
 void cli_log_json(const char *event, const char *format, ...) G_GNUC_PRINTF(2, 3);
 
-/* The inside of a JSON string: quotes, backslashes and control characters escaped, UTF-8 as it is, what is no
- * UTF-8 replaced. Owned by the caller. */
+/* The inside of a JSON string: quotes, backslashes and control characters escaped, UTF-8 as it is,
+ * what is no UTF-8 replaced. Owned by the caller. */
 char *cli_json_escape(const char *text);
 
-char *cli_format_bytes(int64_t bytes);   /* "1.4 GB", owned */
-char *cli_format_seconds(double s);      /* "3 min 20 s", owned */
+char *cli_format_bytes(int64_t bytes); /* "1.4 GB", owned */
+char *cli_format_seconds(double s);    /* "3 min 20 s", owned */
 
 #endif

@@ -4,9 +4,10 @@
 
 #include "cli/cli.h"
 
-/* Inserts the options of section `command` of the key file `path` before the user's own, so that the
- * latter win. *argv, an owned NULL-terminated vector, is replaced by another; on error it stays. A key that is no option of
- * the command, and a section that is no command, are reported by GOption and here by name. */
+/* Inserts the options of section `command` of the key file `path` before the user's own, so that
+ * the latter win. *argv, an owned NULL-terminated vector, is replaced by another; on error it
+ * stays. A key that is no option of the command, and a section that is no command, are reported by
+ * GOption and here by name. */
 bool cli_config_merge(const char *path, const char *command, const GOptionEntry *entries, int *argc,
                       char ***argv, GError **error);
 

@@ -19,7 +19,8 @@
 extern const cli_command cli_cmd_predict;
 
 /* What our own plan does not count: code and tables of the libraries, OpenSlide's 32 MB tile cache,
- * decoders, the allocator's slack. Measured at up to 90 MB on pyramids and on JPEGs of 60 megapixels. */
+ * decoders, the allocator's slack. Measured at up to 90 MB on pyramids and on JPEGs of 60
+ * megapixels. */
 #define LIBRARY_BYTES ((int64_t)160 << 20)
 
 static char *opt_model, *opt_cohort, *opt_split, *opt_out, *opt_blend, *opt_conv;

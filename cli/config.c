@@ -27,8 +27,8 @@ static bool add_key(GKeyFile *file, const char *path, const char *section, const
     const GOptionEntry *entry = find_entry(entries, key);
     if (!entry) {
         g_set_error(error, QS_ERROR, QS_ERROR_ARG,
-                    "%s: [%s] %s: there is no such option; `quadslide %s --help` lists them", path, section,
-                    key, section);
+                    "%s: [%s] %s: there is no such option; `quadslide %s --help` lists them", path,
+                    section, key, section);
         return false;
     }
     if (is_flag(entry)) {
@@ -37,8 +37,8 @@ static bool add_key(GKeyFile *file, const char *path, const char *section, const
         if (bad) {
             g_error_free(bad);
             g_autofree char *text = g_key_file_get_value(file, section, key, NULL);
-            g_set_error(error, QS_ERROR, QS_ERROR_ARG, "%s: [%s] %s=%s: write true or false", path, section,
-                        key, text);
+            g_set_error(error, QS_ERROR, QS_ERROR_ARG, "%s: [%s] %s=%s: write true or false", path,
+                        section, key, text);
             return false;
         }
         if (on)

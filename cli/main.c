@@ -12,18 +12,9 @@ extern const cli_command cli_cmd_info, cli_cmd_synth, cli_cmd_cohort, cli_cmd_ti
 
 /* One line a command, in the order in which a newcomer would use them. */
 static const cli_command *const commands[] = {
-    &cli_cmd_info,
-    &cli_cmd_synth,
-    &cli_cmd_cohort,
-    &cli_cmd_tile,
-    &cli_cmd_status,
-    &cli_cmd_check,
-    &cli_cmd_train,
-    &cli_cmd_predict,
-    &cli_cmd_eval,
-    &cli_cmd_report,
-    &cli_cmd_export,
-    NULL,
+    &cli_cmd_info,   &cli_cmd_synth,  &cli_cmd_cohort, &cli_cmd_tile,
+    &cli_cmd_status, &cli_cmd_check,  &cli_cmd_train,  &cli_cmd_predict,
+    &cli_cmd_eval,   &cli_cmd_report, &cli_cmd_export, NULL,
 };
 
 static void on_stop_signal(int number)
@@ -44,7 +35,8 @@ static void install_signals(void)
 
 /* Waiting threads of the engine's OpenMP team sleep instead of spinning: where other programs run,
  * two spinning threads trained at a fifth of the speed (2.5 against 14 patches/s). libgomp reads
- * the environment before main, so the program starts itself once more; who sets the policy keeps it. */
+ * the environment before main, so the program starts itself once more; who sets the policy keeps
+ * it. */
 static void calm_team(char **argv)
 {
     if (g_getenv("OMP_WAIT_POLICY") || g_getenv("GOMP_SPINCOUNT"))
@@ -55,11 +47,14 @@ static void calm_team(char **argv)
 
 static void print_help(FILE *to)
 {
-    fprintf(to, "quadslide %s: from whole slides and a few outlines to slide masks (MetaSSL)\n\n"
-                "Usage: quadslide COMMAND [OPTION…]\n\nCommands:\n", QS_VERSION);
+    fprintf(to,
+            "quadslide %s: from whole slides and a few outlines to slide masks (MetaSSL)\n\n"
+            "Usage: quadslide COMMAND [OPTION…]\n\nCommands:\n",
+            QS_VERSION);
     for (int i = 0; commands[i]; i++)
         fprintf(to, "  %-8s  %s\n", commands[i]->name, commands[i]->summary);
-    fprintf(to, "\n`quadslide COMMAND --help` explains each. Every command takes --config FILE (an INI file:\n"
+    fprintf(to, "\n`quadslide COMMAND --help` explains each. Every command takes --config FILE (an "
+                "INI file:\n"
                 "sections named as the commands, keys as the options; the command line wins),\n"
                 "--log-json FILE, --quiet and --verbose.\n"
                 "Exit status: 0 done, 1 failed, 2 wrong usage, 3 done but some slides failed.\n");
@@ -89,6 +84,7 @@ int main(int argc, char **argv)
             return commands[i]->run(argc - 1, argv + 1);
         }
     }
-    fprintf(stderr, "quadslide: there is no command \"%s\"; `quadslide --help` lists them\n", argv[1]);
+    fprintf(stderr, "quadslide: there is no command \"%s\"; `quadslide --help` lists them\n",
+            argv[1]);
     return CLI_USAGE;
 }

@@ -12,7 +12,8 @@ static bool quiet, bar_open;
 static char stage_now[64];
 static int64_t stage_first, stage_start_us, last_us;
 
-static void draw(const char *stage, int64_t done, int64_t total, const char *detail, int64_t now, bool terminal)
+static void draw(const char *stage, int64_t done, int64_t total, const char *detail, int64_t now,
+                 bool terminal)
 {
     double elapsed = (double)(now - stage_start_us) * 1e-6;
     g_autofree char *eta = NULL;
@@ -27,7 +28,8 @@ static void draw(const char *stage, int64_t done, int64_t total, const char *det
                 g_string_append(line, i < filled ? "█" : "·");
             g_string_append_c(line, ']');
         }
-        g_string_append_printf(line, " %d %% (%" G_GINT64_FORMAT "/%" G_GINT64_FORMAT ")", percent, done, total);
+        g_string_append_printf(line, " %d %% (%" G_GINT64_FORMAT "/%" G_GINT64_FORMAT ")", percent,
+                               done, total);
     } else {
         g_string_append_printf(line, " %" G_GINT64_FORMAT, done);
     }

@@ -185,10 +185,10 @@ static bool add_slide(GString *page, const report *r, guint index, GError **erro
     }
     if (ok) {
         add_heading(page, r, index, &p);
-        g_string_append_printf(
-            page,
-            "<div class=\"wide\"><div class=\"cells\" style=\"grid-template-columns:repeat(%u,minmax(0,1fr))\">\n",
-            r->pred->len + 1);
+        g_string_append_printf(page,
+                               "<div class=\"wide\"><div class=\"cells\" "
+                               "style=\"grid-template-columns:repeat(%u,minmax(0,1fr))\">\n",
+                               r->pred->len + 1);
         ok = add_found(page, r, index, &p, labels, error) &&
              (!p.truth || add_errors(page, r, index, &p, labels, error));
         g_string_append(page, "</div></div></article>\n");

@@ -1,7 +1,8 @@
 /* The look of the report: one style sheet, light and dark, and the colours that charts and pictures
- * share; the regions have the colours of the training snapshots. Model colours and the three of the error maps are from Okabe and Ito's palette (the third
- * darkened), which stays apart for red-green and blue-yellow blind readers; found and false differ
- * in hue, missed differs from both in lightness. */
+ * share; the regions have the colours of the training snapshots. Model colours and the three of the
+ * error maps are from Okabe and Ito's palette (the third darkened), which stays apart for red-green
+ * and blue-yellow blind readers; found and false differ in hue, missed differs from both in
+ * lightness. */
 #include "cli/report_priv.h"
 
 static const uint8_t model_rgb[REPORT_MODELS_MAX][3] = {{0x00, 0x72, 0xB2}, {0xD5, 0x5E, 0x00},

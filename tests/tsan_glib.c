@@ -2,8 +2,8 @@
  *
  * Debian's GLib is not instrumented and its locks are futexes, so ThreadSanitizer sees no order
  * between threads that they order and reports every guarded access. In the tsan build this file
- * stands in front of GLib's functions: each calls the real one and tells the sanitizer what was acquired or
- * released. What is not guarded by a lock stays reported. */
+ * stands in front of GLib's functions: each calls the real one and tells the sanitizer what was
+ * acquired or released. What is not guarded by a lock stays reported. */
 #include <dlfcn.h>
 #include <glib.h>
 #include <string.h>
@@ -13,9 +13,9 @@ void __tsan_release(void *at);
 
 /* The real function behind `name`. ISO C has no cast from void * to a function pointer; POSIX
  * guarantees that the copy works. Looked up each time: a cache would be one more race. */
-#define REAL(type, name)                                                                                      \
-    type real;                                                                                                \
-    void *symbol = dlsym(RTLD_NEXT, name);                                                                    \
+#define REAL(type, name)                                                                           \
+    type real;                                                                                     \
+    void *symbol = dlsym(RTLD_NEXT, name);                                                         \
     memcpy(&real, &symbol, sizeof real);
 
 typedef void (*lock_fn)(void *);
@@ -25,28 +25,28 @@ typedef gboolean (*wait_until_fn)(GCond *, GMutex *, gint64);
 typedef void (*push_fn)(GAsyncQueue *, gpointer);
 typedef gpointer (*pop_fn)(GAsyncQueue *);
 
-#define LOCK(name, object)                                                                                    \
-    void name(object *o)                                                                                      \
-    {                                                                                                         \
-        REAL(lock_fn, #name)                                                                                  \
-        real(o);                                                                                              \
-        __tsan_acquire(o);                                                                                    \
+#define LOCK(name, object)                                                                         \
+    void name(object *o)                                                                           \
+    {                                                                                              \
+        REAL(lock_fn, #name)                                                                       \
+        real(o);                                                                                   \
+        __tsan_acquire(o);                                                                         \
     }
-#define UNLOCK(name, object)                                                                                  \
-    void name(object *o)                                                                                      \
-    {                                                                                                         \
-        REAL(lock_fn, #name)                                                                                  \
-        __tsan_release(o);                                                                                    \
-        real(o);                                                                                              \
+#define UNLOCK(name, object)                                                                       \
+    void name(object *o)                                                                           \
+    {                                                                                              \
+        REAL(lock_fn, #name)                                                                       \
+        __tsan_release(o);                                                                         \
+        real(o);                                                                                   \
     }
-#define TRYLOCK(name, object)                                                                                 \
-    gboolean name(object *o)                                                                                  \
-    {                                                                                                         \
-        REAL(try_fn, #name)                                                                                   \
-        gboolean got = real(o);                                                                               \
-        if (got)                                                                                              \
-            __tsan_acquire(o);                                                                                \
-        return got;                                                                                           \
+#define TRYLOCK(name, object)                                                                      \
+    gboolean name(object *o)                                                                       \
+    {                                                                                              \
+        REAL(try_fn, #name)                                                                        \
+        gboolean got = real(o);                                                                    \
+        if (got)                                                                                   \
+            __tsan_acquire(o);                                                                     \
+        return got;                                                                                \
     }
 
 LOCK(g_mutex_lock, GMutex)

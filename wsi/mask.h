@@ -16,14 +16,14 @@ typedef struct {
     char *path;
     wsi_mask_kind kind;
     int64_t w, h;
-    int factor;                /* slide size / mask size */
-    int64_t counts[256];       /* pixels of each raw value (JPEG: after binarising, 0 and 1) */
+    int factor;          /* slide size / mask size */
+    int64_t counts[256]; /* pixels of each raw value (JPEG: after binarising, 0 and 1) */
 } wsi_mask_info;
 
 /* slide_w/h in level-0 pixels. QS_ERROR_MISMATCH with both sizes when no integer factor fits;
  * QS_ERROR_FORMAT with value and count when a label is not in `classes`. */
-wsi_mask *wsi_mask_open(const char *path, int64_t slide_w, int64_t slide_h, const qs_classes *classes,
-                        GError **error);
+wsi_mask *wsi_mask_open(const char *path, int64_t slide_w, int64_t slide_h,
+                        const qs_classes *classes, GError **error);
 void wsi_mask_close(wsi_mask *mask);
 const wsi_mask_info *wsi_mask_get_info(const wsi_mask *mask);
 /* Labels of view pixels, nearest neighbour at pixel centres; outside is QS_CLASS_IGNORE. */

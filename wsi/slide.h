@@ -14,7 +14,12 @@ enum { WSI_LEVELS_MAX = 32 };
 
 typedef struct wsi_slide wsi_slide;
 
-typedef enum { WSI_MPP_UNKNOWN, WSI_MPP_METADATA, WSI_MPP_TIFF_TAGS, WSI_MPP_OVERRIDE } wsi_mpp_origin;
+typedef enum {
+    WSI_MPP_UNKNOWN,
+    WSI_MPP_METADATA,
+    WSI_MPP_TIFF_TAGS,
+    WSI_MPP_OVERRIDE
+} wsi_mpp_origin;
 const char *wsi_mpp_origin_name(wsi_mpp_origin origin);
 
 typedef struct {
@@ -28,9 +33,9 @@ typedef struct {
     char *vendor;       /* OpenSlide's vendor or the image's format */
     wsi_level levels[WSI_LEVELS_MAX];
     int n_levels;
-    double mpp;         /* level 0; 0 unknown */
+    double mpp; /* level 0; 0 unknown */
     wsi_mpp_origin mpp_origin;
-    double objective;   /* 0 unknown */
+    double objective; /* 0 unknown */
     uint8_t background[3];
     int64_t bounds_x, bounds_y, bounds_w, bounds_h; /* openslide.bounds-*; whole canvas when none */
 } wsi_slide_info;
@@ -54,8 +59,8 @@ bool wsi_slide_read(wsi_slide *slide, int level, int64_t x_l0, int64_t y_l0, int
  * resamples by area averaging when its downsample differs by more than 2 %. */
 typedef struct {
     wsi_slide *slide; /* borrowed */
-    int64_t w, h;     /* view pixels: the level's own size when it is read as it is, else floor(level-0
-                         size / downsample), at least 1 */
+    int64_t w, h; /* view pixels: the level's own size when it is read as it is, else floor(level-0
+                     size / downsample), at least 1 */
     double downsample;
     int level;
     double level_scale; /* pixels of `level` per view pixel; exactly 1 when read as it is */
@@ -65,7 +70,8 @@ typedef struct {
 /* level0: as it is. Else mpp_wanted > 0: QS_ERROR_ARG when the slide's mpp is unknown (the message
  * says: pass --mpp-override or the cohort column, or --level0) or when mpp_wanted is finer than
  * level 0 by more than 2 % (upsampling refused). */
-bool wsi_view_init(wsi_view *view, wsi_slide *slide, bool level0, double mpp_wanted, GError **error);
+bool wsi_view_init(wsi_view *view, wsi_slide *slide, bool level0, double mpp_wanted,
+                   GError **error);
 /* A view that fits in max_px × max_px, for thumbnails and tissue. */
 bool wsi_view_init_fit(wsi_view *view, wsi_slide *slide, int max_px, GError **error);
 /* Thread-safe. Parts outside the view are background. */

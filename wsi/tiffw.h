@@ -32,8 +32,8 @@ typedef struct {
 } wsi_tiffw_options;
 
 /* The largest power-of-two tile, at most `largest`, that is no larger than any level of a w × h
- * picture: OpenSlide 3.4 with libtiff 4.5 returns rubbish for a level smaller than its tiles that is
- * not JPEG. At least 16. */
+ * picture: OpenSlide 3.4 with libtiff 4.5 returns rubbish for a level smaller than its tiles that
+ * is not JPEG. At least 16. */
 int wsi_tiffw_fit_tile(int64_t w, int64_t h, int min_level_px, int largest);
 
 wsi_tiffw *wsi_tiffw_open(const char *path, const wsi_tiffw_options *options, GError **error);

@@ -13,43 +13,45 @@
 #include "wsi/tissue.h"
 
 typedef struct {
-    int patch_px, stride_px;      /* 256, 256 */
-    double tissue_min;            /* keep cells with at least this tissue fraction: 0.25 */
-    bool blank_rule;              /* DigestPath: drop when the mean over pixels and channels is in [200,255] */
-    bool no_tissue;               /* keep every cell that other rules keep; no detection */
+    int patch_px, stride_px; /* 256, 256 */
+    double tissue_min;       /* keep cells with at least this tissue fraction: 0.25 */
+    bool blank_rule; /* DigestPath: drop when the mean over pixels and channels is in [200,255] */
+    bool no_tissue;  /* keep every cell that other rules keep; no detection */
     int n_threads;
-    bool skip_damaged;            /* policy fail|skip for unreadable cells */
-    double damaged_max;           /* with skip: share of cells above which the slide fails: 0.1 */
-    int64_t n_damaged_before;     /* damaged cells of earlier, stopped runs: they count too */
+    bool skip_damaged;        /* policy fail|skip for unreadable cells */
+    double damaged_max;       /* with skip: share of cells above which the slide fails: 0.1 */
+    int64_t n_damaged_before; /* damaged cells of earlier, stopped runs: they count too */
 } wsi_tile_options;
 void wsi_tile_options_init(wsi_tile_options *options);
 
 typedef struct {
     int64_t n_x, n_y, n_cells;
 } wsi_grid;
-bool wsi_grid_init(wsi_grid *grid, const wsi_view *view, int patch_px, int stride_px, GError **error);
-void wsi_grid_cell(const wsi_grid *grid, const wsi_view *view, int patch_px, int stride_px, int64_t cell,
-                   int64_t *x, int64_t *y, int *valid_w, int *valid_h);
+bool wsi_grid_init(wsi_grid *grid, const wsi_view *view, int patch_px, int stride_px,
+                   GError **error);
+void wsi_grid_cell(const wsi_grid *grid, const wsi_view *view, int patch_px, int stride_px,
+                   int64_t cell, int64_t *x, int64_t *y, int *valid_w, int *valid_h);
 
-/* Of cells that were not read (too little tissue, damaged) only `tissue` is known; the others are NaN. */
+/* Of cells that were not read (too little tissue, damaged) only `tissue` is known; the others are
+ * NaN. */
 typedef struct {
     float tissue, white, dark, saturation, blur, pen;
 } wsi_quality;
 /* rgb (h rows of row_bytes); only valid_w × valid_h is measured. Definitions in quality.c. */
-void wsi_quality_measure(const uint8_t *rgb, size_t row_bytes, int valid_w, int valid_h, wsi_quality *q,
-                         double *mean_rgb);
+void wsi_quality_measure(const uint8_t *rgb, size_t row_bytes, int valid_w, int valid_h,
+                         wsi_quality *q, double *mean_rgb);
 
 typedef struct {
-    int64_t cell, x, y;            /* view pixels */
+    int64_t cell, x, y; /* view pixels */
     int64_t x_l0, y_l0, w_l0, h_l0;
     int valid_w, valid_h;
     bool kept, damaged;
-    const char *reason;            /* static text, "" when kept */
+    const char *reason; /* static text, "" when kept */
     wsi_quality quality;
     int64_t class_px[256];
     bool has_label;
-    void *work;                    /* the worker's encoded result, from sink.encode */
-    GError *damage;                /* why it is damaged, owned by the tiler */
+    void *work;     /* the worker's encoded result, from sink.encode */
+    GError *damage; /* why it is damaged, owned by the tiler */
 } wsi_cell;
 
 /* Where patches go. encode runs on worker threads (one call per kept cell; `rgb` (patch,patch,3),
@@ -57,7 +59,8 @@ typedef struct {
  * takes *work over through cell->work (free_work is called by the tiler afterwards). */
 typedef struct {
     void *user;
-    bool (*encode)(void *user, const uint8_t *rgb, const uint8_t *label, void **work, GError **error);
+    bool (*encode)(void *user, const uint8_t *rgb, const uint8_t *label, void **work,
+                   GError **error);
     bool (*add)(void *user, const wsi_cell *cell, GError **error);
     void (*free_work)(void *user, void *work);
 } wsi_sink;

@@ -238,7 +238,7 @@ static void pack_head(const kn_conv_spec *s, const float *weight, float *packed)
 }
 
 bool kn_cpu_conv_pack(kn_conv *conv, const void *weight, const void *bias, void *packed,
-                   GError **error)
+                      GError **error)
 {
     packed_sizes p = packed_of(conv);
     char *at = packed;
@@ -254,7 +254,7 @@ bool kn_cpu_conv_pack(kn_conv *conv, const void *weight, const void *bias, void 
 }
 
 bool kn_cpu_conv_fwd(kn_conv *conv, const void *packed, const kn_tensor *src, const kn_tensor *dst,
-                  void *scratch, GError **error)
+                     void *scratch, GError **error)
 {
     packed_sizes p = packed_of(conv);
     const char *at = packed;
@@ -278,7 +278,7 @@ bool kn_cpu_conv_fwd(kn_conv *conv, const void *packed, const kn_tensor *src, co
 }
 
 bool kn_cpu_conv_bwd_data(kn_conv *conv, const void *packed, const kn_tensor *ddst,
-                       const kn_tensor *dsrc, void *scratch, GError **error)
+                          const kn_tensor *dsrc, void *scratch, GError **error)
 {
     const char *at = packed;
     int step = conv->chunk[KN_BWD_DATA];
@@ -291,8 +291,8 @@ bool kn_cpu_conv_bwd_data(kn_conv *conv, const void *packed, const kn_tensor *dd
     return true;
 }
 
-bool kn_cpu_conv_bwd_weights(kn_conv *conv, const kn_tensor *src, const kn_tensor *ddst, void *dweight,
-                          void *dbias, void *scratch, GError **error)
+bool kn_cpu_conv_bwd_weights(kn_conv *conv, const kn_tensor *src, const kn_tensor *ddst,
+                             void *dweight, void *dbias, void *scratch, GError **error)
 {
     const kn_conv_spec *s = &conv->spec;
     const kn_passes *passes = kn_cpu_of(conv->engine)->passes;

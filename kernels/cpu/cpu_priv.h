@@ -55,12 +55,12 @@ void kn_cpu_conv_destroy(kn_conv *conv);
 kn_conv_needs kn_cpu_conv_needs(const kn_conv *conv);
 const char *kn_cpu_conv_describe(const kn_conv *conv);
 bool kn_cpu_conv_pack(kn_conv *conv, const void *weight, const void *bias, void *packed,
-                   GError **error);
+                      GError **error);
 bool kn_cpu_conv_fwd(kn_conv *conv, const void *packed, const kn_tensor *src, const kn_tensor *dst,
-                  void *scratch, GError **error);
+                     void *scratch, GError **error);
 bool kn_cpu_conv_bwd_data(kn_conv *conv, const void *packed, const kn_tensor *ddst,
-                       const kn_tensor *dsrc, void *scratch, GError **error);
-bool kn_cpu_conv_bwd_weights(kn_conv *conv, const kn_tensor *src, const kn_tensor *ddst, void *dweight,
-                          void *dbias, void *scratch, GError **error);
+                          const kn_tensor *dsrc, void *scratch, GError **error);
+bool kn_cpu_conv_bwd_weights(kn_conv *conv, const kn_tensor *src, const kn_tensor *ddst,
+                             void *dweight, void *dbias, void *scratch, GError **error);
 
 #endif

@@ -40,7 +40,7 @@ const char *kn_ref_conv_describe(const kn_conv *conv)
 }
 
 bool kn_ref_conv_pack(kn_conv *conv, const void *weight, const void *bias, void *packed,
-                   GError **error)
+                      GError **error)
 {
     (void)error;
     const kn_conv_spec *s = &conv->spec;
@@ -57,7 +57,7 @@ static bool inside(const kn_conv_spec *s, int y, int x)
 }
 
 bool kn_ref_conv_fwd(kn_conv *conv, const void *packed, const kn_tensor *src, const kn_tensor *dst,
-                  void *scratch, GError **error)
+                     void *scratch, GError **error)
 {
     (void)scratch;
     (void)error;
@@ -85,7 +85,7 @@ bool kn_ref_conv_fwd(kn_conv *conv, const void *packed, const kn_tensor *src, co
 }
 
 bool kn_ref_conv_bwd_data(kn_conv *conv, const void *packed, const kn_tensor *ddst,
-                       const kn_tensor *dsrc, void *scratch, GError **error)
+                          const kn_tensor *dsrc, void *scratch, GError **error)
 {
     (void)scratch;
     (void)error;
@@ -110,8 +110,8 @@ bool kn_ref_conv_bwd_data(kn_conv *conv, const void *packed, const kn_tensor *dd
     return true;
 }
 
-bool kn_ref_conv_bwd_weights(kn_conv *conv, const kn_tensor *src, const kn_tensor *ddst, void *dweight,
-                          void *dbias, void *scratch, GError **error)
+bool kn_ref_conv_bwd_weights(kn_conv *conv, const kn_tensor *src, const kn_tensor *ddst,
+                             void *dweight, void *dbias, void *scratch, GError **error)
 {
     (void)scratch;
     (void)error;

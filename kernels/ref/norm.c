@@ -52,7 +52,8 @@ static double activated(const kn_norm *norm, double xh, int c)
     return ((const double *)norm->gamma)[c] * xh + ((const double *)norm->beta)[c];
 }
 
-void kn_ref_norm_apply(kn_engine *engine, const kn_tensor *x, const kn_norm *norm, const kn_tensor *y)
+void kn_ref_norm_apply(kn_engine *engine, const kn_tensor *x, const kn_norm *norm,
+                       const kn_tensor *y)
 {
     (void)engine;
     for (int64_t i = 0; i < kn_pixels(x); i++)
@@ -68,8 +69,8 @@ static double dz_at(const kn_tensor *dy, const kn_norm *norm, int64_t pixel, int
     return kn_f64(dy)[pixel * dy->ldc + c] * mask(norm, pixel, c) * slope;
 }
 
-void kn_ref_norm_bwd(kn_engine *engine, const kn_tensor *dy, const kn_tensor *x, const kn_norm *norm,
-                  const kn_tensor *dx)
+void kn_ref_norm_bwd(kn_engine *engine, const kn_tensor *dy, const kn_tensor *x,
+                     const kn_norm *norm, const kn_tensor *dx)
 {
     (void)engine;
     int64_t m = kn_pixels(x);

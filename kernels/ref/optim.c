@@ -1,8 +1,8 @@
 /* SGD with momentum and weight decay, and the teacher's moving average (E15). */
 #include "kernels/ref/ref_priv.h"
 
-void kn_ref_sgd(kn_engine *engine, void *theta, const void *grad, void *momentum, int64_t n, double lr,
-             double m, double wd)
+void kn_ref_sgd(kn_engine *engine, void *theta, const void *grad, void *momentum, int64_t n,
+                double lr, double m, double wd)
 {
     (void)engine;
     double *w = theta, *v = momentum;

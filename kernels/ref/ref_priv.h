@@ -15,26 +15,29 @@ void kn_ref_conv_destroy(kn_conv *conv);
 kn_conv_needs kn_ref_conv_needs(const kn_conv *conv);
 const char *kn_ref_conv_describe(const kn_conv *conv);
 bool kn_ref_conv_pack(kn_conv *conv, const void *weight, const void *bias, void *packed,
-                   GError **error);
+                      GError **error);
 bool kn_ref_conv_fwd(kn_conv *conv, const void *packed, const kn_tensor *src, const kn_tensor *dst,
-                  void *scratch, GError **error);
+                     void *scratch, GError **error);
 bool kn_ref_conv_bwd_data(kn_conv *conv, const void *packed, const kn_tensor *ddst,
-                       const kn_tensor *dsrc, void *scratch, GError **error);
-bool kn_ref_conv_bwd_weights(kn_conv *conv, const kn_tensor *src, const kn_tensor *ddst, void *dweight,
-                          void *dbias, void *scratch, GError **error);
+                          const kn_tensor *dsrc, void *scratch, GError **error);
+bool kn_ref_conv_bwd_weights(kn_conv *conv, const kn_tensor *src, const kn_tensor *ddst,
+                             void *dweight, void *dbias, void *scratch, GError **error);
 
 void kn_ref_norm_stats(kn_engine *engine, const kn_tensor *x, const kn_norm *norm);
-void kn_ref_norm_apply(kn_engine *engine, const kn_tensor *x, const kn_norm *norm, const kn_tensor *y);
-void kn_ref_norm_bwd(kn_engine *engine, const kn_tensor *dy, const kn_tensor *x, const kn_norm *norm,
-                  const kn_tensor *dx);
+void kn_ref_norm_apply(kn_engine *engine, const kn_tensor *x, const kn_norm *norm,
+                       const kn_tensor *y);
+void kn_ref_norm_bwd(kn_engine *engine, const kn_tensor *dy, const kn_tensor *x,
+                     const kn_norm *norm, const kn_tensor *dx);
 
-void kn_ref_pool_fwd(kn_engine *engine, const kn_tensor *x, const kn_tensor *y, const kn_tensor *copy);
-void kn_ref_pool_bwd(kn_engine *engine, const kn_tensor *x, const kn_tensor *dy, const kn_tensor *dx);
+void kn_ref_pool_fwd(kn_engine *engine, const kn_tensor *x, const kn_tensor *y,
+                     const kn_tensor *copy);
+void kn_ref_pool_bwd(kn_engine *engine, const kn_tensor *x, const kn_tensor *dy,
+                     const kn_tensor *dx);
 void kn_ref_upsample_fwd(kn_engine *engine, const kn_tensor *x, const kn_tensor *y);
 void kn_ref_upsample_bwd(kn_engine *engine, const kn_tensor *dy, const kn_tensor *dx);
 
-void kn_ref_sgd(kn_engine *engine, void *theta, const void *grad, void *momentum, int64_t n, double lr,
-             double m, double wd);
+void kn_ref_sgd(kn_engine *engine, void *theta, const void *grad, void *momentum, int64_t n,
+                double lr, double m, double wd);
 void kn_ref_ema(kn_engine *engine, void *teacher, const void *student, int64_t n, double alpha);
 void kn_ref_zero(kn_engine *engine, void *x, int64_t n);
 

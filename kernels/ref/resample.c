@@ -15,7 +15,8 @@ static void winner(const kn_tensor *x, int n, int i, int j, int c, int *wy, int 
     }
 }
 
-void kn_ref_pool_fwd(kn_engine *engine, const kn_tensor *x, const kn_tensor *y, const kn_tensor *copy)
+void kn_ref_pool_fwd(kn_engine *engine, const kn_tensor *x, const kn_tensor *y,
+                     const kn_tensor *copy)
 {
     (void)engine;
     for (int n = 0; n < y->n; n++)
@@ -31,7 +32,8 @@ void kn_ref_pool_fwd(kn_engine *engine, const kn_tensor *x, const kn_tensor *y, 
             kn_f64(copy)[p * copy->ldc + c] = kn_f64(x)[p * x->ldc + c];
 }
 
-void kn_ref_pool_bwd(kn_engine *engine, const kn_tensor *x, const kn_tensor *dy, const kn_tensor *dx)
+void kn_ref_pool_bwd(kn_engine *engine, const kn_tensor *x, const kn_tensor *dy,
+                     const kn_tensor *dx)
 {
     (void)engine;
     for (int n = 0; n < dy->n; n++)

@@ -17,11 +17,10 @@ static char *write_config(const char *text)
 static int value;
 static gboolean flag;
 static char **list;
-static const GOptionEntry entries[] = {
-    {"patch", 0, 0, G_OPTION_ARG_INT, &value, "", "N"},
-    {"level0", 0, 0, G_OPTION_ARG_NONE, &flag, "", NULL},
-    {"slide", 0, 0, G_OPTION_ARG_STRING_ARRAY, &list, "", "S"},
-    G_OPTION_ENTRY_NULL};
+static const GOptionEntry entries[] = {{"patch", 0, 0, G_OPTION_ARG_INT, &value, "", "N"},
+                                       {"level0", 0, 0, G_OPTION_ARG_NONE, &flag, "", NULL},
+                                       {"slide", 0, 0, G_OPTION_ARG_STRING_ARRAY, &list, "", "S"},
+                                       G_OPTION_ENTRY_NULL};
 
 static char *merge(const char *config, int argc, const char *const *argv, GError **error)
 {
@@ -38,7 +37,8 @@ static void test_merge(void)
 {
     const char *argv[] = {"tile", "--patch=128", NULL};
     GError *error = NULL;
-    g_autofree char *got = merge("[tile]\npatch=256\nlevel0=true\nslide=a b;c\n[train]\nlr=1\n", 2, argv, &error);
+    g_autofree char *got =
+        merge("[tile]\npatch=256\nlevel0=true\nslide=a b;c\n[train]\nlr=1\n", 2, argv, &error);
     g_assert_no_error(error);
     g_assert_cmpstr(got, ==, "tile --patch=256 --level0 --slide=a b --slide=c --patch=128");
 }
@@ -73,12 +73,14 @@ static void test_format(void)
     const struct {
         int64_t bytes;
         const char *text;
-    } sizes[] = {{0, "0 B"}, {999, "999 B"}, {1000, "1.0 kB"}, {1234567, "1.2 MB"}, {999999, "1.0 MB"}, {5LL << 40, "5.5 TB"}};
+    } sizes[] = {{0, "0 B"},          {999, "999 B"},     {1000, "1.0 kB"},
+                 {1234567, "1.2 MB"}, {999999, "1.0 MB"}, {5LL << 40, "5.5 TB"}};
     for (size_t i = 0; i < G_N_ELEMENTS(sizes); i++) {
         g_autofree char *text = cli_format_bytes(sizes[i].bytes);
         g_assert_cmpstr(text, ==, sizes[i].text);
     }
-    g_autofree char *a = cli_format_seconds(59.4), *b = cli_format_seconds(200), *c = cli_format_seconds(7260);
+    g_autofree char *a = cli_format_seconds(59.4), *b = cli_format_seconds(200),
+                    *c = cli_format_seconds(7260);
     g_assert_cmpstr(a, ==, "59 s");
     g_assert_cmpstr(b, ==, "3 min 20 s");
     g_assert_cmpstr(c, ==, "2 h 01 min");

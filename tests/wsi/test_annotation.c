@@ -84,8 +84,8 @@ static const char asap_text[] =
                    1, 4,
                    0) "</Coordinates></Annotation>"
                       "<Annotation Name=\"A 2\" Type=\"Spline\" PartOfGroup=\"Lost\" "
-                      "Color=\"blue\"><Coordinates>" COORDINATE(0, 0, 0)
-                          COORDINATE(1, 4, 0) COORDINATE(2, 4, 3) COORDINATE(
+                      "Color=\"blue\"><Coordinates>" COORDINATE(0, 0, 0) COORDINATE(1, 4, 0)
+                          COORDINATE(2, 4, 3) COORDINATE(
                               3, 0,
                               3) "</Coordinates></Annotation>"
                                  "<Annotation Name=\"A 3\" Type=\"Dot\" "

@@ -121,7 +121,7 @@ typedef struct {
 
 typedef struct {
     const char *name, *summary;
-    const char *paper; /* (optional): of no paper */
+    const char *paper;                                      /* (optional): of no paper */
     const ssl_option *options;                              /* ends with name NULL; (optional) */
     void (*plan)(const ssl_config *config, ssl_plan *plan); /* plan comes zeroed */
 } ssl_method;
