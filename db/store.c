@@ -2,6 +2,10 @@
 
 #include "base/file.h"
 
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
 #include <math.h>
 #include <string.h>
 
@@ -214,14 +218,25 @@ static bool make_folders(const char *dir, GError **error)
     return qs_dir_create(packs, error) && qs_dir_sync(dir, error) && qs_dir_sync(parent, error);
 }
 
-db_store *db_store_create(const char *dir, const db_store_config *config, GError **error)
+/* Programs that create one store at once do so in turn: the first page of the index and its change
+ * to WAL are no transaction. A lock on the folder needs no file and is gone with its holder; where
+ * there is none (-1), as on some network file systems, SQLite's own locks remain. */
+static int lock_folder(const char *dir)
 {
-    if (!config)
-        return db_store_open(dir, false, error);
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    while (fd >= 0 && flock(fd, LOCK_EX) != 0)
+        if (errno != EINTR) {
+            close(fd);
+            return -1;
+        }
+    return fd;
+}
+
+static db_store *create_locked(const char *dir, const db_store_config *config, GError **error)
+{
     g_autofree char *path = g_build_filename(dir, "index.db", NULL);
-    if (!config_valid(config, error) ||
-        (g_file_test(path, G_FILE_TEST_EXISTS) && !header_acceptable(path, error)) ||
-        !make_folders(dir, error))
+    if (g_file_test(path, G_FILE_TEST_EXISTS) &&
+        !(header_acceptable(path, error) && make_folders(dir, error)))
         return NULL;
     db_sql *sql = db_medium_open_write(dir, true, error);
     if (!sql)
@@ -233,6 +248,22 @@ db_store *db_store_create(const char *dir, const db_store_config *config, GError
         return store;
     db_store_close(store);
     return NULL;
+}
+
+db_store *db_store_create(const char *dir, const db_store_config *config, GError **error)
+{
+    if (!config)
+        return db_store_open(dir, false, error);
+    g_autofree char *path = g_build_filename(dir, "index.db", NULL);
+    if (!config_valid(config, error))
+        return NULL;
+    if (!g_file_test(path, G_FILE_TEST_EXISTS) && !make_folders(dir, error))
+        return NULL;
+    int lock = lock_folder(dir);
+    db_store *store = create_locked(dir, config, error);
+    if (lock >= 0)
+        close(lock);
+    return store;
 }
 
 db_store *db_store_open(const char *dir, bool read_only, GError **error)
