@@ -147,7 +147,8 @@ static void work(tile_run *run, GPtrArray *order, int n_threads)
 typedef struct {
     int n[TILE_STOPPED + 1], n_masks[WSI_MASK_LABELS + 1], n_small_masks;
     int64_t kept, tissue, blank, damaged, pixels;
-    double hash_s, prepare_s, read_s, measure_s, encode_s, add_s;
+    double hash_s, prepare_s;
+    wsi_stages stages;
 } totals;
 
 static totals sum_up(GArray *jobs)
@@ -165,10 +166,8 @@ static totals sum_up(GArray *jobs)
         t.pixels += job->pixels;
         t.hash_s += job->hash_s;
         t.prepare_s += job->prepare_s;
-        t.read_s += job->report.read_s;
-        t.measure_s += job->report.measure_s;
-        t.encode_s += job->report.encode_s;
-        t.add_s += job->report.add_s;
+        wsi_stages none = {{0}};
+        wsi_stages_sum(&t.stages, &none, &job->report.stages);
     }
     return t;
 }
@@ -188,11 +187,12 @@ static void print_summary(const totals *t, double wall_s)
                   "than their slide by a whole number\n",
                   t->n_masks[WSI_MASK_LABELS], t->n_masks[WSI_MASK_BINARY_255],
                   t->n_masks[WSI_MASK_BINARY_JPEG], t->n_small_masks);
-    cli_print("time      %s, %.1f MP/s; thread seconds: hash %.1f, tissue and mask %.1f, read "
-              "%.1f, measure %.1f, "
-              "encode %.1f, store %.1f\n",
-              wall, wall_s > 0 ? (double)t->pixels * 1e-6 / wall_s : 0.0, t->hash_s, t->prepare_s,
-              t->read_s, t->measure_s, t->encode_s, t->add_s);
+    cli_print("time      %s, %.1f MP/s; thread seconds: hash %.1f, tissue and mask %.1f", wall,
+              wall_s > 0 ? (double)t->pixels * 1e-6 / wall_s : 0.0, t->hash_s, t->prepare_s);
+    for (int i = 0; i < WSI_STAGES_N; i++)
+        cli_print(", %s %.1f", wsi_stage_name((wsi_stage)i),
+                  wsi_stage_seconds(&t->stages, (wsi_stage)i));
+    cli_print("\n");
     cli_log_json("summary",
                  "\"done\":%d,\"already\":%d,\"failed\":%d,\"kept\":%" G_GINT64_FORMAT
                  ",\"tissue\":%" G_GINT64_FORMAT ",\"blank\":%" G_GINT64_FORMAT

@@ -6,6 +6,7 @@
  * is a copy of rows. The file is read with pread and not mapped: memory stays what was stated, and
  * a disk error is an error and no SIGBUS. */
 #include "wsi/slide_priv.h"
+#include "wsi/stages.h"
 
 #include "base/error.h"
 #include "base/file.h"
@@ -229,7 +230,9 @@ static bool ensure_decoded(image_data *data, GError **error)
     if (!g_atomic_int_get(&data->ready)) {
         g_mutex_lock(&data->lock);
         if (!data->ready) {
+            int64_t then = wsi_stages_now();
             decode(data, &data->failure);
+            wsi_stages_add(WSI_STAGE_DECODE, then);
             g_atomic_int_set(&data->ready, 1);
         }
         g_mutex_unlock(&data->lock);

@@ -13,6 +13,7 @@
  *
  * OpenSlide's ARGB is premultiplied; transparent pixels lie on the slide's background colour. */
 #include "wsi/slide_priv.h"
+#include "wsi/stages.h"
 
 #include "base/error.h"
 
@@ -176,7 +177,9 @@ static char *read_once(openslide_data *data, uint32_t *argb, int level, int64_t 
 {
     if (!data->handle)
         return g_strdup("the file cannot be opened any more");
+    int64_t then = wsi_stages_now();
     openslide_read_region(data->handle, argb, x, y, data->os_level[level], w, h);
+    wsi_stages_add(WSI_STAGE_DECODE, then);
     return g_strdup(openslide_get_error(data->handle));
 }
 

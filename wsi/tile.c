@@ -24,10 +24,6 @@ typedef struct {
 } slot;
 
 typedef struct {
-    double read_s, measure_s, encode_s;
-} stage_seconds;
-
-typedef struct {
     const wsi_view *view;
     const wsi_tissue *tissue;
     wsi_mask *mask;
@@ -40,7 +36,7 @@ typedef struct {
     bool stop;
     slot *ring;
     int n_ring;
-    stage_seconds seconds;
+    wsi_stages stages;
 } tiler;
 
 void wsi_tile_options_init(wsi_tile_options *options)
@@ -78,11 +74,6 @@ int64_t wsi_tile_memory(const wsi_view *view, const wsi_tile_options *options)
     return view->slide->driver->memory(view->slide, n) + n * worker + MAX(tissue, ring);
 }
 
-static double now_s(void)
-{
-    return (double)g_get_monotonic_time() * 1e-6;
-}
-
 /* ---- one cell ---- */
 static void place(const tiler *t, wsi_cell *cell)
 {
@@ -101,8 +92,13 @@ static bool read_patch(const tiler *t, wsi_cell *cell, uint8_t *rgb, GError **er
     size_t row_bytes = (size_t)t->options->patch_px * 3;
     if (cell->valid_w < t->options->patch_px || cell->valid_h < t->options->patch_px)
         memset(rgb, 255, row_bytes * (size_t)t->options->patch_px);
-    return wsi_view_read(t->view, cell->x, cell->y, cell->valid_w, cell->valid_h, rgb, row_bytes,
-                         error);
+    wsi_stages before = *wsi_stages_of_thread();
+    int64_t then = wsi_stages_now();
+    bool ok = wsi_view_read(t->view, cell->x, cell->y, cell->valid_w, cell->valid_h, rgb, row_bytes,
+                            error);
+    /* Drivers count reading and decoding; what is left was spent on getting from there to here. */
+    wsi_stages_add_rest(WSI_STAGE_RESAMPLE, then, &before);
+    return ok;
 }
 
 static bool read_label(const tiler *t, wsi_cell *cell, uint8_t *label, GError **error)
@@ -126,8 +122,7 @@ static bool is_blank(const double *mean_rgb)
 }
 
 /* False only when the run must end; a damaged cell that may be skipped is a result. */
-static bool process(const tiler *t, wsi_cell *cell, uint8_t *rgb, uint8_t *label,
-                    stage_seconds *seconds, GError **error)
+static bool process(const tiler *t, wsi_cell *cell, uint8_t *rgb, uint8_t *label, GError **error)
 {
     place(t, cell);
     cell->quality = (wsi_quality){1, NAN, NAN, NAN, NAN, NAN};
@@ -140,7 +135,6 @@ static bool process(const tiler *t, wsi_cell *cell, uint8_t *rgb, uint8_t *label
             return true;
         }
     }
-    double at = now_s(), then = at;
     if (!read_patch(t, cell, rgb, &cell->damage)) {
         cell->damaged = true;
         cell->reason = "damaged";
@@ -149,27 +143,24 @@ static bool process(const tiler *t, wsi_cell *cell, uint8_t *rgb, uint8_t *label
         g_propagate_prefixed_error(error, g_steal_pointer(&cell->damage), "damaged slide: ");
         return false;
     }
-    at = now_s();
-    seconds->read_s += at - then;
-    then = at;
+    int64_t then = wsi_stages_now();
     double mean_rgb[3];
     float tissue = cell->quality.tissue;
     wsi_quality_measure(rgb, (size_t)t->options->patch_px * 3, cell->valid_w, cell->valid_h,
                         &cell->quality, mean_rgb);
     cell->quality.tissue = tissue;
-    bool blank = t->options->blank_rule && is_blank(mean_rgb);
-    if (blank)
+    then = wsi_stages_add(WSI_STAGE_MEASURE, then);
+    if (t->options->blank_rule && is_blank(mean_rgb)) {
         cell->reason = "blank";
-    else if (t->mask && !read_label(t, cell, label, error))
-        return false;
-    at = now_s();
-    seconds->measure_s += at - then;
-    if (blank)
         return true;
+    }
+    if (t->mask && !read_label(t, cell, label, error))
+        return false;
+    if (t->mask)
+        then = wsi_stages_add(WSI_STAGE_LABEL, then);
     cell->kept = true;
-    then = at;
     bool ok = t->sink->encode(t->sink->user, rgb, t->mask ? label : NULL, &cell->work, error);
-    seconds->encode_s += now_s() - then;
+    wsi_stages_add(WSI_STAGE_ENCODE, then);
     return ok;
 }
 
@@ -196,9 +187,9 @@ static gpointer work(gpointer user)
     tiler *t = user;
     size_t n = (size_t)t->options->patch_px * (size_t)t->options->patch_px;
     uint8_t *rgb = g_malloc(n * 3), *label = g_malloc(n);
-    stage_seconds seconds = {0};
+    wsi_stages before = *wsi_stages_of_thread();
     for (slot *mine; (mine = take(t));) {
-        process(t, &mine->cell, rgb, label, &seconds, &mine->fatal);
+        process(t, &mine->cell, rgb, label, &mine->fatal);
         g_mutex_lock(&t->lock);
         mine->done = true;
         if (mine->cell.cell == t->added)
@@ -206,9 +197,7 @@ static gpointer work(gpointer user)
         g_mutex_unlock(&t->lock);
     }
     g_mutex_lock(&t->lock);
-    t->seconds.read_s += seconds.read_s;
-    t->seconds.measure_s += seconds.measure_s;
-    t->seconds.encode_s += seconds.encode_s;
+    wsi_stages_sum(&t->stages, &before, wsi_stages_of_thread());
     g_mutex_unlock(&t->lock);
     g_free(rgb);
     g_free(label);
@@ -267,9 +256,9 @@ static bool deliver(tiler *t, const qs_progress *progress, wsi_tile_report *repo
             g_propagate_error(error, g_steal_pointer(&at->fatal));
             return false;
         }
-        double then = now_s();
+        int64_t then = wsi_stages_now();
         ok = t->sink->add(t->sink->user, &at->cell, error);
-        report->add_s += now_s() - then;
+        report->stages.ns[WSI_STAGE_WRITE] += wsi_stages_now() - then;
         if (ok) {
             count(&at->cell, report);
             ok = !at->cell.damaged || check_damage(t, report, error);
@@ -330,9 +319,8 @@ bool wsi_tile_run(const wsi_view *view, const wsi_tissue *tissue, wsi_mask *mask
             g_thread_join(threads[i]);
     for (int i = 0; i < t.n_ring; i++)
         release(&t, &t.ring[i]);
-    report->read_s = t.seconds.read_s;
-    report->measure_s = t.seconds.measure_s;
-    report->encode_s = t.seconds.encode_s;
+    wsi_stages none = {{0}};
+    wsi_stages_sum(&report->stages, &none, &t.stages);
     g_free(threads);
     g_free(t.ring);
     g_cond_clear(&t.room);

@@ -10,6 +10,7 @@
 
 #include "wsi/mask.h"
 #include "wsi/slide.h"
+#include "wsi/stages.h"
 #include "wsi/tissue.h"
 
 typedef struct {
@@ -67,7 +68,7 @@ typedef struct {
 
 typedef struct {
     int64_t n_kept, n_dropped, n_damaged;
-    double read_s, measure_s, encode_s, add_s; /* summed over threads; add on the caller */
+    wsi_stages stages; /* summed over threads */
 } wsi_tile_report;
 
 /* Bytes of memory that tiling this view with these options takes at most: the slide's decoder, the

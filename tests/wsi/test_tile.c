@@ -453,6 +453,33 @@ static void test_damage_in_tissue(void)
     setting_close(&s);
 }
 
+/* Every stage that did something has a time, none is counted twice. */
+static void test_stages(void)
+{
+    setting s;
+    setting_make(&s, "stages.tif", 1200, 900, make_noise, 0);
+    s.options.n_threads = 2;
+    memory_sink sink;
+    sink_init(&sink, 256);
+    wsi_tile_report report;
+    GError *error = NULL;
+    int64_t start = wsi_stages_now();
+    g_assert_true(run(&s, NULL, NULL, 0, &sink, &report, &error));
+    int64_t took = wsi_stages_now() - start, sum = 0;
+    for (int i = 0; i < WSI_STAGES_N; i++) {
+        int64_t ns = report.stages.ns[i];
+        sum += ns;
+        bool did = i != WSI_STAGE_READ && i != WSI_STAGE_LABEL; /* OpenSlide's read is decode */
+        if (ns < 0 || (did && ns == 0) || ns > 3 * took)
+            g_error("stage %s took %" G_GINT64_FORMAT " ns of %" G_GINT64_FORMAT,
+                    wsi_stage_name((wsi_stage)i), ns, took);
+    }
+    g_assert_cmpint(sum, <=, 3 * took); /* two workers and the caller */
+    g_assert_cmpint(report.stages.ns[WSI_STAGE_LABEL], ==, 0);
+    sink_clear(&sink);
+    setting_close(&s);
+}
+
 static void test_wrong_options(void)
 {
     setting s;
@@ -486,6 +513,7 @@ int main(int argc, char **argv)
     g_test_add_func("/tile/damage", test_damage);
     g_test_add_func("/tile/damage-in-tissue", test_damage_in_tissue);
     g_test_add_func("/tile/wrong-options", test_wrong_options);
+    g_test_add_func("/tile/stages", test_stages);
     int rc = g_test_run();
     temp_clean();
     return rc;
