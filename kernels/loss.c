@@ -50,11 +50,19 @@ void kn_loss_reference(kn_engine *engine, const kn_tensor *z_ref, kn_confidence 
                        const uint8_t *exclude, kn_reference *ref)
 {
     const kn_loss_ops *ops = ops_of(engine, z_ref);
-    const kn_ref_args args = {z_ref, confidence, exclude, ref->y, ref->conf};
+    const kn_ref_args args = {.z = z_ref,
+                              .confidence = confidence,
+                              .exclude = exclude,
+                              .y = ref->y,
+                              .conf = ref->conf,
+                              .with_prob = ref->with_prob,
+                              .above_tau = ref->above_tau};
     const units u = units_of(z_ref);
     kn_ref_sums parts[KN_ROUND];
     memset(ref->sum_conf, 0, sizeof ref->sum_conf);
+    memset(ref->sum_prob, 0, sizeof ref->sum_prob);
     memset(ref->count, 0, sizeof ref->count);
+    memset(ref->above, 0, sizeof ref->above);
 #pragma omp parallel num_threads(kn_engine_threads(engine))
     for (int64_t round = 0; round < u.n; round += KN_ROUND) {
         int here = (int)MIN(KN_ROUND, u.n - round);
@@ -69,7 +77,9 @@ void kn_loss_reference(kn_engine *engine, const kn_tensor *z_ref, kn_confidence 
         for (int i = 0; i < here; i++)
             for (int c = 0; c < z_ref->c; c++) {
                 ref->sum_conf[c] += parts[i].conf[c];
+                ref->sum_prob[c] += parts[i].prob[c];
                 ref->count[c] += parts[i].count[c];
+                ref->above[c] += parts[i].above[c];
             }
     }
 }
@@ -105,6 +115,8 @@ static void add_quad_sums(kn_quad_sums *to, const kn_quad_sums *s)
         to->truth[r] += s->truth[r];
         to->ce[r] += s->ce[r];
     }
+    to->uc_background_px += s->uc_background_px;
+    to->uc_background_ce += s->uc_background_ce;
     for (int c = 0; c < QS_CLASSES_MAX; c++) {
         to->inter[c] += s->inter[c];
         to->target[c] += s->target[c];
@@ -143,6 +155,63 @@ static void finish_dice(const kn_quad_config *config, const kn_quad_sums *s, int
         result->dice = 1.0 - ratios / n_classes;
 }
 
+/* Factors of a pixel's CE and of its gradient: by region, and for UC's background. KN_CE_Z and
+ * KN_CE_PIXELS divide by one number more: ce_divisor. */
+static void ce_factors(const kn_quad_config *config, const int64_t px[KN_N_REGIONS],
+                       int64_t uc_background, double factor[KN_N_REGIONS], double *of_background)
+{
+    bool means = config->norm == KN_CE_REGION_MEAN;
+    for (int r = 0; r < KN_N_REGIONS; r++)
+        factor[r] = config->weights[r] / (means ? (double)px[r] + 1 : 1);
+    *of_background = factor[KN_REGION_UC];
+    if (!means || config->uc == KN_UC_WHOLE)
+        return;
+    double w = config->weights[KN_REGION_UC];
+    double mean_background = w / ((double)uc_background + 1);
+    factor[KN_REGION_UC] = w / ((double)(px[KN_REGION_UC] - uc_background) + 1);
+    *of_background = mean_background;
+    if (config->uc == KN_UC_RELEASED) {
+        factor[KN_REGION_UC] = 0;
+        *of_background = 2 * mean_background;
+    }
+}
+
+static double ce_divisor(const kn_quad_config *config, const kn_quad_result *result)
+{
+    double n = 0;
+    for (int r = 0; r < KN_N_REGIONS; r++)
+        n += (double)result->region_px[r];
+    switch (config->norm) {
+    case KN_CE_Z:
+        return result->z;
+    case KN_CE_PIXELS:
+        return n;
+    case KN_CE_REGION_MEAN:
+        break;
+    }
+    return 1;
+}
+
+static void finish_ce(const kn_quad_config *config, const fold *f, const kn_tensor *z,
+                      kn_quad_result *result)
+{
+    const kn_quad_sums *s = &f->batch;
+    double factor[KN_N_REGIONS], of_background, sum = 0;
+    ce_factors(config, s->px, s->uc_background_px, factor, &of_background);
+    for (int r = 0; r < KN_N_REGIONS; r++) {
+        double background = r == KN_REGION_UC ? s->uc_background_ce : 0;
+        if (s->px[r])
+            result->region_loss[r] =
+                factor[r] * (s->ce[r] - background) + of_background * background;
+        sum += result->region_loss[r];
+    }
+    double divisor = ce_divisor(config, result);
+    if (config->z_scope == KN_Z_IMAGE)
+        result->ce = f->ce_of_images / z->n;
+    else if (divisor > 0)
+        result->ce = sum / divisor;
+}
+
 static void finish_quad(const kn_quad_config *config, const fold *f, const kn_tensor *z,
                         kn_quad_result *result)
 {
@@ -150,15 +219,12 @@ static void finish_quad(const kn_quad_config *config, const fold *f, const kn_te
     memset(result, 0, sizeof *result);
     for (int r = 0; r < KN_N_REGIONS; r++) {
         result->region_px[r] = s->px[r];
-        result->region_loss[r] = s->px[r] ? config->weights[r] * s->ce[r] : 0;
         result->region_right[r] = s->right[r];
         result->truth_px[r] = s->truth[r];
     }
+    result->uc_background_px = s->uc_background_px;
     result->z = weight_sum(config, s);
-    if (config->z_scope == KN_Z_IMAGE)
-        result->ce = f->ce_of_images / z->n;
-    else if (result->z > 0)
-        result->ce = ce_sum(config, s) / result->z;
+    finish_ce(config, f, z, result);
     if (config->dice != KN_DICE_NONE)
         finish_dice(config, s, z->c, result);
     result->loss = config->ce_scale * result->ce + config->dice_scale * result->dice;
@@ -170,7 +236,7 @@ void kn_loss_partition(kn_engine *engine, const kn_tensor *z, const uint8_t *lab
                        kn_quad_result *result)
 {
     g_assert(config->labelled ? label != NULL : ref != NULL);
-    g_assert(z_image || config->z_scope == KN_Z_BATCH);
+    g_assert(config->z_scope == KN_Z_BATCH || (z_image && config->norm == KN_CE_Z));
     const kn_loss_ops *ops = ops_of(engine, z);
     const kn_quad_args args = {.z = z,
                                .label = config->labelled ? label : NULL,
@@ -231,15 +297,18 @@ void kn_loss_gradient(kn_engine *engine, const kn_tensor *z, const uint8_t *labe
                          .accumulate = accumulate,
                          .dice_scale = scale * config->dice_scale};
     memcpy(args.weights, config->weights, sizeof args.weights);
+    ce_factors(config, result->region_px, result->uc_background_px, args.ce_weights,
+               &args.ce_uc_background);
     dice_constants(config, result, z->c, &args);
+    double divisor = ce_divisor(config, result);
     const units u = units_of(z);
 #pragma omp parallel for schedule(static) num_threads(kn_engine_threads(engine))
     for (int64_t i = 0; i < u.n; i++) {
         int n;
         int64_t first = unit_first(&u, i, &n);
         bool by_image = config->z_scope == KN_Z_IMAGE;
-        double sum_w = by_image ? z_image[i / u.per_image] * z->n : result->z;
-        ops->gradient(&args, first, n, sum_w > 0 ? scale * config->ce_scale / sum_w : 0.0);
+        double by = by_image ? z_image[i / u.per_image] * z->n : divisor;
+        ops->gradient(&args, first, n, by > 0 ? scale * config->ce_scale / by : 0.0);
     }
 }
 

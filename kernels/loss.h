@@ -4,7 +4,9 @@
  *   3 kn_loss_gradient    dlogits
  * Between 1 and 2 the host updates γ (kn_gamma_update, eq. 10).
  * Everything else is a special case: no reference and weights 1 → plain CE + Dice (E14); target =
- * reference argmax and weights 1 → CPS's cross pseudo supervision.
+ * reference argmax and weights 1 → CPS's cross pseudo supervision; weights 1 0 1 0 over all pixels
+ * and γ = τ → FixMatch's masked CE; weights 1 1 ω 1 over all pixels → CCVC's consistency; each part
+ * of a mixed image with the other one excluded → BCP (E13).
  *
  * Logits are of the engine's dtype, NHWC, at most QS_CLASSES_MAX channels, any ldc. Sums are taken
  * in double over pieces of fixed size, added in a fixed order: the same bits on any number of
@@ -26,12 +28,17 @@ void kn_region_weights(kn_phi phi, double beta, double delta, kn_partition parti
 /* Where γ starts: the measure of (½, rest uniform), as ½ is for the largest probability. */
 double kn_gamma_start(kn_confidence confidence, int n_classes);
 
-/* Pass 1 results. y and conf are (n,h,w), memory planned by the caller. */
+/* Pass 1: memory planned by the caller, what is asked for, results. Sums leave excluded pixels out.
+ */
 typedef struct {
-    uint8_t *y; /* argmax, ties to the lowest class */
-    void *conf; /* engine dtype */
-    double sum_conf[QS_CLASSES_MAX];
-    int64_t count[QS_CLASSES_MAX];
+    uint8_t *y;                      /* (n,h,w) argmax, ties to the lowest class */
+    void *conf;                      /* (n,h,w) engine dtype */
+    bool with_prob;                  /* sum_prob is wanted (else 0) */
+    double above_tau;                /* `above` is wanted, of confidences > this; 0: not */
+    double sum_conf[QS_CLASSES_MAX]; /* by argmax */
+    double sum_prob[QS_CLASSES_MAX]; /* of the class's probability, over all pixels */
+    int64_t count[QS_CLASSES_MAX];   /* by argmax */
+    int64_t above[QS_CLASSES_MAX];   /* by argmax */
 } kn_reference;
 
 /* exclude: (n,h,w) u8, pixels with value 255 are excluded from the sums (y and conf are written for
@@ -43,16 +50,31 @@ void kn_loss_reference(kn_engine *engine, const kn_tensor *z_ref, kn_confidence 
  * class. */
 void kn_gamma_update(double *gamma, int n_classes, const kn_reference *ref, double a,
                      kn_absent absent);
+/* FlexMatch's class-wise thresholds on pixels (E16). share_c, the share of pixels that are class c
+ * with a confidence above τ (ref->above, above_tau = τ), is averaged over batches: share ←
+ * ema·share + (1-ema)·batch, from 0. With the warm-up of the published code, β_c = share_c /
+ * max(max share, 1 - Σ share); γ_c = τ·β_c/(2-β_c). A class never confident has γ = 0. */
+void kn_flexmatch_update(double *gamma, double *share, int n_classes, const kn_reference *ref,
+                         double tau, double ema);
+/* FreeMatch (E16): level ← m·level + (1-m)·mean confidence, p_model_c ← m·p_model_c + (1-m)·mean
+ * probability (ref->with_prob), both from 1/C; γ_c = level·p_model_c/max p_model. A batch without
+ * pixels changes nothing, in either. */
+void kn_freematch_update(double *gamma, double *level, double *p_model, int n_classes,
+                         const kn_reference *ref, double m);
 
 typedef struct {
     bool labelled; /* target and comparison: `label`; else target ref.y, comparison argmax z */
+    const uint8_t *compare; /* (n,h,w) compared with ref.y instead, NULL: as said above */
     double weights[KN_N_REGIONS];
     double gamma[QS_CLASSES_MAX];
-    kn_z_scope z_scope;
-    kn_dice dice;      /* its sums run over the batch whatever z_scope */
-    double dice_eps;   /* 1e-5 */
-    double ce_scale;   /* factor of the CE part: 1; 0.5 for sup=ssl4mis */
-    double dice_scale; /* factor of the Dice part: 1 */
+    bool gamma_inclusive; /* a confidence of just γ is confident: FixMatch's >= */
+    kn_z_scope z_scope;   /* KN_Z_IMAGE wants KN_CE_Z */
+    kn_ce_norm norm;      /* of the CE part; Dice is a ratio and has its own */
+    kn_uc uc;             /* with KN_CE_REGION_MEAN */
+    kn_dice dice;         /* its sums run over the batch whatever z_scope */
+    double dice_eps;      /* 1e-5 */
+    double ce_scale;      /* factor of the CE part: 1; 0.5 for sup=ssl4mis */
+    double dice_scale;    /* factor of the Dice part: 1 */
 } kn_quad_config;
 
 typedef struct {
@@ -60,7 +82,8 @@ typedef struct {
     double z;              /* batch Σw */
     double dice_n[QS_CLASSES_MAX], dice_d[QS_CLASSES_MAX];
     int64_t region_px[KN_N_REGIONS];    /* pixel counts */
-    double region_loss[KN_N_REGIONS];   /* Σ w·ce per region, unnormalised */
+    int64_t uc_background_px;           /* of UC's, those with target 0; 0 with KN_UC_WHOLE */
+    double region_loss[KN_N_REGIONS];   /* parts of the CE, up to a factor common to them */
     int64_t region_right[KN_N_REGIONS]; /* pixels whose ref.y equals `truth`, when both are given */
     int64_t truth_px[KN_N_REGIONS];     /* pixels that have a truth */
 } kn_quad_result;

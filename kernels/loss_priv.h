@@ -13,8 +13,8 @@
 enum { KN_LOSS_UNIT = 8192 };
 
 typedef struct {
-    double conf[QS_CLASSES_MAX];
-    int64_t count[QS_CLASSES_MAX];
+    double conf[QS_CLASSES_MAX], prob[QS_CLASSES_MAX];
+    int64_t count[QS_CLASSES_MAX], above[QS_CLASSES_MAX];
 } kn_ref_sums;
 
 typedef struct {
@@ -23,12 +23,16 @@ typedef struct {
     const uint8_t *exclude; /* or NULL */
     uint8_t *y;
     void *conf;
+    bool with_prob;
+    double above_tau; /* 0: nothing is counted */
 } kn_ref_args;
 
 /* Weights are constant in a region, so Σw and Σw·ce need only counts and plain sums of each. */
 typedef struct {
     int64_t px[KN_N_REGIONS], right[KN_N_REGIONS], truth[KN_N_REGIONS];
     double ce[KN_N_REGIONS];
+    int64_t uc_background_px; /* target 0 in UC; both only where config->uc asks for it */
+    double uc_background_ce;
     double inter[QS_CLASSES_MAX];  /* Σ w·t·p */
     double target[QS_CLASSES_MAX]; /* Σ w·t */
     double pred[QS_CLASSES_MAX];   /* Σ w·p, or Σ w·p² for the squared form */
@@ -50,8 +54,10 @@ typedef struct {
     const uint8_t *region;
     kn_dice dice;
     bool accumulate;
-    double weights[KN_N_REGIONS];
-    double dice_scale;                                     /* of the weights in the Dice part */
+    double weights[KN_N_REGIONS];    /* in the Dice part */
+    double ce_weights[KN_N_REGIONS]; /* in the CE part */
+    double ce_uc_background;         /* in the CE part, of UC's pixels with target 0 */
+    double dice_scale;               /* of the weights in the Dice part */
     double dice_a[QS_CLASSES_MAX], dice_b[QS_CLASSES_MAX]; /* see quad_pixel.h */
 } kn_grad_args;
 

@@ -70,6 +70,50 @@ void kn_gamma_update(double *gamma, int n_classes, const kn_reference *ref, doub
     }
 }
 
+static int64_t pixels_of(const kn_reference *ref, int n_classes)
+{
+    int64_t n = 0;
+    for (int c = 0; c < n_classes; c++)
+        n += ref->count[c];
+    return n;
+}
+
+void kn_flexmatch_update(double *gamma, double *share, int n_classes, const kn_reference *ref,
+                         double tau, double ema)
+{
+    int64_t n = pixels_of(ref, n_classes);
+    double most = 0, unsure = 1;
+    if (n == 0)
+        return;
+    for (int c = 0; c < n_classes; c++) {
+        share[c] = ema * share[c] + (1.0 - ema) * (double)ref->above[c] / (double)n;
+        most = fmax(most, share[c]);
+        unsure -= share[c];
+    }
+    most = fmax(most, unsure);
+    for (int c = 0; c < n_classes; c++) {
+        double beta = share[c] / most;
+        gamma[c] = tau * beta / (2.0 - beta);
+    }
+}
+
+void kn_freematch_update(double *gamma, double *level, double *p_model, int n_classes,
+                         const kn_reference *ref, double m)
+{
+    int64_t n = pixels_of(ref, n_classes);
+    double conf = 0, most = 0;
+    if (n == 0)
+        return;
+    for (int c = 0; c < n_classes; c++) {
+        conf += ref->sum_conf[c];
+        p_model[c] = m * p_model[c] + (1.0 - m) * ref->sum_prob[c] / (double)n;
+        most = p_model[c] > most ? p_model[c] : most;
+    }
+    *level = m * *level + (1.0 - m) * conf / (double)n;
+    for (int c = 0; c < n_classes; c++)
+        gamma[c] = *level * p_model[c] / most;
+}
+
 /* Rises from exp(-5) to 1 as x goes from 0 to 1: the Gaussian warm-up of the SSL literature. */
 static double warm_up(double x)
 {

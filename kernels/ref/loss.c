@@ -36,6 +36,9 @@ static void reference(const kn_ref_args *args, int64_t first, int n, kn_ref_sums
             continue;
         sums->conf[y] += conf[i];
         sums->count[y]++;
+        sums->above[y] += args->above_tau > 0 && conf[i] > args->above_tau;
+        for (int c = 0; c < n_classes && args->with_prob; c++)
+            sums->prob[c] += p[c];
     }
 }
 
@@ -44,10 +47,12 @@ static int region_of(const kn_quad_args *args, int64_t i, int target, int y)
 {
     if (!args->ref_y)
         return KN_REGION_UC;
-    const double *conf = args->ref_conf;
+    const kn_quad_config *config = args->config;
+    double conf = ((const double *)args->ref_conf)[i];
     int y_ref = args->ref_y[i];
-    int compared = args->config->labelled ? target : y;
-    return qp_region(y_ref == compared, conf[i] > args->config->gamma[y_ref]);
+    int compared = config->compare ? config->compare[i] : config->labelled ? target : y;
+    double gamma = config->gamma[y_ref];
+    return qp_region(y_ref == compared, conf > gamma || (config->gamma_inclusive && conf == gamma));
 }
 
 static void partition(const kn_quad_args *args, int64_t first, int n, kn_quad_sums *sums)
@@ -66,8 +71,13 @@ static void partition(const kn_quad_args *args, int64_t first, int n, kn_quad_su
         int region = region_of(args, i, target, y);
         double w = config->weights[region];
         args->region[i] = (uint8_t)region;
+        double ce = qp_cross_entropy_f64(z[y], z[target], rest);
         sums->px[region]++;
-        sums->ce[region] += qp_cross_entropy_f64(z[y], z[target], rest);
+        sums->ce[region] += ce;
+        if (config->uc != KN_UC_WHOLE && region == KN_REGION_UC && target == 0) {
+            sums->uc_background_px++;
+            sums->uc_background_ce += ce;
+        }
         if (args->truth && args->truth[i] < n_classes) {
             sums->truth[region]++;
             sums->right[region] += args->truth[i] == args->ref_y[i];
@@ -97,7 +107,8 @@ static void gradient(const kn_grad_args *args, int64_t first, int n, double ce_s
                 put(&dz[c], 0.0, args->accumulate);
             continue;
         }
-        double w_ce = args->weights[region] * ce_scale;
+        bool background = region == KN_REGION_UC && target == 0;
+        double w_ce = ce_scale * (background ? args->ce_uc_background : args->ce_weights[region]);
         double w_dice = args->weights[region] * args->dice_scale;
         qp_softmax_f64(z, n_classes, qp_argmax_f64(z, n_classes), p);
         for (int c = 0; c < n_classes; c++) {
@@ -153,4 +164,12 @@ static void argmax(const kn_tensor *z, int64_t first, int n, uint8_t *y)
         y[i] = (uint8_t)qp_argmax_f64(pixel(z, first + i), z->c);
 }
 
-const kn_loss_ops kn_ref_loss_ops = {"ref", reference, partition, gradient, mse, softmax, argmax};
+const kn_loss_ops kn_ref_loss_ops = {
+    .name = "ref",
+    .reference = reference,
+    .partition = partition,
+    .gradient = gradient,
+    .mse = mse,
+    .softmax = softmax,
+    .argmax = argmax,
+};

@@ -61,6 +61,13 @@ static void flatten(JsonNode *node, GArray *out)
             flatten(json_array_get_element(array, i), out);
         return;
     }
+    if (JSON_NODE_HOLDS_OBJECT(node)) {
+        JsonObject *object = json_node_get_object(node);
+        g_autoptr(GList) members = json_object_get_members(object); /* in the file's order */
+        for (GList *m = members; m; m = m->next)
+            flatten(json_object_get_member(object, m->data), out);
+        return;
+    }
     double value = JSON_NODE_HOLDS_NULL(node) ? NAN : json_node_get_double(node);
     g_array_append_val(out, value);
 }

@@ -6,8 +6,8 @@
 #include <glib.h>
 #include <stdint.h>
 
-/* Numbers of the (nested) array or scalar under group → keys…, flattened, null as NaN. Keys end
- * with NULL. Cached: borrowed until golden_close. */
+/* Numbers of the (nested) array, object or scalar under group → keys…, flattened, null as NaN. Keys
+ * end with NULL. Cached: borrowed until golden_close. */
 const double *golden_numbers(int64_t *n, const char *group, ...) G_GNUC_NULL_TERMINATED;
 /* The keys of the object under group → keys…, NULL-terminated; free with g_strfreev. */
 char **golden_keys(const char *group, ...) G_GNUC_NULL_TERMINATED;

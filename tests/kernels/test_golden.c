@@ -1,6 +1,7 @@
 /* The golden examples that touch the loss, the thresholds, the schedules and the optimiser: groups
- * E01-E12, E14, E15, E17 (Mean Teacher) of tests/golden, in the f64 reference and the f32 backend.
- * Integers (regions, argmaxes, counts) are compared exactly. */
+ * E01-E16, E19 and of E17 Mean Teacher and CCVC's consistency, in the f64 reference and the f32
+ * backend. Integers (regions, argmaxes, counts) are compared exactly. The other losses of E17 are
+ * test_compare's. */
 #include "kernels/ops.h"
 #include "tests/kernels/golden.h"
 #include "tests/kernels/loss_fixture.h"
@@ -462,6 +463,46 @@ static void test_e13(void)
     }
 }
 
+/* Plain BCP on a mixed image: each part on its own, CE a mean over the part, Dice of squares. */
+static void test_e13_plain(void)
+{
+    const double *outer = golden_array("E13", "input", "mask_outer");
+    const double *y[2] = {golden_array("E13", "input", "pseudo_label"),
+                          golden_array("E13", "input", "label")};
+    static const double part_weight[2] = {0.5, 1}; /* unlabelled, labelled */
+    FOR_SIDES(side)
+    {
+        double ce = 0, dice = 0, grad[8] = {0};
+        for (int inner = 0; inner < 2; inner++) {
+            uint8_t label[4], exclude[4];
+            for (int i = 0; i < 4; i++) {
+                label[i] = (uint8_t)y[inner][i];
+                exclude[i] = (outer[i] > 0) == inner ? 255 : 0;
+            }
+            lf_case c;
+            lf_case_init(&c, 1, 2, 2, 2, NULL, golden_array("E13", "input", "z_student_mixed"));
+            c.label = label;
+            c.exclude = exclude;
+            c.config.labelled = true;
+            c.config.dice = KN_DICE_SQUARE;
+            c.config.dice_eps = 1e-10;
+            c.config.ce_scale = c.config.dice_scale = 0.5;
+            c.scale = part_weight[inner];
+            lf_out out = lf_run(side->engine, &c);
+            ce += part_weight[inner] * out.result.ce;
+            dice += part_weight[inner] * out.result.dice;
+            for (int i = 0; i < 8; i++)
+                grad[i] += out.grad[i];
+            lf_out_clear(&out);
+        }
+        lf_check(side, "plain_ce", ce, golden_value("E13", "expected", "plain_ce"));
+        lf_check(side, "plain_dice", dice, golden_value("E13", "expected", "plain_dice"));
+        lf_check(side, "plain_total", (ce + dice) / 2,
+                 golden_value("E13", "expected", "plain_total"));
+        lf_check_array(side, "plain_grad", grad, golden_array("E13", "expected", "plain_grad"), 8);
+    }
+}
+
 static void test_e14(void)
 {
     uint8_t label[4];
@@ -569,6 +610,125 @@ static void test_e15(void)
     }
 }
 
+static void test_e16_flexmatch(void)
+{
+    static const struct {
+        const char *key;
+        int64_t above[3];
+    } cases[] = {{"flexmatch_counts_700_120_0_of_1000", {700, 120, 0}},
+                 {"flexmatch_counts_100_20_0_of_1000_warmup", {100, 20, 0}}};
+    const lf_side *ref = &lf_sides()[LF_REF];
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+        double gamma[3] = {0}, share[3] = {0};
+        kn_reference r = {.count = {800, 150, 50}};
+        memcpy(r.above, cases[i].above, sizeof cases[i].above);
+        kn_flexmatch_update(gamma, share, 3, &r, 0.95, 0);
+        lf_check_array(ref, cases[i].key, gamma,
+                       golden_array("E16", "expected", cases[i].key, "gamma_convex_tau0_95"), 3);
+        kn_flexmatch_update(gamma, share, 3, &r, 0.95, 0.99); /* a batch like the average */
+        lf_check_array(ref, "the same batch again", gamma,
+                       golden_array("E16", "expected", cases[i].key, "gamma_convex_tau0_95"), 3);
+    }
+}
+
+/* Two batches of the softmax of E03's reference, through pass 1. */
+static void test_e16_freematch(void)
+{
+    const double *p = golden_array("E16", "input", "p");
+    const double *rows = golden_array("E16", "expected", "freematch_m0.999_two_updates_on_E03_ref");
+    double z[12];
+    for (int i = 0; i < 12; i++)
+        z[i] = log(p[i]);
+    FOR_SIDES(side)
+    {
+        double conf[4], level = 1.0 / 3, p_model[3] = {1.0 / 3, 1.0 / 3, 1.0 / 3}, gamma[3] = {0};
+        uint8_t y[4];
+        kn_tensor t = lf_tensor(side->engine, 1, 2, 2, 3, 3);
+        kn_tensor conf_t = lf_tensor(side->engine, 1, 2, 2, 1, 1);
+        lf_from_planar(&t, z);
+        kn_reference r = {.y = y, .conf = conf_t.data, .with_prob = true, .above_tau = 0.5};
+        kn_loss_reference(side->engine, &t, KN_CONF_MAX, NULL, &r);
+        lf_to_planar(&conf_t, conf);
+        int64_t above[3] = {0};
+        for (int i = 0; i < 4; i++)
+            above[y[i]] += conf[i] > 0.5;
+        g_assert_true(memcmp(above, r.above, sizeof above) == 0 && above[0] + above[1] == 2);
+        for (int it = 0; it < 2; it++) {
+            kn_freematch_update(gamma, &level, p_model, 3, &r, 0.999);
+            const double *want = rows + 7 * it; /* tau, p_model, gamma */
+            lf_check(side, "tau", level, want[0]);
+            lf_check_array(side, "p_model", p_model, want + 1, 3);
+            lf_check_array(side, "gamma", gamma, want + 4, 3);
+        }
+        lf_tensor_free(&t);
+        lf_tensor_free(&conf_t);
+    }
+}
+
+/* The released code's unlabelled term on E08's batch: region means, UC in two. */
+static void test_e19(void)
+{
+    static const struct {
+        const char *key;
+        kn_uc uc;
+    } kinds[] = {{"foreground_mask_fixed", KN_UC_SPLIT},
+                 {"as_released_fg_mask_is_background", KN_UC_RELEASED}};
+    FOR_SIDES(side)
+    for (int k = 0; k < 2; k++) {
+        lf_side scaled = *side; /* the values are 50 times those of the other groups */
+        scaled.atol *= 10;
+        lf_case c = case_of("E19", "z_sup", 2);
+        c.n = 2;
+        set_weights(&c, 0.6, KN_PARTITION_QUAD, false);
+        for (int r = 0; r < KN_N_REGIONS; r++)
+            c.config.weights[r] *= 50;
+        c.config.norm = KN_CE_REGION_MEAN;
+        c.config.uc = kinds[k].uc;
+        lf_out out = lf_run(side->engine, &c);
+        lf_check(&scaled, kinds[k].key, out.result.loss,
+                 golden_value("E19", "expected", kinds[k].key, "loss"));
+        lf_check_array(&scaled, kinds[k].key, out.grad,
+                       golden_array("E19", "expected", kinds[k].key, "grad_z_sup"), 16);
+        double parts = 0;
+        for (int r = 0; r < KN_N_REGIONS; r++)
+            parts += out.result.region_loss[r];
+        lf_check(&scaled, "the regions' parts", parts, out.result.loss);
+        g_assert_cmpint(out.result.uc_background_px, ==, 2);
+        lf_out_clear(&out);
+    }
+}
+
+/* CCVC's consistency: weight ω where the argmaxes differ and the reference is confident, over all
+ * pixels, each network once the reference of the other. */
+static void test_e17_ccvc(void)
+{
+    static const char *const z[2] = {"z_a", "z_b"}, *const grads[2] = {"grad_z1", "grad_z2"};
+    FOR_SIDES(side)
+    {
+        double loss = 0;
+        for (int ref = 0; ref < 2; ref++) {
+            lf_case c;
+            lf_case_init(&c, 1, 2, 2, 2, golden_array("E17", "input", z[ref]),
+                         golden_array("E17", "input", z[1 - ref]));
+            for (int k = 0; k < 2; k++)
+                c.config.gamma[k] = golden_value("E17", "expected", "ccvc", "conf_thr");
+            c.config.weights[KN_REGION_DC] = golden_value("E17", "expected", "ccvc", "w_c");
+            c.config.norm = KN_CE_PIXELS;
+            c.scale = 0.5;
+            lf_out out = lf_run(side->engine, &c);
+            loss += 0.5 * out.result.loss;
+            lf_check_array(side, grads[1 - ref], out.grad,
+                           golden_array("E17", "expected", "ccvc", grads[1 - ref]), 8);
+            const double *conflict =
+                golden_array("E17", "expected", "ccvc", ref ? "conflict_mask2" : "conflict_mask1");
+            for (int i = 0; i < 4; i++)
+                g_assert_cmpint(out.region[i] == KN_REGION_DC, ==, (int)conflict[i]);
+            lf_out_clear(&out);
+        }
+        lf_check(side, "consistency", loss, golden_value("E17", "expected", "ccvc", "consistency"));
+    }
+}
+
 static void test_e17(void)
 {
     const char *key = "mt_mse_mean_over_all_elements";
@@ -623,9 +783,14 @@ int main(int argc, char **argv)
     g_test_add_func("/golden/E11-confidence", test_e11);
     g_test_add_func("/golden/E12-ties-masks", test_e12);
     g_test_add_func("/golden/E13-mixed", test_e13);
+    g_test_add_func("/golden/E13-plain", test_e13_plain);
     g_test_add_func("/golden/E14-plain", test_e14);
     g_test_add_func("/golden/E15-schedules", test_e15);
+    g_test_add_func("/golden/E16-flexmatch", test_e16_flexmatch);
+    g_test_add_func("/golden/E16-freematch", test_e16_freematch);
     g_test_add_func("/golden/E17-mean-teacher", test_e17);
+    g_test_add_func("/golden/E17-ccvc-consistency", test_e17_ccvc);
+    g_test_add_func("/golden/E19-released", test_e19);
     int status = g_test_run();
     lf_close();
     golden_close();

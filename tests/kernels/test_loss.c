@@ -169,6 +169,83 @@ static void test_cross_pseudo_supervision(void)
     batch_clear(&b);
 }
 
+/* FixMatch: CE of the pixels whose reference is as sure as τ, over all pixels that count. */
+static void test_masked_ce(void)
+{
+    batch b = batch_create(2, 9, 13, 3, 2, 22);
+    int hw = b.h * b.w;
+    FOR_SIDES(side)
+    {
+        lf_case c = case_of(&b, false);
+        static const double sure_only[KN_N_REGIONS] = {1, 0, 1, 0};
+        memcpy(c.config.weights, sure_only, sizeof sure_only);
+        c.config.norm = KN_CE_PIXELS;
+        c.config.gamma_inclusive = true;
+        lf_out first = lf_run(side->engine, &c);
+        int64_t at = 0; /* τ is just a confidence that occurs */
+        while (b.exclude[at] == 255)
+            at++;
+        for (int k = 0; k < b.c; k++)
+            c.config.gamma[k] = first.conf[at];
+        lf_out out = lf_run(side->engine, &c);
+        double want = 0, n = 0;
+        for (int64_t i = 0; i < b.n_px; i++) {
+            double sum = 0;
+            const double *z = b.z + i / hw * b.c * hw + i % hw;
+            for (int k = 0; k < b.c; k++)
+                sum += exp(z[k * hw]);
+            n += b.exclude[i] != 255;
+            if (b.exclude[i] != 255 && out.conf[i] >= first.conf[at])
+                want += log(sum) - z[out.ref.y[i] * hw];
+        }
+        lf_check(side, "masked CE", out.result.loss, want / n);
+        g_assert_true(out.region[at] == KN_REGION_UC || out.region[at] == KN_REGION_DC);
+        c.config.gamma_inclusive = false;
+        lf_out strict = lf_run(side->engine, &c);
+        g_assert_true(strict.region[at] == KN_REGION_US || strict.region[at] == KN_REGION_DS);
+        for (int k = 0; k < b.c; k++)
+            c.config.gamma[k] = 1;
+        lf_out none = lf_run(side->engine, &c);
+        g_assert_true(none.result.loss == 0 && largest(none.grad, b.n_px * b.c) == 0);
+        lf_out_clear(&first);
+        lf_out_clear(&out);
+        lf_out_clear(&strict);
+        lf_out_clear(&none);
+    }
+    batch_clear(&b);
+}
+
+/* Regions by a third prediction instead of the label, target still the label. */
+static void test_compare(void)
+{
+    batch b = batch_create(2, 9, 13, 3, 2, 23);
+    g_autofree uint8_t *other = g_malloc((size_t)b.n_px);
+    for (int64_t i = 0; i < b.n_px; i++)
+        other[i] = (uint8_t)(i % 3);
+    FOR_SIDES(side)
+    {
+        lf_case c = case_of(&b, true);
+        c.config.compare = other;
+        lf_out out = lf_run(side->engine, &c);
+        for (int64_t i = 0; i < b.n_px; i++) {
+            if (out.region[i] == KN_REGION_EXCLUDED)
+                continue;
+            bool unanimous = out.region[i] == KN_REGION_UC || out.region[i] == KN_REGION_US;
+            g_assert_cmpint(unanimous, ==, out.ref.y[i] == other[i]);
+        }
+        for (int r = 0; r < KN_N_REGIONS; r++)
+            c.config.weights[r] = 1;
+        lf_out even = lf_run(side->engine, &c);
+        c.z_ref = NULL;
+        lf_out plain = lf_run(side->engine, &c);
+        lf_check(side, "the target is the label's", even.result.loss, plain.result.loss);
+        lf_out_clear(&out);
+        lf_out_clear(&even);
+        lf_out_clear(&plain);
+    }
+    batch_clear(&b);
+}
+
 static void test_gamma_extremes(void)
 {
     batch b = batch_create(2, 9, 13, 3, 20, 15); /* spread 20: many confidences round to 1 */
@@ -367,7 +444,7 @@ static double worst_difference(loss_of_z loss, const void *data, const double *z
 
 static void test_finite_differences(void)
 {
-    for (int kind = 0; kind < 12; kind++) {
+    for (int kind = 0; kind < 24; kind++) {
         bool labelled = kind & 1;
         batch b = batch_create(2, 3, 3, 2 + kind % 3, 1.5, 100 + (uint64_t)kind);
         int64_t n = b.n_px * b.c;
@@ -376,7 +453,9 @@ static void test_finite_differences(void)
             b.z[i] = 0.05 * round(b.z[i] / 0.05) + 0.01 * (double)(i / 9 % b.c);
         lf_case c = case_of(&b, labelled);
         c.config.dice = labelled ? (kind & 2 ? KN_DICE_LINEAR : KN_DICE_SQUARE) : KN_DICE_NONE;
-        c.config.z_scope = kind & 4 ? KN_Z_IMAGE : KN_Z_BATCH;
+        c.config.z_scope = kind & 4 && kind < 12 ? KN_Z_IMAGE : KN_Z_BATCH;
+        c.config.norm = kind < 12 ? KN_CE_Z : kind & 8 ? KN_CE_PIXELS : KN_CE_REGION_MEAN;
+        c.config.uc = (kn_uc)(kind % 3);
         c.config.ce_scale = 0.8;
         c.config.dice_scale = 0.6;
         lf_out out = lf_run(lf_sides()[LF_REF].engine, &c);
@@ -484,6 +563,8 @@ int main(int argc, char **argv)
     g_test_add_func("/loss/weight-scale", test_weight_scale);
     g_test_add_func("/loss/equal-weights-are-plain", test_equal_weights_are_plain);
     g_test_add_func("/loss/cross-pseudo-supervision", test_cross_pseudo_supervision);
+    g_test_add_func("/loss/masked-ce", test_masked_ce);
+    g_test_add_func("/loss/compare", test_compare);
     g_test_add_func("/loss/gamma-extremes", test_gamma_extremes);
     g_test_add_func("/loss/swap", test_swap_touches_discrepant_only);
     g_test_add_func("/loss/unlabelled-is-blind", test_unlabelled_is_blind);

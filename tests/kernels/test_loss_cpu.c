@@ -100,6 +100,10 @@ static void check_case(const shape *s, fill kind, int variant, uint64_t seed, in
     c.exclude = variant & 4 ? exclude : NULL;
     c.confidence = (kn_confidence)(seed % 4);
     c.config.z_scope = (kn_z_scope)(seed % 2);
+    c.config.norm = seed % 2 ? KN_CE_Z : (kn_ce_norm)(seed / 2 % 3);
+    c.config.uc = (kn_uc)(seed / 3 % 3);
+    c.config.gamma_inclusive = seed / 5 % 2;
+    c.config.compare = seed % 7 == 0 ? label : NULL;
     c.config.dice = c.config.labelled ? (kn_dice)(seed % 3) : KN_DICE_NONE;
     for (int k = 0; k < s->c; k++)
         c.config.gamma[k] = kn_gamma_start(c.confidence, s->c) + 0.21 * qs_rng_unit(&rng);
@@ -183,7 +187,12 @@ static void run_table(const kn_loss_ops *ops, const kn_tensor *z, const kn_tenso
     kn_tensor dz = *z, dmse = *z;
     dz.data = out->dz;
     dmse.data = out->dmse;
-    kn_ref_args ref = {z_ref, KN_CONF_STD, NULL, out->y, out->conf};
+    kn_ref_args ref = {.z = z_ref,
+                       .confidence = KN_CONF_STD,
+                       .y = out->y,
+                       .conf = out->conf,
+                       .with_prob = true,
+                       .above_tau = 0.2};
     ops->reference(&ref, 0, 1000, &out->reference);
     kn_quad_args quad = {.z = z,
                          .label = label,
@@ -200,6 +209,8 @@ static void run_table(const kn_loss_ops *ops, const kn_tensor *z, const kn_tenso
                          .dice = config->dice,
                          .dice_scale = 1.5};
     memcpy(grad.weights, config->weights, sizeof grad.weights);
+    memcpy(grad.ce_weights, config->weights, sizeof grad.ce_weights);
+    grad.ce_uc_background = 0.7;
     for (int c = 0; c < z->c; c++) {
         grad.dice_a[c] = -0.013 * (c + 1);
         grad.dice_b[c] = 0.007 * (c + 2);
@@ -229,7 +240,11 @@ static void test_instruction_sets(void)
         g_autofree uint8_t *label = random_bytes(1000, (uint32_t)n_classes, 9, &rng);
         lf_from_planar(&z, v);
         lf_from_planar(&z_ref, v_ref);
-        kn_quad_config config = {.labelled = true, .dice = KN_DICE_SQUARE, .dice_eps = 1e-5};
+        kn_quad_config config = {.labelled = true,
+                                 .dice = KN_DICE_SQUARE,
+                                 .dice_eps = 1e-5,
+                                 .norm = KN_CE_REGION_MEAN,
+                                 .uc = KN_UC_SPLIT};
         kn_region_weights(KN_PHI_GAUSS, 3, 0.3, KN_PARTITION_QUAD, true, config.weights);
         for (int c = 0; c < n_classes; c++)
             config.gamma[c] = 0.2;

@@ -433,9 +433,9 @@ static void test_accounts(void)
     rig_free(&r);
 }
 
-/* The heap in use is the same before and after 16 steps. oneDNN and the OpenMP team make a small thing
- * of their own now and then, late, so a window that grew is followed by another; what grows with the
- * steps grows in every one of the six. */
+/* The heap in use is the same before and after 16 steps. oneDNN and the OpenMP team make a small
+ * thing of their own now and then, late, so a window that grew is followed by another; what grows
+ * with the steps grows in every one of the six. */
 static void test_heap(void)
 {
     kn_pass_options options = {.mode = KN_PASS_TRAIN, .n = 1, .h = 32, .w = 32};
