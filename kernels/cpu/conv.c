@@ -1,13 +1,13 @@
 /* A convolution of the CPU backend: three directions, each with the algorithm chosen for it.
  *
- * KN_CONV_DIRECT takes oneDNN's direct one. KN_CONV_AUTO times direct and Winograd F(4,3) once per
- * layer, direction and size, on a few images, and remembers the faster in the engine's table, which
- * can be written down and given back so that a resumed run computes the same bits.
+ * KN_CONV_DIRECT takes oneDNN's direct one. KN_CONV_AUTO times direct, oneDNN's Winograd F(4,3) and
+ * our own (winograd.inc, the faster one up to some 64 channels) once per layer, direction and size,
+ * on a few images, and remembers the fastest in the engine's table, which can be written down and
+ * given back so that a resumed run computes the same bits.
  *
- * Winograd runs a few images at a time: as fast, since these layers have thousands of tiles an
- * image, and its transformed tensors (2.25 times the source and the destination) stay small.
- * oneDNN's Winograd has no LeakyReLU post-op; our pass follows it while the images are in the
- * cache. */
+ * oneDNN's Winograd runs a few images at a time: as fast, since these layers have thousands of
+ * tiles an image, and its transformed tensors (2.25 times the source and the destination) stay
+ * small. It has no LeakyReLU post-op; our pass follows it while the images are in the cache. */
 #include "kernels/cpu/cpu_priv.h"
 
 #include "base/error.h"
@@ -16,10 +16,14 @@
 
 enum { N_DIRECTIONS = 3, TRIAL_IMAGES = 4, TRIAL_RUNS = 3, CHUNK_BYTES = 2 << 20 };
 
+typedef enum { DIRECT, WINOGRAD, OWN, N_ALGORITHMS } algorithm;
+static const char *const ALGORITHM_NAMES[N_ALGORITHMS] = {"direct", "winograd", "own"};
+
 struct kn_conv {
     kn_engine *engine; /* borrowed */
     kn_conv_spec spec;
-    kn_prim *prim[N_DIRECTIONS]; /* NULL: direction not wanted */
+    kn_prim *prim[N_DIRECTIONS]; /* NULL: direction not wanted, or by our own kernel */
+    bool own[N_DIRECTIONS];      /* by our own Winograd */
     int chunk[N_DIRECTIONS];     /* images of one run of the primitive; divides spec.n */
     bool leaky_after;            /* LeakyReLU by our pass */
     bool head;                   /* forward and weight gradient by our own kernel: no prim there */
@@ -31,25 +35,81 @@ static bool wanted(const kn_conv_spec *s, kn_direction d)
     return d == KN_FWD || (s->train && (d == KN_BWD_WEIGHTS || s->bwd_data));
 }
 
-/* Seconds of one run of the primitive on zeroed memory; the best of a few. -1: no memory to try. */
-static double time_prim(const kn_conv_spec *s, kn_prim *prim)
+/* ---- our own Winograd
+ * --------------------------------------------------------------------------------------- */
+
+/* It makes no bias gradient: convolutions that BatchNorm follows have none. */
+static bool own_possible(const kn_engine *engine, const kn_conv_spec *s, kn_direction d)
+{
+    bool blocks = (s->src_block || s->ic == 16) && (s->dst_block || s->oc == 16);
+    return kn_cpu_of(engine)->passes->wino_conv && s->k == 3 && s->ic % 16 == 0 &&
+           s->oc % 16 == 0 && blocks && engine->block == 16 && !(d == KN_BWD_WEIGHTS && s->bias);
+}
+
+static size_t own_weight_bytes(const kn_conv_spec *s)
+{
+    return (size_t)36 * (size_t)s->ic * (size_t)s->oc * sizeof(float);
+}
+
+static size_t own_scratch_bytes(const kn_engine *engine, const kn_conv_spec *s, kn_direction d)
+{
+    return (size_t)engine->n_threads *
+           kn_cpu_of(engine)->passes->wino_scratch_bytes(s->ic, s->oc, d == KN_BWD_WEIGHTS);
+}
+
+/* A dense image batch of `c` channels as our kernel sees it. */
+static kn_tensor own_view(const kn_conv_spec *s, int c, const void *data)
+{
+    union {
+        const void *in;
+        void *out;
+    } pointer = {data};
+    return (kn_tensor){KN_F32, s->n, s->h, s->w, c, c, pointer.out, 16};
+}
+
+/* Forward, src to dst, or backward to the data, dst to src. */
+static void run_own(kn_engine *engine, const kn_conv_spec *s, kn_direction d, const void *src,
+                    const void *weights, const float *bias, const void *dst, void *scratch)
+{
+    const kn_passes *passes = kn_cpu_of(engine)->passes;
+    kn_tensor x = own_view(s, s->ic, src), y = own_view(s, s->oc, dst);
+    if (d == KN_FWD)
+        passes->wino_conv(engine, &x, weights, s->bias ? bias : NULL,
+                          s->leaky ? (float)KN_LEAKY_SLOPE : 1, &y, scratch);
+    else
+        passes->wino_conv(engine, &y, weights, NULL, 1, &x, scratch);
+}
+
+/* ---- the choice
+ * --------------------------------------------------------------------------------------------- */
+
+/* Seconds of one run on zeroed memory; the best of a few. prim NULL: our own. -1: no memory to try.
+ */
+static double time_run(kn_engine *engine, const kn_conv_spec *s, kn_direction d, kn_prim *prim)
 {
     size_t pixels = (size_t)s->n * (size_t)s->h * (size_t)s->w;
     size_t src = kn_round_up(pixels * (size_t)s->ic * sizeof(float), KN_ALIGN);
     size_t dst = kn_round_up(pixels * (size_t)s->oc * sizeof(float), KN_ALIGN);
-    size_t weights = kn_round_up(kn_prim_weight_bytes(prim), KN_ALIGN);
+    size_t weights = kn_round_up(prim ? kn_prim_weight_bytes(prim) : own_weight_bytes(s), KN_ALIGN);
     size_t bias = kn_round_up((size_t)s->oc * sizeof(float), KN_ALIGN);
+    size_t scratch = prim ? kn_prim_scratch_bytes(prim) : own_scratch_bytes(engine, s, d);
     kn_block block;
-    if (!kn_block_alloc(&block, src + dst + weights + bias + kn_prim_scratch_bytes(prim), "a trial",
-                        NULL))
+    if (!kn_block_alloc(&block, src + dst + weights + bias + scratch, "a trial", NULL))
         return -1;
-    char *at = block.data;
+    char *x = block.data, *y = x + src, *w = y + dst, *b = w + weights, *temporary = b + bias;
     double best = -1;
     for (int i = 0; i <= TRIAL_RUNS; i++) {
         gint64 start = g_get_monotonic_time();
-        if (!kn_prim_run(prim, at, at + src + dst, at + src + dst + weights, at + src,
-                         at + src + dst + weights + bias, NULL))
-            break;
+        if (prim) {
+            if (!kn_prim_run(prim, x, w, b, y, temporary, NULL))
+                break;
+        } else if (d == KN_BWD_WEIGHTS) {
+            kn_tensor src_view = own_view(s, s->ic, x), dst_view = own_view(s, s->oc, y);
+            kn_cpu_of(engine)->passes->wino_bwd_weights(engine, &src_view, &dst_view, (float *)w,
+                                                        temporary);
+        } else {
+            run_own(engine, s, d, x, w, (float *)b, y, temporary);
+        }
         double seconds = (double)(g_get_monotonic_time() - start) * 1e-6;
         if (i > 0 && (best < 0 || seconds < best)) /* the first run warms up */
             best = seconds;
@@ -70,34 +130,39 @@ static int winograd_chunk(const kn_conv_spec *s, kn_direction d)
     return chunk;
 }
 
-/* Seconds an image. */
-static double time_algorithm(kn_engine *engine, const kn_conv_spec *s, kn_direction d,
-                             bool winograd)
+/* Seconds an image; -1: not to be had here. */
+static double time_algorithm(kn_engine *engine, const kn_conv_spec *s, kn_direction d, algorithm a)
 {
     kn_conv_spec trial = *s;
-    trial.n = winograd ? winograd_chunk(s, d) : s->n;
-    trial.n = MIN(trial.n, TRIAL_IMAGES);
-    trial.leaky = s->leaky && !winograd;
-    kn_prim *prim = kn_prim_create(kn_cpu_of(engine)->dnnl, &trial, d, winograd, NULL);
-    double seconds = prim ? time_prim(&trial, prim) : -1;
+    trial.n = MIN(a == WINOGRAD ? winograd_chunk(s, d) : s->n, TRIAL_IMAGES);
+    if (a == OWN)
+        return own_possible(engine, s, d) ? time_run(engine, &trial, d, NULL) / trial.n : -1;
+    trial.leaky = s->leaky && a == DIRECT;
+    kn_prim *prim = kn_prim_create(kn_cpu_of(engine)->dnnl, &trial, d, a == WINOGRAD, NULL);
+    double seconds = prim ? time_run(engine, &trial, d, prim) : -1;
     kn_prim_destroy(prim);
     return seconds / trial.n;
 }
 
-static bool use_winograd(kn_engine *engine, const kn_conv_spec *s, kn_direction d)
+static algorithm choose(kn_engine *engine, const kn_conv_spec *s, kn_direction d)
 {
     if (engine->conv_mode != KN_CONV_AUTO || s->k != 3 || !kn_dnnl_has_winograd())
-        return false;
+        return DIRECT;
     g_autofree char *key =
         g_strdup_printf("%s:%s:%dx%d", s->name, kn_direction_names[d], s->w, s->h);
     const char *known = g_hash_table_lookup(engine->choices, key);
-    if (known)
-        return g_str_equal(known, "winograd");
-    double winograd = time_algorithm(engine, s, d, true);
-    bool take = winograd >= 0 && winograd < time_algorithm(engine, s, d, false);
-    g_hash_table_insert(engine->choices, g_steal_pointer(&key),
-                        g_strdup(take ? "winograd" : "direct"));
-    return take;
+    for (int a = 0; known && a < N_ALGORITHMS; a++)
+        if (g_str_equal(known, ALGORITHM_NAMES[a]))
+            return (algorithm)a;
+    algorithm best = DIRECT;
+    double seconds[N_ALGORITHMS];
+    for (int a = 0; a < N_ALGORITHMS; a++) {
+        seconds[a] = time_algorithm(engine, s, d, (algorithm)a);
+        if (seconds[a] >= 0 && seconds[best] >= 0 && seconds[a] < seconds[best])
+            best = (algorithm)a;
+    }
+    g_hash_table_insert(engine->choices, g_steal_pointer(&key), g_strdup(ALGORITHM_NAMES[best]));
+    return best;
 }
 
 /* Few outputs, which oneDNN would pad to 16. */
@@ -113,7 +178,11 @@ static bool create_direction(kn_conv *conv, kn_direction d, GError **error)
     GError *problem = NULL;
     kn_conv_spec spec = conv->spec;
     conv->chunk[d] = spec.n;
-    if (use_winograd(conv->engine, &spec, d)) {
+    algorithm chosen = choose(conv->engine, &spec, d);
+    conv->own[d] = chosen == OWN && own_possible(conv->engine, &spec, d);
+    if (conv->own[d])
+        return true;
+    if (chosen == WINOGRAD) {
         kn_conv_spec winograd = spec;
         winograd.n = winograd_chunk(&spec, d);
         winograd.leaky = false;
@@ -158,7 +227,8 @@ kn_conv *kn_cpu_conv_create(kn_engine *engine, const kn_conv_spec *spec, GError 
             return NULL;
         }
         g_string_append_printf(text, "%s%s=%s", text->len ? " " : "", kn_direction_names[d],
-                               kn_prim_implementation(conv->prim[d]));
+                               conv->own[d] ? "own_wino_4x3"
+                                            : kn_prim_implementation(conv->prim[d]));
     }
     conv->description = g_string_free(text, FALSE);
     return conv;
@@ -189,13 +259,21 @@ static packed_sizes packed_of(const kn_conv *conv)
     packed_sizes p = {.bias = kn_round_up((size_t)conv->spec.oc * sizeof(float), KN_ALIGN)};
     const kn_conv_spec *s = &conv->spec;
     size_t plain = (size_t)s->oc * (size_t)s->ic * (size_t)(s->k * s->k) * sizeof(float);
-    p.fwd = kn_round_up(conv->head ? plain : kn_prim_weight_bytes(conv->prim[KN_FWD]), KN_ALIGN);
-    if (conv->prim[KN_BWD_DATA])
-        p.bwd_data = kn_round_up(kn_prim_weight_bytes(conv->prim[KN_BWD_DATA]), KN_ALIGN);
+    if (conv->head)
+        p.fwd = plain;
+    else
+        p.fwd = conv->own[KN_FWD] ? own_weight_bytes(s) : kn_prim_weight_bytes(conv->prim[KN_FWD]);
+    if (conv->own[KN_BWD_DATA])
+        p.bwd_data = own_weight_bytes(s);
+    else if (conv->prim[KN_BWD_DATA])
+        p.bwd_data = kn_prim_weight_bytes(conv->prim[KN_BWD_DATA]);
+    p.fwd = kn_round_up(p.fwd, KN_ALIGN);
+    p.bwd_data = kn_round_up(p.bwd_data, KN_ALIGN);
     return p;
 }
 
-/* Scratch of bwd_weights: oneDNN's, the gradient in its layout, in ours, the bias gradient. */
+/* Scratch of oneDNN's bwd_weights: its own, the gradient in its layout, in ours, the bias gradient.
+ */
 typedef struct {
     size_t prim, packed, plain, bias;
 } bwd_weights_sizes;
@@ -213,19 +291,25 @@ static bwd_weights_sizes bwd_weights_of(const kn_conv *conv)
     };
 }
 
+static size_t scratch_of(const kn_conv *conv, kn_direction d)
+{
+    if (conv->own[d])
+        return own_scratch_bytes(conv->engine, &conv->spec, d);
+    if (!conv->prim[d])
+        return 0;
+    if (d != KN_BWD_WEIGHTS)
+        return kn_prim_scratch_bytes(conv->prim[d]);
+    bwd_weights_sizes b = bwd_weights_of(conv);
+    return b.prim + b.packed + b.plain + b.bias;
+}
+
 kn_conv_needs kn_cpu_conv_needs(const kn_conv *conv)
 {
     packed_sizes p = packed_of(conv);
-    kn_conv_needs needs = {.packed_bytes = p.fwd + p.bwd_data + p.bias};
-    if (conv->prim[KN_FWD])
-        needs.fwd_bytes = kn_prim_scratch_bytes(conv->prim[KN_FWD]);
-    if (conv->prim[KN_BWD_DATA])
-        needs.bwd_data_bytes = kn_prim_scratch_bytes(conv->prim[KN_BWD_DATA]);
-    if (conv->prim[KN_BWD_WEIGHTS]) {
-        bwd_weights_sizes b = bwd_weights_of(conv);
-        needs.bwd_weights_bytes = b.prim + b.packed + b.plain + b.bias;
-    }
-    return needs;
+    return (kn_conv_needs){.packed_bytes = p.fwd + p.bwd_data + p.bias,
+                           .fwd_bytes = scratch_of(conv, KN_FWD),
+                           .bwd_data_bytes = scratch_of(conv, KN_BWD_DATA),
+                           .bwd_weights_bytes = scratch_of(conv, KN_BWD_WEIGHTS)};
 }
 
 /* (oc,ic,3,3) to (oc,9,ic). */
@@ -235,6 +319,15 @@ static void pack_head(const kn_conv_spec *s, const float *weight, float *packed)
         for (int c = 0; c < s->ic; c++)
             for (int tap = 0; tap < 9; tap++)
                 packed[(o * 9 + tap) * s->ic + c] = weight[(o * s->ic + c) * 9 + tap];
+}
+
+static bool pack_direction(const kn_conv *conv, kn_direction d, const float *weight, void *packed,
+                           GError **error)
+{
+    const kn_conv_spec *s = &conv->spec;
+    if (conv->own[d])
+        kn_cpu_of(conv->engine)->passes->wino_pack(weight, s->oc, s->ic, d == KN_BWD_DATA, packed);
+    return !conv->prim[d] || kn_prim_pack(conv->prim[d], weight, packed, error);
 }
 
 bool kn_cpu_conv_pack(kn_conv *conv, const void *weight, const void *bias, void *packed,
@@ -248,9 +341,9 @@ bool kn_cpu_conv_pack(kn_conv *conv, const void *weight, const void *bias, void 
         memset(at + p.fwd + p.bwd_data, 0, (size_t)conv->spec.oc * sizeof(float));
     if (conv->head)
         pack_head(&conv->spec, weight, packed);
-    return (conv->head || kn_prim_pack(conv->prim[KN_FWD], weight, at, error)) &&
-           (!conv->prim[KN_BWD_DATA] ||
-            kn_prim_pack(conv->prim[KN_BWD_DATA], weight, at + p.fwd, error));
+    else if (!pack_direction(conv, KN_FWD, weight, at, error))
+        return false;
+    return pack_direction(conv, KN_BWD_DATA, weight, at + p.fwd, error);
 }
 
 bool kn_cpu_conv_fwd(kn_conv *conv, const void *packed, const kn_tensor *src, const kn_tensor *dst,
@@ -258,17 +351,19 @@ bool kn_cpu_conv_fwd(kn_conv *conv, const void *packed, const kn_tensor *src, co
 {
     packed_sizes p = packed_of(conv);
     const char *at = packed;
+    const float *bias = (const float *)(at + p.fwd + p.bwd_data);
     if (conv->head) {
-        kn_cpu_of(conv->engine)
-            ->passes->head_fwd(conv->engine, src, packed, (const float *)(at + p.fwd + p.bwd_data),
-                               dst);
+        kn_cpu_of(conv->engine)->passes->head_fwd(conv->engine, src, packed, bias, dst);
+        return true;
+    }
+    if (conv->own[KN_FWD]) {
+        run_own(conv->engine, &conv->spec, KN_FWD, src->data, at, bias, dst->data, scratch);
         return true;
     }
     int step = conv->chunk[KN_FWD];
     for (int i = 0; i < conv->spec.n; i += step) {
         kn_tensor x = kn_tensor_images(src, i, step), y = kn_tensor_images(dst, i, step);
-        if (!kn_prim_run(conv->prim[KN_FWD], x.data, at, at + p.fwd + p.bwd_data, y.data, scratch,
-                         error))
+        if (!kn_prim_run(conv->prim[KN_FWD], x.data, at, bias, y.data, scratch, error))
             return false;
         if (conv->leaky_after)
             kn_cpu_of(conv->engine)
@@ -280,12 +375,15 @@ bool kn_cpu_conv_fwd(kn_conv *conv, const void *packed, const kn_tensor *src, co
 bool kn_cpu_conv_bwd_data(kn_conv *conv, const void *packed, const kn_tensor *ddst,
                           const kn_tensor *dsrc, void *scratch, GError **error)
 {
-    const char *at = packed;
+    const char *at = (const char *)packed + packed_of(conv).fwd;
+    if (conv->own[KN_BWD_DATA]) {
+        run_own(conv->engine, &conv->spec, KN_BWD_DATA, dsrc->data, at, NULL, ddst->data, scratch);
+        return true;
+    }
     int step = conv->chunk[KN_BWD_DATA];
     for (int i = 0; i < conv->spec.n; i += step) {
         kn_tensor dy = kn_tensor_images(ddst, i, step), dx = kn_tensor_images(dsrc, i, step);
-        if (!kn_prim_run(conv->prim[KN_BWD_DATA], dx.data, at + packed_of(conv).fwd, NULL, dy.data,
-                         scratch, error))
+        if (!kn_prim_run(conv->prim[KN_BWD_DATA], dx.data, at, NULL, dy.data, scratch, error))
             return false;
     }
     return true;
@@ -298,6 +396,10 @@ bool kn_cpu_conv_bwd_weights(kn_conv *conv, const kn_tensor *src, const kn_tenso
     const kn_passes *passes = kn_cpu_of(conv->engine)->passes;
     if (conv->head) {
         passes->head_bwd_weights(conv->engine, src, ddst, dweight, s->bias ? dbias : NULL);
+        return true;
+    }
+    if (conv->own[KN_BWD_WEIGHTS]) {
+        passes->wino_bwd_weights(conv->engine, src, ddst, dweight, scratch);
         return true;
     }
     bwd_weights_sizes b = bwd_weights_of(conv);

@@ -33,6 +33,16 @@ typedef struct {
     void (*head_bwd_weights)(kn_engine *engine, const kn_tensor *x, const kn_tensor *dy, float *dw,
                              float *db);
     void (*leaky)(float *x, int64_t n, float slope); /* in place */
+    /* Winograd of our own (winograd.inc): 3×3, both sides blocks of 16 channels. All NULL where
+     * vectors are shorter than 16 floats. */
+    size_t (*wino_scratch_bytes)(int ic, int oc, bool weights); /* a thread's */
+    /* weight (oc,ic,3,3) to u, 36·ic·oc floats; backward: for the gradient of the source. */
+    void (*wino_pack)(const float *weight, int oc, int ic, bool backward, float *u);
+    /* bias (y->c) or NULL; LeakyReLU of that slope, 1: none. */
+    void (*wino_conv)(kn_engine *engine, const kn_tensor *x, const float *u, const float *bias,
+                      float slope, const kn_tensor *y, void *scratch);
+    void (*wino_bwd_weights)(kn_engine *engine, const kn_tensor *x, const kn_tensor *dy, float *dw,
+                             void *scratch); /* dw (oc,ic,3,3) += */
 } kn_passes;
 
 extern const kn_passes kn_passes_v1;
