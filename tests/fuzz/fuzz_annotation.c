@@ -1,18 +1,7 @@
-/* libFuzzer target: any bytes as an annotation file, read, painted and closed. It wants clang,
- * libclang-rt-14-dev and libomp-14-dev.
- *   cmake -S . -B build/fuzz -G Ninja -DCMAKE_C_COMPILER=clang-14 -DCMAKE_BUILD_TYPE=Debug \
- *         -DQS_SANITIZE="address;undefined;fuzzer-no-link"
- *   ninja -C build/fuzz fuzz_annotation
- *   build/fuzz/tests/fuzz/fuzz_annotation -max_total_time=600 CORPUS */
+/* Any bytes as an annotation file: read, painted at two resolutions, closed. Every pixel's areas
+ * must add up to the pixel. */
+#include "tests/fuzz/fuzz.h"
 #include "wsi/annotation.h"
-
-#include <stddef.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <sys/mman.h>
-#include <unistd.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
 static void paint(const char *path)
 {
@@ -43,12 +32,9 @@ static void paint(const char *path)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
-    char path[64];
-    int fd = memfd_create("annotation", MFD_CLOEXEC);
-    if (fd < 0 || write(fd, data, n) != (ssize_t)n)
-        abort();
-    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    char path[FUZZ_PATH];
+    int fd = fuzz_open(data, n, path);
     paint(path);
-    close(fd);
+    fuzz_close(fd);
     return 0;
 }
