@@ -2,13 +2,14 @@
  *
  * Invariants of a validated cohort: every slide is listed once; all slides of a case are in one
  * split; a labelled row has a mask. Slides are compared by canonical path (no "..", no "//", made
- * absolute), not by following links; `quadslide cohort check --content` compares what is in them.
+ * absolute), not by following links; cohort_check.c compares what is in them.
  */
 #include "wsi/cohort.h"
 
 #include "base/error.h"
 #include "base/file.h"
 #include "base/report.h"
+#include "wsi/cohort_priv.h"
 #include "wsi/csv_priv.h"
 
 #include <string.h>
@@ -78,8 +79,7 @@ const wsi_cohort_row *wsi_cohort_get(const wsi_cohort *cohort, guint i)
 
 /* ---- the leak guard ---- */
 
-/* "cohort.csv:7" for a row of a file, "row 7" for one made in memory. */
-static char *place(const wsi_cohort *cohort, guint i)
+char *wsi_cohort_place(const wsi_cohort *cohort, guint i)
 {
     const wsi_cohort_row *row = wsi_cohort_get(cohort, i);
     if (cohort->path && row->line > 0)
@@ -87,35 +87,37 @@ static char *place(const wsi_cohort *cohort, guint i)
     return g_strdup_printf("row %u", i + 1);
 }
 
-static bool check_row(const wsi_cohort *cohort, guint i, GHashTable *slides, GHashTable *cases,
-                      GError **error)
+bool wsi_cohort_check_row(const wsi_cohort *cohort, guint i, GHashTable *slides, GHashTable *cases,
+                          wsi_cohort_finding_kind *kind, GError **error)
 {
     const wsi_cohort_row *row = wsi_cohort_get(cohort, i);
-    g_autofree char *here = place(cohort, i);
+    g_autofree char *here = wsi_cohort_place(cohort, i);
     char *key = g_canonicalize_filename(row->slide, NULL);
     gpointer seen;
     if (g_hash_table_lookup_extended(slides, key, NULL, &seen)) {
         g_free(key);
         const wsi_cohort_row *first = wsi_cohort_get(cohort, GPOINTER_TO_UINT(seen));
-        g_autofree char *there = place(cohort, GPOINTER_TO_UINT(seen));
+        g_autofree char *there = wsi_cohort_place(cohort, GPOINTER_TO_UINT(seen));
         g_set_error(
             error, QS_ERROR, QS_ERROR_MISMATCH,
             "%s: slide '%s' (%s) is already listed as '%s' (%s) at %s; list every slide once", here,
             row->slide, wsi_split_name(row->split), first->slide, wsi_split_name(first->split),
             there);
+        *kind = WSI_COHORT_SLIDE_TWICE;
         return false;
     }
     g_hash_table_insert(slides, key, GUINT_TO_POINTER(i));
     if (g_hash_table_lookup_extended(cases, row->case_id, NULL, &seen)) {
         const wsi_cohort_row *first = wsi_cohort_get(cohort, GPOINTER_TO_UINT(seen));
         if (first->split != row->split) {
-            g_autofree char *there = place(cohort, GPOINTER_TO_UINT(seen));
+            g_autofree char *there = wsi_cohort_place(cohort, GPOINTER_TO_UINT(seen));
             g_set_error(
                 error, QS_ERROR, QS_ERROR_MISMATCH,
                 "%s: case '%s' is in %s with '%s' but in %s with '%s' (%s): a leak; keep all "
                 "slides of a case in one split",
                 here, row->case_id, wsi_split_name(row->split), row->slide,
                 wsi_split_name(first->split), first->slide, there);
+            *kind = WSI_COHORT_CASE_LEAK;
             return false;
         }
         return true;
@@ -129,7 +131,8 @@ bool wsi_cohort_validate(const wsi_cohort *cohort, GError **error)
     g_autoptr(GHashTable) slides = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     g_autoptr(GHashTable) cases = g_hash_table_new(g_str_hash, g_str_equal);
     for (guint i = 0; i < cohort->rows->len; i++) {
-        if (!check_row(cohort, i, slides, cases, error))
+        wsi_cohort_finding_kind kind;
+        if (!wsi_cohort_check_row(cohort, i, slides, cases, &kind, error))
             return false;
     }
     return true;
@@ -261,10 +264,10 @@ static bool read_records(reader *r, GPtrArray *records, wsi_cohort *cohort, GErr
         g_set_error(error, QS_ERROR, QS_ERROR_FORMAT, "%s: a header and no slides", r->path);
         return false;
     }
-    return wsi_cohort_validate(cohort, error);
+    return true;
 }
 
-wsi_cohort *wsi_cohort_read(const char *path, GError **error)
+wsi_cohort *wsi_cohort_read_unguarded(const char *path, GError **error)
 {
     g_autofree char *text = NULL;
     gsize n;
@@ -286,6 +289,14 @@ wsi_cohort *wsi_cohort_read(const char *path, GError **error)
         return cohort;
     wsi_cohort_destroy(cohort);
     return NULL;
+}
+
+wsi_cohort *wsi_cohort_read(const char *path, GError **error)
+{
+    wsi_cohort *cohort = wsi_cohort_read_unguarded(path, error);
+    if (cohort && !wsi_cohort_validate(cohort, error))
+        g_clear_pointer(&cohort, wsi_cohort_destroy);
+    return cohort;
 }
 
 /* ---- writing ---- */

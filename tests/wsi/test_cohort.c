@@ -5,6 +5,7 @@
 #include "wsi/digestpath_priv.h"
 
 #include <stdint.h>
+#include <stdio.h>
 
 #define HEADER "slide,mask,case,split,labelled,mpp\n"
 
@@ -314,6 +315,309 @@ static void test_digestpath_refused(void)
     remove_tree(root);
 }
 
+/* ---- pairs and slides ---- */
+
+static char *in_tree(const char *root, const char *name)
+{
+    char *path = g_build_filename(root, name, NULL);
+    g_autofree char *dir = g_path_get_dirname(path);
+    g_mkdir_with_parents(dir, 0777);
+    return path;
+}
+
+/* Files whose content is their name. */
+static char *make_tree(const char *name, const char *const *files)
+{
+    char *root = temp_path(name);
+    g_mkdir_with_parents(root, 0777);
+    for (; *files; files++) {
+        g_autofree char *path = in_tree(root, *files);
+        write_file(path, *files, strlen(*files));
+    }
+    return root;
+}
+
+static const wsi_cohort_row *row_of(const wsi_cohort *cohort, const char *end)
+{
+    for (guint i = 0; i < cohort->rows->len; i++)
+        if (g_str_has_suffix(wsi_cohort_get(cohort, i)->slide, end))
+            return wsi_cohort_get(cohort, i);
+    g_error("no row of %s", end);
+}
+
+static void expect_mask(const wsi_cohort *cohort, const char *slide, const char *mask)
+{
+    const wsi_cohort_row *row = row_of(cohort, slide);
+    if (!mask)
+        g_assert_null(row->mask);
+    else if (!row->mask || !g_str_has_suffix(row->mask, mask))
+        g_error("%s has the mask %s, not %s", slide, row->mask, mask);
+}
+
+static void test_pairs(void)
+{
+    /* Spaces, a leading dash, both normal forms of ü, a prefix that either side lacks, the same
+     * stem in two folders, an annotation file, an image without a mask, a mask without an image. */
+    static const char *const files[] = {
+        "im/with space.png", "m/with space_mask.png", "im/-dash.jpg",   "m/-dash.png",
+        "im/\xc3\xbc.tif",   "m/u\xcc\x88_Mask.TIF",  "im/18-1_a.jpg",  "m/a_mask.jpg",
+        "im/b.jpg",          "m/18-2_b-mask.png",     "im/s1/same.png", "im/s2/same.png",
+        "m/s1/same_seg.png", "m/s2/same_seg.png",     "im/drawn.svs",   "m/drawn.xml",
+        "im/alone.png",      "m/nobody_mask.png",     "im/notes.txt",   NULL};
+    GError *error = NULL;
+    g_autofree char *root = make_tree("pairs", files),
+                    *images = g_build_filename(root, "im/", NULL),
+                    *masks = g_build_filename(root, "m", NULL);
+    wsi_cohort_split_options options;
+    wsi_cohort_split_options_init(&options);
+    wsi_cohort *cohort = wsi_cohort_scan_pairs(images, masks, &options, &error);
+    g_assert_no_error(error);
+    g_assert_cmpuint(cohort->rows->len, ==, 9);
+    expect_mask(cohort, "/with space.png", "/with space_mask.png");
+    expect_mask(cohort, "/-dash.jpg", "/-dash.png");
+    expect_mask(cohort, "/\xc3\xbc.tif", "_Mask.TIF");
+    expect_mask(cohort, "/18-1_a.jpg", "/a_mask.jpg");
+    expect_mask(cohort, "/b.jpg", "/18-2_b-mask.png");
+    expect_mask(cohort, "/s1/same.png", "/s1/same_seg.png");
+    expect_mask(cohort, "/s2/same.png", "/s2/same_seg.png");
+    expect_mask(cohort, "/drawn.svs", "/drawn.xml");
+    expect_mask(cohort, "/alone.png", NULL);
+    g_assert_false(row_of(cohort, "/alone.png")->labelled);
+    /* two images of one stem are one case unless the folder is the case */
+    g_assert_cmpstr(row_of(cohort, "/s1/same.png")->case_id, ==, "same");
+    wsi_cohort_destroy(cohort);
+    options.case_rule = "folder";
+    cohort = wsi_cohort_scan_pairs(images, masks, &options, &error);
+    g_assert_no_error(error);
+    g_assert_cmpstr(row_of(cohort, "/s1/same.png")->case_id, ==, "s1");
+    wsi_cohort_destroy(cohort);
+    remove_tree(root);
+}
+
+static void test_pairs_in_one_folder(void)
+{
+    static const char *const files[] = {"P1_1.png", "P1_1.gt.png", "P1_2.png", "P1_2.gt.png",
+                                        "P2_1.png", "P2_1.gt.png", NULL};
+    GError *error = NULL;
+    g_autofree char *root = make_tree("one", files);
+    wsi_cohort_split_options options;
+    wsi_cohort_split_options_init(&options);
+    options.mask_suffix = ".gt";
+    options.case_rule = "^([^_]+)_";
+    wsi_cohort *cohort = wsi_cohort_scan_pairs(root, NULL, &options, &error);
+    g_assert_no_error(error);
+    g_assert_cmpuint(cohort->rows->len, ==, 3);
+    expect_mask(cohort, "/P1_2.png", "/P1_2.gt.png");
+    g_assert_cmpstr(row_of(cohort, "/P1_2.png")->case_id, ==, "P1");
+    g_assert_cmpint(row_of(cohort, "/P1_1.png")->split, ==, row_of(cohort, "/P1_2.png")->split);
+    wsi_cohort_destroy(cohort);
+    remove_tree(root);
+}
+
+static void test_slides(void)
+{
+    static const char *const files[] = {"TCGA-CR-7395-01A-01-TS1.svs",
+                                        "TCGA-CR-7395-01Z-00-DX1.svs",
+                                        "TCGA-CR-73950-01Z.svs",
+                                        "sub/x.mrxs",
+                                        "sub/x/Data0001.dat",
+                                        "thumb.jpg",
+                                        "TCGA-CR-7395-01A-01-TS1.geojson",
+                                        NULL};
+    GError *error = NULL;
+    g_autofree char *root = make_tree("slides", files);
+    wsi_cohort_split_options options;
+    wsi_cohort_split_options_init(&options);
+    wsi_cohort *cohort = wsi_cohort_scan_slides(root, NULL, &options, &error);
+    g_assert_no_error(error);
+    g_assert_cmpuint(cohort->rows->len, ==, 4);
+    expect_mask(cohort, "TS1.svs", "TS1.geojson");
+    expect_mask(cohort, "DX1.svs", NULL);
+    g_assert_cmpstr(row_of(cohort, "TS1.svs")->case_id, ==, "TCGA-CR-7395");
+    g_assert_cmpstr(row_of(cohort, "DX1.svs")->case_id, ==, "TCGA-CR-7395");
+    g_assert_cmpstr(row_of(cohort, "73950-01Z.svs")->case_id, ==, "TCGA-CR-73950-01Z");
+    wsi_cohort_destroy(cohort);
+    remove_tree(root);
+}
+
+static void expect_scan_error(const char *const *files, const wsi_cohort_split_options *options,
+                              int code, const char *a, const char *b)
+{
+    GError *error = NULL;
+    g_autofree char *root = make_tree("bad", files);
+    g_assert_null(wsi_cohort_scan_pairs(root, NULL, options, &error));
+    expect_error(error, code, a, b, NULL);
+    remove_tree(root);
+}
+
+static void test_pairs_refused(void)
+{
+    static const char *const two[] = {"a.png", "a_mask.png", "a_seg.png", NULL};
+    static const char *const shared[] = {"x/a.png", "y/a.png", "m/a_mask.png", NULL};
+    static const char *const none[] = {"a.txt", NULL};
+    static const char *const one[] = {"a.png", "a_mask.png", "b.png", NULL};
+    wsi_cohort_split_options options;
+    wsi_cohort_split_options_init(&options);
+    expect_scan_error(two, &options, QS_ERROR_MISMATCH, "a_mask.png", "a_seg.png");
+    expect_scan_error(shared, &options, QS_ERROR_MISMATCH, "m/a_mask.png", "two images");
+    expect_scan_error(none, &options, QS_ERROR_FORMAT, "bad", "no slide or image");
+    options.labelled_cases = 5;
+    options.val_share = options.test_share = 0;
+    expect_scan_error(one, &options, QS_ERROR_ARG, "5 labelled cases", "only 1");
+    options.labelled_cases = 0;
+    options.case_rule = "^(x)";
+    expect_scan_error(one, &options, QS_ERROR_FORMAT, "a.png", "no case");
+    options.case_rule = "^x";
+    expect_scan_error(one, &options, QS_ERROR_ARG, "--case '^x'", "one group");
+    options.case_rule = "(";
+    expect_scan_error(one, &options, QS_ERROR_ARG, "--case '('", "group");
+}
+
+/* ---- splits ---- */
+
+static void touch_once(const char *path)
+{
+    FILE *file = fopen(path, "a");
+    g_assert_nonnull(file);
+    fclose(file);
+}
+
+/* n cases of one image each, with masks. */
+static wsi_cohort *split_of(const char *root, int n, const wsi_cohort_split_options *options)
+{
+    GError *error = NULL;
+    g_mkdir_with_parents(root, 0777);
+    for (int i = 0; i < n; i++) {
+        g_autofree char *image = g_strdup_printf("%s/case%03d.png", root, i);
+        g_autofree char *mask = g_strdup_printf("%s/case%03d_mask.png", root, i);
+        touch_once(image);
+        touch_once(mask);
+    }
+    wsi_cohort *cohort = wsi_cohort_scan_pairs(root, NULL, options, &error);
+    g_assert_no_error(error);
+    return cohort;
+}
+
+static int count_labelled(const wsi_cohort *cohort)
+{
+    int n = 0;
+    for (guint i = 0; i < cohort->rows->len; i++)
+        n += wsi_cohort_get(cohort, i)->labelled &&
+             wsi_cohort_get(cohort, i)->split == WSI_SPLIT_TRAIN;
+    return n;
+}
+
+/* Seeded; a case more moves few others; 5 % labelled lies within 10 %, and that within 12 cases. */
+static void test_split_is_stable(void)
+{
+    g_autofree char *root = temp_path("stable");
+    wsi_cohort_split_options options;
+    wsi_cohort_split_options_init(&options);
+    options.labelled_share = 0.05;
+    wsi_cohort *few = split_of(root, 100, &options), *again = split_of(root, 100, &options);
+    options.labelled_share = 0.1;
+    wsi_cohort *more = split_of(root, 100, &options);
+    options.labelled_cases = 12;
+    wsi_cohort *twelve = split_of(root, 100, &options);
+    options.seed = 2;
+    wsi_cohort *other = split_of(root, 100, &options);
+    g_assert_cmpint(count_labelled(few), ==, 3); /* 5 % of 70 are 3.5 */
+    g_assert_cmpint(count_labelled(more), ==, 7);
+    g_assert_cmpint(count_labelled(twelve), ==, 12);
+    options.seed = 1;
+    wsi_cohort *grown = split_of(root, 101, &options);
+    int n_moved = 0, n_other = 0;
+    for (guint i = 0; i < 100; i++) {
+        const wsi_cohort_row *row = wsi_cohort_get(few, i);
+        g_assert_cmpint(row->split, ==, wsi_cohort_get(again, i)->split);
+        g_assert_cmpint(row->labelled, ==, wsi_cohort_get(again, i)->labelled);
+        g_assert_true(!row->labelled || wsi_cohort_get(more, i)->labelled);
+        g_assert_true(!wsi_cohort_get(more, i)->labelled || wsi_cohort_get(twelve, i)->labelled);
+        n_moved += row->split != wsi_cohort_get(grown, i)->split;
+        n_other += row->split != wsi_cohort_get(other, i)->split;
+    }
+    g_assert_cmpint(n_moved, <=, 2);
+    g_assert_cmpint(n_other, >, 10);
+    wsi_cohort *const all[] = {few, again, more, twelve, other, grown};
+    for (size_t i = 0; i < G_N_ELEMENTS(all); i++)
+        wsi_cohort_destroy(all[i]);
+    remove_tree(root);
+}
+
+/* ---- the whole check ---- */
+
+static int count_findings(const GArray *findings, wsi_cohort_finding_kind kind, const char *a,
+                          const char *b)
+{
+    int n = 0;
+    for (guint i = 0; i < findings->len; i++) {
+        const wsi_cohort_finding *f = &g_array_index(findings, wsi_cohort_finding, i);
+        n += f->kind == kind && strstr(f->text, a) && strstr(f->text, b);
+    }
+    return n;
+}
+
+static void test_check(void)
+{
+    static const char *const files[] = {"a.svs", "b.svs", "d/a.svs", NULL};
+    GError *error = NULL;
+    g_autofree char *root = make_tree("check", files), *csv = in_tree(root, "c.csv");
+    g_autofree char *copy = in_tree(root, "copy.svs"), *twin = in_tree(root, "twin.svs");
+    write_file(copy, "a.svs", 5);
+    write_file(twin, "a.svs", 5);
+    static const char text[] = HEADER "a.svs,,P1,train,0,\n"
+                                      "b.svs,,P1,test,0,\n"
+                                      "./b.svs,,P1,test,0,\n"
+                                      "copy.svs,,P2,test,0,\n"
+                                      "twin.svs,,P3,train,0,\n"
+                                      "d/a.svs,gone.png,P4,train,1,\n";
+    write_file(csv, text, strlen(text));
+    wsi_cohort *cohort = wsi_cohort_read_unguarded(csv, &error);
+    g_assert_no_error(error);
+    GArray *f = wsi_cohort_check(cohort, true, NULL, &error);
+    g_assert_no_error(error);
+    g_assert_cmpint(count_findings(f, WSI_COHORT_CASE_LEAK, "c.csv:3", "c.csv:2"), ==, 1);
+    g_assert_cmpint(count_findings(f, WSI_COHORT_SLIDE_TWICE, "c.csv:4", "c.csv:3"), ==, 1);
+    g_assert_cmpint(
+        count_findings(f, WSI_COHORT_CONTENT_LEAK, "copy.svs' (test)", "a.svs' (train)"), ==, 1);
+    g_assert_cmpint(count_findings(f, WSI_COHORT_COPY, "twin.svs' (train)", "a.svs' (train)"), ==,
+                    1);
+    g_assert_cmpint(count_findings(f, WSI_COHORT_MISSING, "c.csv:7", "gone.png"), ==, 1);
+    g_assert_cmpint(count_findings(f, WSI_COHORT_SAME_NAME, "c.csv:7", "a~2"), ==, 1);
+    g_assert_cmpuint(f->len, ==, 7); /* and ./b.svs has the base name of b.svs */
+    g_array_unref(f);
+    f = wsi_cohort_check(cohort, false, NULL, &error);
+    g_assert_cmpuint(f->len, ==, 5);
+    g_array_unref(f);
+    wsi_cohort_destroy(cohort);
+    remove_tree(root);
+}
+
+/* The mask of an image may have the prefix that the image lacks, and the other way round. */
+static void test_digestpath_prefixes(void)
+{
+    static const char *const files[] = {"18-1_2018-01-01 10_00_00-lv1-1-2-3-4.jpg",
+                                        "2018-01-01 10_00_00-lv1-1-2-3-4_mask.jpg",
+                                        "2018-01-02 10_00_00-lv1-1-2-3-4.jpg",
+                                        "18-2_2018-01-02 10_00_00-lv1-1-2-3-4_mask.jpg",
+                                        "18-3_2018-01-03 10_00_00-lv1-1-2-3-4.jpg",
+                                        "18-4_2018-01-03 10_00_00-lv1-1-2-3-4_mask.jpg",
+                                        NULL};
+    GError *error = NULL;
+    g_autofree char *root = make_tree("prefixes", files);
+    wsi_cohort_split_options options;
+    wsi_cohort_split_options_init(&options);
+    wsi_cohort *cohort = wsi_cohort_scan_digestpath(root, &options, &error);
+    g_assert_no_error(error);
+    g_assert_cmpuint(cohort->rows->len, ==, 3);
+    expect_mask(cohort, files[0], files[1]);
+    expect_mask(cohort, files[2], files[3]);
+    expect_mask(cohort, files[4], NULL); /* another case's */
+    g_assert_cmpstr(row_of(cohort, files[2])->case_id, ==, "18-2");
+    wsi_cohort_destroy(cohort);
+    remove_tree(root);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -325,6 +629,13 @@ int main(int argc, char **argv)
     g_test_add_func("/cohort/digestpath-names", test_digestpath_names);
     g_test_add_func("/cohort/digestpath-scan", test_digestpath_scan);
     g_test_add_func("/cohort/digestpath-refused", test_digestpath_refused);
+    g_test_add_func("/cohort/digestpath-prefixes", test_digestpath_prefixes);
+    g_test_add_func("/cohort/pairs", test_pairs);
+    g_test_add_func("/cohort/pairs-in-one-folder", test_pairs_in_one_folder);
+    g_test_add_func("/cohort/slides", test_slides);
+    g_test_add_func("/cohort/pairs-refused", test_pairs_refused);
+    g_test_add_func("/cohort/split-is-stable", test_split_is_stable);
+    g_test_add_func("/cohort/check", test_check);
     int status = g_test_run();
     temp_clean();
     return status;
