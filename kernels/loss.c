@@ -10,34 +10,22 @@
 
 #include <string.h>
 
-enum { KN_ROUND = 64 };
-
-/* ---- units --------------------------------------------------------------------------------- */
-typedef struct {
-    int64_t image_px, per_image, n;
-} units;
-
-static units units_of(const kn_tensor *z)
-{
-    int64_t image_px = (int64_t)z->h * z->w;
-    int64_t per_image = (image_px + KN_LOSS_UNIT - 1) / KN_LOSS_UNIT;
-    return (units){image_px, per_image, per_image * z->n};
-}
-
-/* First pixel of a unit in the batch; *n of them. */
-static int64_t unit_first(const units *u, int64_t unit, int *n)
-{
-    int64_t in_image = unit % u->per_image * KN_LOSS_UNIT;
-    int64_t left = u->image_px - in_image;
-    *n = (int)(left < KN_LOSS_UNIT ? left : KN_LOSS_UNIT);
-    return unit / u->per_image * u->image_px + in_image;
-}
-
 static const kn_loss_ops *ops_of(const kn_engine *engine, const kn_tensor *z)
 {
     g_assert(z->c >= 1 && z->c <= QS_CLASSES_MAX && z->ldc >= z->c && z->block == 0);
     g_assert(z->dtype == kn_engine_dtype(engine));
     return z->dtype == KN_F64 ? &kn_ref_loss_ops : kn_cpu_loss_ops();
+}
+
+int64_t kn_count_kept(kn_engine *engine, const uint8_t *exclude, int64_t n)
+{
+    int64_t kept = 0; /* an integer: any order gives the same */
+    if (!exclude)
+        return n;
+#pragma omp parallel for schedule(static) reduction(+ : kept) num_threads(kn_engine_threads(engine))
+    for (int64_t i = 0; i < n; i++)
+        kept += exclude[i] != QS_CLASS_IGNORE;
+    return kept;
 }
 
 static void assert_same_shape(const kn_tensor *a, const kn_tensor *b)
@@ -57,7 +45,7 @@ void kn_loss_reference(kn_engine *engine, const kn_tensor *z_ref, kn_confidence 
                               .conf = ref->conf,
                               .with_prob = ref->with_prob,
                               .above_tau = ref->above_tau};
-    const units u = units_of(z_ref);
+    const kn_units u = kn_units_of(z_ref->n, (int64_t)z_ref->h * z_ref->w);
     kn_ref_sums parts[KN_ROUND];
     memset(ref->sum_conf, 0, sizeof ref->sum_conf);
     memset(ref->sum_prob, 0, sizeof ref->sum_prob);
@@ -69,7 +57,7 @@ void kn_loss_reference(kn_engine *engine, const kn_tensor *z_ref, kn_confidence 
 #pragma omp for schedule(static)
         for (int i = 0; i < here; i++) {
             int n;
-            int64_t first = unit_first(&u, round + i, &n);
+            int64_t first = kn_unit_first(&u, round + i, &n);
             memset(&parts[i], 0, sizeof parts[i]);
             ops->reference(&args, first, n, &parts[i]);
         }
@@ -124,7 +112,7 @@ static void add_quad_sums(kn_quad_sums *to, const kn_quad_sums *s)
     }
 }
 
-static void fold_unit(fold *f, const kn_quad_sums *s, const units *u, int64_t unit,
+static void fold_unit(fold *f, const kn_quad_sums *s, const kn_units *u, int64_t unit,
                       const kn_quad_config *config, double *z_image)
 {
     add_quad_sums(&f->image, s);
@@ -246,7 +234,7 @@ void kn_loss_partition(kn_engine *engine, const kn_tensor *z, const uint8_t *lab
                                .ref_conf = ref ? ref->conf : NULL,
                                .config = config,
                                .region = region};
-    const units u = units_of(z);
+    const kn_units u = kn_units_of(z->n, (int64_t)z->h * z->w);
     kn_quad_sums parts[KN_ROUND];
     fold total = {0};
 #pragma omp parallel num_threads(kn_engine_threads(engine))
@@ -255,7 +243,7 @@ void kn_loss_partition(kn_engine *engine, const kn_tensor *z, const uint8_t *lab
 #pragma omp for schedule(static)
         for (int i = 0; i < here; i++) {
             int n;
-            int64_t first = unit_first(&u, round + i, &n);
+            int64_t first = kn_unit_first(&u, round + i, &n);
             memset(&parts[i], 0, sizeof parts[i]);
             ops->partition(&args, first, n, &parts[i]);
         }
@@ -301,11 +289,11 @@ void kn_loss_gradient(kn_engine *engine, const kn_tensor *z, const uint8_t *labe
                &args.ce_uc_background);
     dice_constants(config, result, z->c, &args);
     double divisor = ce_divisor(config, result);
-    const units u = units_of(z);
+    const kn_units u = kn_units_of(z->n, (int64_t)z->h * z->w);
 #pragma omp parallel for schedule(static) num_threads(kn_engine_threads(engine))
     for (int64_t i = 0; i < u.n; i++) {
         int n;
-        int64_t first = unit_first(&u, i, &n);
+        int64_t first = kn_unit_first(&u, i, &n);
         bool by_image = config->z_scope == KN_Z_IMAGE;
         double by = by_image ? z_image[i / u.per_image] * z->n : divisor;
         ops->gradient(&args, first, n, by > 0 ? scale * config->ce_scale / by : 0.0);
@@ -313,18 +301,6 @@ void kn_loss_gradient(kn_engine *engine, const kn_tensor *z, const uint8_t *labe
 }
 
 /* ---- Mean Teacher, softmax, argmax --------------------------------------------------------- */
-/* Bytes, so integers: any order gives the same. */
-static int64_t count_kept(kn_engine *engine, const uint8_t *exclude, int64_t n)
-{
-    int64_t kept = 0;
-    if (!exclude)
-        return n;
-#pragma omp parallel for schedule(static) reduction(+ : kept) num_threads(kn_engine_threads(engine))
-    for (int64_t i = 0; i < n; i++)
-        kept += exclude[i] != QS_CLASS_IGNORE;
-    return kept;
-}
-
 double kn_loss_mse(kn_engine *engine, const kn_tensor *z, const kn_tensor *z_ref,
                    const uint8_t *exclude, double scale, bool accumulate, const kn_tensor *dz)
 {
@@ -332,14 +308,14 @@ double kn_loss_mse(kn_engine *engine, const kn_tensor *z, const kn_tensor *z_ref
     assert_same_shape(z, z_ref);
     if (dz)
         assert_same_shape(z, dz);
-    double n_terms = (double)count_kept(engine, exclude, kn_pixels(z)) * z->c;
+    double n_terms = (double)kn_count_kept(engine, exclude, kn_pixels(z)) * z->c;
     const kn_mse_args args = {.z = z,
                               .z_ref = z_ref,
                               .dz = dz,
                               .exclude = exclude,
                               .grad_scale = n_terms > 0 ? scale * 2.0 / n_terms : 0.0,
                               .accumulate = accumulate};
-    const units u = units_of(z);
+    const kn_units u = kn_units_of(z->n, (int64_t)z->h * z->w);
     double parts[KN_ROUND], sum = 0;
 #pragma omp parallel num_threads(kn_engine_threads(engine))
     for (int64_t round = 0; round < u.n; round += KN_ROUND) {
@@ -347,7 +323,7 @@ double kn_loss_mse(kn_engine *engine, const kn_tensor *z, const kn_tensor *z_ref
 #pragma omp for schedule(static)
         for (int i = 0; i < here; i++) {
             int n;
-            int64_t first = unit_first(&u, round + i, &n);
+            int64_t first = kn_unit_first(&u, round + i, &n);
             parts[i] = 0;
             ops->mse(&args, first, n, &parts[i]);
         }
@@ -361,11 +337,11 @@ double kn_loss_mse(kn_engine *engine, const kn_tensor *z, const kn_tensor *z_ref
 void kn_softmax(kn_engine *engine, const kn_tensor *z, float *prob)
 {
     const kn_loss_ops *ops = ops_of(engine, z);
-    const units u = units_of(z);
+    const kn_units u = kn_units_of(z->n, (int64_t)z->h * z->w);
 #pragma omp parallel for schedule(static) num_threads(kn_engine_threads(engine))
     for (int64_t i = 0; i < u.n; i++) {
         int n;
-        int64_t first = unit_first(&u, i, &n);
+        int64_t first = kn_unit_first(&u, i, &n);
         ops->softmax(z, first, n, prob + first * z->c);
     }
 }
@@ -373,11 +349,11 @@ void kn_softmax(kn_engine *engine, const kn_tensor *z, float *prob)
 void kn_argmax(kn_engine *engine, const kn_tensor *z, uint8_t *y)
 {
     const kn_loss_ops *ops = ops_of(engine, z);
-    const units u = units_of(z);
+    const kn_units u = kn_units_of(z->n, (int64_t)z->h * z->w);
 #pragma omp parallel for schedule(static) num_threads(kn_engine_threads(engine))
     for (int64_t i = 0; i < u.n; i++) {
         int n;
-        int64_t first = unit_first(&u, i, &n);
+        int64_t first = kn_unit_first(&u, i, &n);
         ops->argmax(z, first, n, y + first);
     }
 }

@@ -10,7 +10,30 @@
 
 #include "kernels/loss.h"
 
-enum { KN_LOSS_UNIT = 8192 };
+enum { KN_LOSS_UNIT = 8192, KN_ROUND = 64 };
+
+/* The batch cut into units of KN_LOSS_UNIT pixels, none of which crosses an image. */
+typedef struct {
+    int64_t image_px, per_image, n;
+} kn_units;
+
+static inline kn_units kn_units_of(int n_images, int64_t image_px)
+{
+    int64_t per_image = (image_px + KN_LOSS_UNIT - 1) / KN_LOSS_UNIT;
+    return (kn_units){image_px, per_image, per_image * n_images};
+}
+
+/* First pixel of a unit in the batch; *n of them. */
+static inline int64_t kn_unit_first(const kn_units *u, int64_t unit, int *n)
+{
+    int64_t in_image = unit % u->per_image * KN_LOSS_UNIT;
+    int64_t left = u->image_px - in_image;
+    *n = (int)(left < KN_LOSS_UNIT ? left : KN_LOSS_UNIT);
+    return unit / u->per_image * u->image_px + in_image;
+}
+
+/* Of n pixels those whose exclude is not 255; all when it is NULL. */
+int64_t kn_count_kept(kn_engine *engine, const uint8_t *exclude, int64_t n);
 
 typedef struct {
     double conf[QS_CLASSES_MAX], prob[QS_CLASSES_MAX];
@@ -77,6 +100,7 @@ typedef struct {
     void (*mse)(const kn_mse_args *args, int64_t first, int n, double *sum);
     void (*softmax)(const kn_tensor *z, int64_t first, int n, float *prob);
     void (*argmax)(const kn_tensor *z, int64_t first, int n, uint8_t *y);
+    const struct kn_compare_ops *compare; /* kernels/compare_priv.h */
 } kn_loss_ops;
 
 extern const kn_loss_ops kn_ref_loss_ops;

@@ -1,5 +1,6 @@
-/* Schedules of the training recipe (golden group E15), and φ with its region weights (eq. 6). */
-#include "kernels/loss.h"
+/* Schedules of the training recipe (golden group E15) and of methods, and φ with its region weights
+ * (eq. 6). */
+#include "kernels/compare.h"
 
 #include <math.h>
 
@@ -119,6 +120,17 @@ static double warm_up(double x)
 {
     x = fmin(fmax(x, 0.0), 1.0);
     return exp(-5.0 * (1.0 - x) * (1.0 - x));
+}
+
+double kn_uamt_threshold(int n_classes, double t, double t_max)
+{
+    return (0.75 + 0.25 * warm_up(t_max > 0 ? t / t_max : 1.0)) * log(n_classes);
+}
+
+double kn_dcnet_threshold(double mu, double r, double mean1, double mean2, double low, double high)
+{
+    double next = fmin((1 - r) * mu + r * mean1, (1 - r) * mu + r * mean2);
+    return fmin(fmax(next, low), high);
 }
 
 double kn_lambda_paper(double max, double t, double t_max)

@@ -5,7 +5,8 @@
  *
  * Bounds, over every float of the range (tests/kernels/test_loss_cpu.c sweeps them):
  *   kn_expf_neg  x in [-87.33, 0]: relative error <= 1e-7. Below: 0. NaN: NaN.
- *   kn_log1pf    x in [0, 16]:     relative error <= 1e-7. NaN: NaN. */
+ *   kn_log1pf    x in [0, 16]:     relative error <= 1e-7. NaN: NaN.
+ *   kn_logf      x positive, normal: error <= 1e-7·max(|log x|, 1). NaN: NaN. */
 #ifndef QS_KERNELS_CPU_LOSS_MATH_H
 #define QS_KERNELS_CPU_LOSS_MATH_H
 
@@ -48,15 +49,13 @@ static inline float kn_expf_neg(float x)
     return x < -87.33f ? 0.0f : p * scale;
 }
 
-/* log(1+x), 0 <= x <= 16: u = 1+x = 2^k·m, m in [√½, √2), f = m-1, log m = f - f²/2 + f³·Q(f); what
- * rounding took from u comes back as its derivative. */
-static inline float kn_log1pf(float x)
+/* log(u) + lost, u a positive normal number: u = 2^k·m, m in [√½, √2), f = m-1, log m = f - f²/2 +
+ * f³·Q(f). */
+static inline float kn_logf_plus(float u, float lost)
 {
-    float u = 1.0f + x;
-    uint32_t bits = kn_f32_bits(u) - 0x3F3504F3u; /* √½ */
-    float k = (float)(int32_t)(bits >> 23);
-    float f = kn_bits_f32((bits & 0x007FFFFFu) + 0x3F3504F3u) - 1.0f;
-    float lost = (x - (u - 1.0f)) / u;
+    int32_t bits = (int32_t)(kn_f32_bits(u) - 0x3F3504F3u); /* √½ */
+    float k = (float)(bits >> 23);
+    float f = kn_bits_f32(((uint32_t)bits & 0x007FFFFFu) + 0x3F3504F3u) - 1.0f;
     float q = 1.1893512e-1f + f * (-1.1694335e-1f + f * 6.7575701e-2f);
     q = -1.2403083e-1f + f * q;
     q = 1.4218554e-1f + f * q;
@@ -67,6 +66,19 @@ static inline float kn_log1pf(float x)
     float f2 = f * f;
     float tail = f2 * (f * q - 0.5f) + (lost + k * -2.12194440e-4f);
     return k * 0.693359375f + (f + tail);
+}
+
+/* log(x), x a positive normal number. */
+static inline float kn_logf(float x)
+{
+    return kn_logf_plus(x, x - x); /* 0, or NaN for NaN */
+}
+
+/* log(1+x), 0 <= x <= 16; what rounding took from 1+x comes back as its derivative. */
+static inline float kn_log1pf(float x)
+{
+    float u = 1.0f + x;
+    return kn_logf_plus(u, (x - (u - 1.0f)) / u);
 }
 
 #endif

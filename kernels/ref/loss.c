@@ -1,5 +1,6 @@
 /* The loss's passes, naive and in double: the oracle. One pixel after the other, as the equations
  * are written. */
+#include "kernels/compare_priv.h"
 #include "kernels/loss_priv.h"
 
 #include <math.h>
@@ -10,6 +11,21 @@
 #define QP_LOG1P(x) log1p(x)
 #define QP_SQRT(x) sqrt(x)
 #include "kernels/quad_pixel.h"
+
+#define QP_REAL double
+#define QP(name) qp_##name##_f64
+#define QP_EXP(x) exp(x)
+#define QP_LOG1P(x) log1p(x)
+#define QP_LOG(x) log(x)
+#define QP_SQRT(x) sqrt(x)
+#include "kernels/compare_pixel.h"
+
+#define CP_REAL double
+#define CP(name) qp_##name##_f64
+#define CP_EXP(x) exp(x)
+#define CP_SQRT(x) sqrt(x)
+#define CP_TABLE compare_ops
+#include "kernels/compare_pass.inc"
 
 static const double *pixel(const kn_tensor *t, int64_t i)
 {
@@ -172,4 +188,5 @@ const kn_loss_ops kn_ref_loss_ops = {
     .mse = mse,
     .softmax = softmax,
     .argmax = argmax,
+    .compare = &compare_ops,
 };
