@@ -12,6 +12,8 @@
 extern const cli_command cli_cmd_eval;
 
 static char *opt_cohort, *opt_split, *opt_pred, *opt_against, *opt_out, *opt_classes;
+static char *opt_label_map, *opt_label_order;
+static gboolean opt_bounds;
 static double opt_require_dsc = -1;
 
 static const GOptionEntry entries[] = {
@@ -26,6 +28,9 @@ static const GOptionEntry entries[] = {
      "Class table, as background:#000000,tumour:#c80000 (noted beside the predictions)", "TABLE"},
     {"require-dsc", 0, 0, G_OPTION_ARG_DOUBLE, &opt_require_dsc,
      "Fail when the mean DSC of --pred is below", "X"},
+    {"label-map", 0, 0, G_OPTION_ARG_STRING, &opt_label_map, CLI_LABEL_MAP_HELP, "MAP"},
+    {"label-order", 0, 0, G_OPTION_ARG_STRING, &opt_label_order, CLI_LABEL_ORDER_HELP, "ORDER"},
+    {"bounds-relative", 0, 0, G_OPTION_ARG_NONE, &opt_bounds, CLI_BOUNDS_HELP, NULL},
     G_OPTION_ENTRY_NULL};
 
 static const char description[] =
@@ -173,9 +178,16 @@ static int run_eval(int argc, char **argv)
     if (rest[0])
         return cli_usage("%s: eval takes no slides, it takes a cohort's split", rest[0]);
     GError *error = NULL;
+    cli_labels labels;
+    if (!cli_labels_init(&labels, opt_label_map, opt_label_order, opt_bounds, NULL, &error))
+        return cli_fail(error);
     g_autoptr(GArray) set =
         cli_slide_set_read(opt_cohort, opt_split ? opt_split : "test", NULL, &error);
-    return set ? eval(set) : cli_fail(error);
+    if (set)
+        cli_slide_set_labels(set, &labels);
+    status = set ? eval(set) : cli_fail(error);
+    cli_labels_clear(&labels);
+    return status;
 }
 
 const cli_command cli_cmd_eval = {

@@ -12,6 +12,8 @@
 extern const cli_command cli_cmd_report;
 
 static char *opt_cohort, *opt_split, *opt_out, *opt_title, *opt_classes;
+static char *opt_label_map, *opt_label_order;
+static gboolean opt_bounds;
 static char **opt_pred, **opt_run;
 static int opt_max_slides;
 
@@ -28,6 +30,9 @@ static const GOptionEntry entries[] = {
      "Slides to show; the table counts all (12)", "N"},
     {"title", 0, 0, G_OPTION_ARG_STRING, &opt_title, "Heading of the page", "TEXT"},
     {"out", 'o', 0, G_OPTION_ARG_FILENAME, &opt_out, "The page", "FILE"},
+    {"label-map", 0, 0, G_OPTION_ARG_STRING, &opt_label_map, CLI_LABEL_MAP_HELP, "MAP"},
+    {"label-order", 0, 0, G_OPTION_ARG_STRING, &opt_label_order, CLI_LABEL_ORDER_HELP, "ORDER"},
+    {"bounds-relative", 0, 0, G_OPTION_ARG_NONE, &opt_bounds, CLI_BOUNDS_HELP, NULL},
     G_OPTION_ENTRY_NULL};
 
 static const char description[] = "The first --pred is what the others are compared with. A slide "
@@ -151,9 +156,15 @@ static int run_report(int argc, char **argv)
                 .split = opt_split ? opt_split : "test",
                 .title = opt_title ? opt_title : "What the models found",
                 .max_slides = opt_max_slides ? opt_max_slides : 12};
-    r.set = cli_slide_set_read(opt_cohort, r.split, NULL, &error);
-    if (!r.set)
+    cli_labels labels;
+    if (!cli_labels_init(&labels, opt_label_map, opt_label_order, opt_bounds, NULL, &error))
         return cli_fail(error);
+    r.set = cli_slide_set_read(opt_cohort, r.split, NULL, &error);
+    if (!r.set) {
+        cli_labels_clear(&labels);
+        return cli_fail(error);
+    }
+    cli_slide_set_labels(r.set, &labels);
     r.pred = parse_named(opt_pred);
     r.run = parse_named(opt_run);
     colour_runs(r.run, r.pred);
@@ -161,6 +172,7 @@ static int run_report(int argc, char **argv)
     g_array_free(r.set, TRUE);
     g_array_free(r.pred, TRUE);
     g_array_free(r.run, TRUE);
+    cli_labels_clear(&labels);
     return status;
 }
 

@@ -100,7 +100,11 @@ static void json_lists(JsonBuilder *b, const status_data *d)
         member_text(b, "state", db_slide_state_name(s->state));
         member_int(b, "cells", s->n_cells);
         member_double(b, "mpp", s->mpp);
+        member_double(b, "mpp_of_file", s->mpp_file > 0 ? s->mpp_file : NAN);
+        member_text(b, "mpp_origin", s->mpp_origin);
         member_double(b, "tissue_share", s->tissue_share);
+        member_text(b, "colour", s->colour);
+        member_text(b, "notes", s->notes);
         member_int(b, "damaged_regions", s->n_damaged);
         member_text(b, "error", s->error);
         json_builder_end_object(b);
@@ -139,6 +143,11 @@ static void print_json(const status_data *d)
         member_double(b, "mpp", d->config->mpp);
     member_text(b, "codec", d->config->codec == DB_CODEC_JPEG ? "jpeg" : "zstd");
     member_text(b, "tiling_rules", d->config->grid_rules);
+    member_double(b, "mpp_tolerance", d->config->mpp_tolerance);
+    member_text(b, "label_map", d->config->label_map);
+    member_text(b, "label_order", d->config->label_order_map ? "map" : "file");
+    member_int(b, "bounds_relative", d->config->bounds_relative);
+    member_text(b, "colour", d->config->colour);
     json_splits(b, d);
     json_lists(b, d);
     json_builder_end_object(b);

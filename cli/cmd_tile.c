@@ -1,6 +1,7 @@
 /* quadslide tile: slides into the patches of a store: options, the list of slides, the run's row.
  * The work is tile_crew.c's (many slides) and tile_job.c's (one). */
 #include "cli/cli.h"
+#include "cli/labels.h"
 #include "cli/tile_crew.h"
 #include "wsi/cohort.h"
 
@@ -12,8 +13,10 @@
 
 static char *opt_store, *opt_cohort, *opt_codec, *opt_classes, *opt_damaged, *opt_split, *opt_mask;
 static int opt_patch = 256, opt_stride, opt_saturation = 8, opt_quality = 90, opt_threads;
+static char *opt_label_map, *opt_label_order;
 static double opt_mpp, opt_mpp_override, opt_tissue_min = 0.25, opt_damaged_max = 0.1;
-static gboolean opt_level0, opt_no_tissue, opt_otsu, opt_blank, opt_labelled;
+static double opt_mpp_tolerance = WSI_MPP_TOLERANCE;
+static gboolean opt_level0, opt_no_tissue, opt_otsu, opt_blank, opt_labelled, opt_bounds;
 
 static const GOptionEntry entries[] = {
     {"store", 's', 0, G_OPTION_ARG_FILENAME, &opt_store, "The store, made when absent", "DIR"},
@@ -24,6 +27,9 @@ static const GOptionEntry entries[] = {
     {"level0", 0, 0, G_OPTION_ARG_NONE, &opt_level0, "Read level 0 as it is", NULL},
     {"mpp-override", 0, 0, G_OPTION_ARG_DOUBLE, &opt_mpp_override,
      "µm per pixel of level 0, instead of the slides' own", "MPP"},
+    {"mpp-tolerance", 0, 0, G_OPTION_ARG_DOUBLE, &opt_mpp_tolerance,
+     "A level within this share of --mpp is read as it is, else a finer one is resampled (0.02)",
+     "SHARE"},
     {"tissue-min", 0, 0, G_OPTION_ARG_DOUBLE, &opt_tissue_min,
      "Keep patches with this share of tissue (0.25)", "SHARE"},
     {"no-tissue", 0, 0, G_OPTION_ARG_NONE, &opt_no_tissue, "Find no tissue, keep every patch",
@@ -48,7 +54,11 @@ static const GOptionEntry entries[] = {
      "SPLIT"},
     {"labelled", 0, 0, G_OPTION_ARG_NONE, &opt_labelled,
      "For one SLIDE: its --mask may be trained on", NULL},
-    {"mask", 0, 0, G_OPTION_ARG_FILENAME, &opt_mask, "For one SLIDE: its label mask", "FILE"},
+    {"mask", 0, 0, G_OPTION_ARG_FILENAME, &opt_mask,
+     "For one SLIDE: its label mask, an image or an annotation file", "FILE"},
+    {"label-map", 0, 0, G_OPTION_ARG_STRING, &opt_label_map, CLI_LABEL_MAP_HELP, "MAP"},
+    {"label-order", 0, 0, G_OPTION_ARG_STRING, &opt_label_order, CLI_LABEL_ORDER_HELP, "ORDER"},
+    {"bounds-relative", 0, 0, G_OPTION_ARG_NONE, &opt_bounds, CLI_BOUNDS_HELP, NULL},
     {"threads", 't', 0, G_OPTION_ARG_INT, &opt_threads, "Threads (all cores)", "N"},
     G_OPTION_ENTRY_NULL};
 
@@ -76,6 +86,8 @@ static const char *find_fault(char **rest, db_split *split)
         return "--mpp is µm per pixel, above 0 and at most 100";
     if (!(opt_mpp_override >= 0 && opt_mpp_override <= MPP_MAX))
         return "--mpp-override is µm per pixel, above 0 and at most 100";
+    if (!(opt_mpp_tolerance >= 0 && opt_mpp_tolerance <= 0.5))
+        return "--mpp-tolerance is a share, 0 to 0.5";
     if (!(opt_tissue_min >= 0 && opt_tissue_min <= 1))
         return "--tissue-min is a share, 0 to 1";
     if (!(opt_damaged_max >= 0 && opt_damaged_max <= 1))
@@ -109,6 +121,7 @@ static bool make_config(db_store_config *config, const wsi_tissue_options *tissu
                                 .stride_px = opt_stride ? opt_stride : opt_patch,
                                 .level0 = opt_level0,
                                 .mpp = opt_level0 ? 0 : opt_mpp,
+                                .mpp_tolerance = opt_mpp_tolerance,
                                 .codec = jpeg ? DB_CODEC_JPEG : DB_CODEC_ZSTD,
                                 .jpeg_quality = jpeg ? opt_quality : 0};
     /* The same check as the grid's, before a store is made with what no grid takes. */
@@ -119,6 +132,13 @@ static bool make_config(db_store_config *config, const wsi_tissue_options *tissu
     qs_classes_init_binary(&config->classes, "foreground");
     if (opt_classes && !qs_classes_from_text(&config->classes, opt_classes, error))
         return false;
+    cli_labels labels;
+    if (!cli_labels_init(&labels, opt_label_map, opt_label_order, opt_bounds, &config->classes,
+                         error))
+        return false;
+    config->label_map = g_steal_pointer(&labels.map);
+    config->label_order_map = labels.map_order;
+    config->bounds_relative = labels.bounds_relative;
     char threshold[32];
     g_snprintf(threshold, sizeof threshold, opt_otsu ? "otsu" : "%d", tissue->saturation);
     g_autofree char *rules = g_strdup_printf(
@@ -155,7 +175,7 @@ static char *absolute(const char *path)
 static void add_job(GArray *jobs, GPtrArray *paths, GHashTable *seen, const tile_job *from)
 {
     tile_job job = *from;
-    const char **texts[] = {&job.path, &job.mask_path, &job.truth_path};
+    const char **texts[] = {&job.path, &job.mask_path, &job.truth_path, &job.tissue_path};
     for (size_t i = 0; i < G_N_ELEMENTS(texts); i++) {
         char *text = absolute(*texts[i]);
         if (text)
@@ -189,6 +209,7 @@ static bool list_jobs(GArray *jobs, GPtrArray *paths, char **rest, db_split spli
         tile_job job = {.path = row->slide,
                         .mask_path = row->mask,
                         .truth_path = row->truth,
+                        .tissue_path = row->tissue,
                         .case_id = row->case_id,
                         .labelled = row->labelled,
                         .mpp = row->mpp};
@@ -217,6 +238,9 @@ static bool match_store(GArray *jobs, db_store *store, GError **error)
                 continue;
             job->known = true;
             job->known_mask = g_strdup(row->mask_path);
+            job->known_mask_hash = g_strdup(row->mask_hash);
+            job->known_tissue = g_strdup(row->tissue_path);
+            job->known_tissue_hash = g_strdup(row->tissue_hash);
         }
     }
     g_array_unref(rows);
@@ -236,12 +260,16 @@ static const char *run_state(int status)
 static int64_t begin_run(db_store *store, const db_store_config *config, int n_threads)
 {
     g_autofree char *rules = cli_json_escape(config->grid_rules);
+    g_autofree char *label_map = cli_json_escape(config->label_map ? config->label_map : "");
     g_autofree char *json = g_strdup_printf(
         "{\"patch\":%d,\"stride\":%d,\"level0\":%s,\"mpp\":%g,\"mpp_override\":%g,\"rules\":\"%s\","
+        "\"mpp_tolerance\":%g,\"label_map\":\"%s\",\"label_order\":\"%s\",\"bounds_relative\":%s,"
         "\"damaged\":\"%s\","
         "\"damaged_max\":%g,\"threads\":%d}",
         config->patch_px, config->stride_px, config->level0 ? "true" : "false", config->mpp,
-        opt_mpp_override, rules, opt_damaged ? opt_damaged : "fail", opt_damaged_max, n_threads);
+        opt_mpp_override, rules, config->mpp_tolerance, label_map,
+        config->label_order_map ? "map" : "file", config->bounds_relative ? "true" : "false",
+        opt_damaged ? opt_damaged : "fail", opt_damaged_max, n_threads);
     g_autofree char *device = g_strdup_printf("cpu, %d threads", n_threads);
     char kind[] = "tile", version[] = "quadslide " QS_VERSION, state[] = "running";
     db_run row = {.kind = kind,

@@ -31,9 +31,8 @@ uint8_t *report_picture_labels(const report_picture *picture, const cli_slide *s
     wsi_slide *s = open_fit(slide, &view, error);
     if (!s)
         return NULL;
-    const wsi_level *level0 = &wsi_slide_get_info(s)->levels[0];
     uint8_t *label = NULL;
-    wsi_mask *mask = wsi_mask_open(path, level0->w, level0->h, classes, error);
+    wsi_mask *mask = cli_mask_open(path, s, classes, slide->labels, error);
     if (mask) {
         label = g_malloc((size_t)picture->w * (size_t)picture->h);
         if (!wsi_mask_read(mask, &view, 0, 0, picture->w, picture->h, label, (size_t)picture->w,

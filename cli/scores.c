@@ -58,8 +58,10 @@ static bool score_slide(cli_score *score, const char *dir, const qs_classes *cla
     if (!s)
         return false;
     const wsi_level *level0 = &wsi_slide_get_info(s)->levels[0];
-    bool ok = inf_eval_masks(pred, truth, level0->w, level0->h, classes, &score->counts,
-                             &score->grid, error);
+    wsi_mask *mask = cli_mask_open(truth, s, classes, slide->labels, error);
+    bool ok = mask && inf_eval_against(pred, mask, level0->w, level0->h, classes, &score->counts,
+                                       &score->grid, error);
+    wsi_mask_close(mask);
     wsi_slide_close(s);
     if (!ok)
         return false;

@@ -88,6 +88,12 @@ GArray *cli_slide_set_read(const char *cohort, const char *split, char *const *s
     return set;
 }
 
+void cli_slide_set_labels(GArray *set, const cli_labels *labels)
+{
+    for (guint i = 0; i < set->len; i++)
+        g_array_index(set, cli_slide, i).labels = labels;
+}
+
 const char *cli_slide_truth(const cli_slide *slide, const char **from)
 {
     *from = slide->truth ? "truth" : "mask";

@@ -6,6 +6,8 @@
 #ifndef QS_CLI_SLIDE_SET_H
 #define QS_CLI_SLIDE_SET_H
 
+#include "cli/labels.h"
+
 #include <glib.h>
 #include <stdbool.h>
 
@@ -15,13 +17,17 @@ typedef struct {
     char *mask, *truth;    /* paths or NULL */
     char *case_id, *split; /* "" for slides of the command line */
     bool labelled;
-    double mpp; /* of the cohort; 0 none */
+    double mpp;               /* of the cohort; 0 none */
+    const cli_labels *labels; /* borrowed: how a truth of annotations is read; NULL by names */
 } cli_slide;
 
 /* Of a cohort's split ("train", "val", "test" or "all"), or of the command line when cohort is
  * NULL. Array of cli_slide with its clear function set. An empty split is an error. */
 GArray *cli_slide_set_read(const char *cohort, const char *split, char *const *slides,
                            GError **error);
+
+/* labels must outlive the set. */
+void cli_slide_set_labels(GArray *set, const cli_labels *labels);
 
 /* What a prediction is compared with: the truth column where there is one, else the mask; NULL
  * when neither is given. *from is "truth" or "mask". */

@@ -145,7 +145,7 @@ static void work(tile_run *run, GPtrArray *order, int n_threads)
 }
 
 typedef struct {
-    int n[TILE_STOPPED + 1], n_masks[WSI_MASK_LABELS + 1], n_small_masks;
+    int n[TILE_STOPPED + 1], n_masks[WSI_MASK_KINDS], n_small_masks;
     int64_t kept, tissue, blank, damaged, pixels;
     double hash_s, prepare_s;
     wsi_stages stages;
@@ -181,12 +181,16 @@ static void print_summary(const totals *t, double wall_s)
     cli_print("patches   %" G_GINT64_FORMAT " kept; dropped: %" G_GINT64_FORMAT
               " for tissue, %" G_GINT64_FORMAT " blank; %" G_GINT64_FORMAT " damaged\n",
               t->kept, t->tissue, t->blank, t->damaged);
-    if (t->n_masks[0] + t->n_masks[1] + t->n_masks[2] > 0)
+    int n_masks = 0;
+    for (int i = 0; i < WSI_MASK_KINDS; i++)
+        n_masks += t->n_masks[i];
+    if (n_masks > 0)
         cli_print("masks     %d label maps, %d binary (their values are 0 and 255), %d JPEG "
-                  "(binary at >= 128); %d smaller "
+                  "(binary at >= 128), %d annotation files; %d smaller "
                   "than their slide by a whole number\n",
                   t->n_masks[WSI_MASK_LABELS], t->n_masks[WSI_MASK_BINARY_255],
-                  t->n_masks[WSI_MASK_BINARY_JPEG], t->n_small_masks);
+                  t->n_masks[WSI_MASK_BINARY_JPEG], t->n_masks[WSI_MASK_ANNOTATION],
+                  t->n_small_masks);
     cli_print("time      %s, %.1f MP/s; thread seconds: hash %.1f, tissue and mask %.1f", wall,
               wall_s > 0 ? (double)t->pixels * 1e-6 / wall_s : 0.0, t->hash_s, t->prepare_s);
     for (int i = 0; i < WSI_STAGES_N; i++)

@@ -5,7 +5,9 @@
 
 #include "base/file.h"
 #include "cli/cli.h"
+#include "cli/labels.h"
 
+#include <math.h>
 #include <string.h>
 
 /* ---- the sink ---- */
@@ -139,12 +141,18 @@ typedef struct {
     db_slide row;
 } slide_work;
 
+/* The command line's resolution goes before the cohort's, which goes before the file's. */
+static double mpp_given(const tile_job *job, const tile_run *run)
+{
+    return run->mpp_override > 0 ? run->mpp_override : job->mpp;
+}
+
 static bool open_view(slide_work *w, const tile_job *job, const tile_run *run, GError **error)
 {
-    double mpp = run->mpp_override > 0 ? run->mpp_override : job->mpp;
-    w->slide = wsi_slide_open(job->path, mpp, error);
-    return w->slide &&
-           wsi_view_init(&w->view, w->slide, run->config->level0, run->config->mpp, error) &&
+    const wsi_resolution resolution = {run->config->level0, run->config->mpp,
+                                       run->config->mpp_tolerance};
+    w->slide = wsi_slide_open(job->path, mpp_given(job, run), error);
+    return w->slide && wsi_view_init_at(&w->view, w->slide, &resolution, error) &&
            wsi_grid_init(&w->grid, &w->view, run->config->patch_px, run->config->stride_px, error);
 }
 
@@ -158,7 +166,9 @@ void tile_job_plan(tile_job *job, const tile_run *run)
         job->n_cells = w.grid.n_cells;
         /* A writer's batch grows by doubling, and holds no more than the slide has. */
         int64_t all = w.grid.n_cells * run->config->patch_px * run->config->patch_px * 4;
-        job->memory = wsi_tile_memory(&w.view, &one) + 2 * MIN(all, (int64_t)DB_WRITER_BATCH_BYTES);
+        job->memory = wsi_tile_memory(&w.view, &one) +
+                      2 * MIN(all, (int64_t)DB_WRITER_BATCH_BYTES) +
+                      wsi_mask_memory(job->mask_path);
         job->temp_bytes = wsi_slide_temp_bytes(w.slide);
         job->memory_per_thread = wsi_tile_memory(&w.view, &two) - wsi_tile_memory(&w.view, &one);
     } else {
@@ -177,14 +187,47 @@ static void fill_row(db_slide *row, const tile_job *job)
                       .path = g_strdup(job->path),
                       .mask_path = g_strdup(job->mask_path),
                       .truth_path = g_strdup(job->truth_path),
+                      .tissue_path = g_strdup(job->tissue_path),
                       .case_id = g_strdup(job->case_id),
                       .split = job->split,
                       .labelled = job->labelled,
                       .n_cells = -1};
 }
 
+static void add_note(GString *notes, const char *text)
+{
+    if (text && *text)
+        g_string_append_printf(notes, "%s%s", notes->len ? "\n" : "", text);
+}
+
+/* Remarks that nobody should have to search a terminal's history for. */
+static char *make_notes(const slide_work *w, const tile_job *job, const tile_run *run)
+{
+    const wsi_slide_info *info = wsi_slide_get_info(w->slide);
+    GString *notes = g_string_new(NULL);
+    bool given = info->mpp_origin == WSI_MPP_OVERRIDE;
+    double said_x = info->mpp_said_x, said_y = info->mpp_said_y;
+    if (info->mpp_said && (given || !(info->mpp > 0)) &&
+        (fabs(said_x / info->mpp - 1) > WSI_MPP_TOLERANCE ||
+         fabs(said_y / info->mpp - 1) > WSI_MPP_TOLERANCE)) {
+        g_autofree char *text = g_strdup_printf(
+            "the file says %.6g x %.6g µm per pixel; %s", said_x, said_y,
+            given ? "the given resolution was used" : "which cannot be, and was not used");
+        add_note(notes, text);
+    }
+    if (run->mpp_override > 0 && job->mpp > 0 && run->mpp_override != job->mpp) {
+        g_autofree char *text =
+            g_strdup_printf("the cohort says %.6g µm per pixel; --mpp-override %.6g was used",
+                            job->mpp, run->mpp_override);
+        add_note(notes, text);
+    }
+    g_autofree char *remarks = w->mask ? wsi_mask_remarks(w->mask) : NULL;
+    add_note(notes, remarks);
+    return g_string_free(notes, notes->len == 0);
+}
+
 /* What the opened slide adds to its row. */
-static void describe_row(slide_work *w)
+static void describe_row(slide_work *w, const tile_job *job, const tile_run *run)
 {
     const wsi_slide_info *info = wsi_slide_get_info(w->slide);
     db_slide *row = &w->row;
@@ -197,6 +240,9 @@ static void describe_row(slide_work *w)
     row->w_l0 = info->levels[0].w;
     row->h_l0 = info->levels[0].h;
     row->mpp = info->mpp;
+    row->mpp_file = info->mpp_said ? info->mpp_said_x : 0;
+    g_free(row->notes);
+    row->notes = make_notes(w, job, run);
     row->level = w->view.level;
     row->downsample = w->view.downsample;
     row->n_cells = w->grid.n_cells;
@@ -206,12 +252,11 @@ static void describe_row(slide_work *w)
 
 static bool open_rest(slide_work *w, const tile_job *job, const tile_run *run, GError **error)
 {
-    const wsi_level *base = &wsi_slide_get_info(w->slide)->levels[0];
     if (!run->tile.no_tissue && !(w->tissue = wsi_tissue_find(w->slide, &run->tissue, error)))
         return false;
     if (!job->mask_path)
         return true;
-    w->mask = wsi_mask_open(job->mask_path, base->w, base->h, &run->config->classes, error);
+    w->mask = cli_mask_open_stored(job->mask_path, w->slide, run->config, error);
     if (!w->mask)
         g_prefix_error(error, "the mask of %s: ", job->path);
     return w->mask != NULL;
@@ -331,7 +376,7 @@ static bool work_on(slide_work *w, tile_job *job, tile_run *run, int n_threads, 
     job->prepare_s = now_s() - then;
     if (!ready)
         return false;
-    describe_row(w);
+    describe_row(w, job, run);
     note_mask(job, w->mask);
     w->row.state = DB_SLIDE_TILING;
     if (!db_slide_update(run->store, &w->row, error)) {
@@ -367,17 +412,41 @@ static void settle(slide_work *w, tile_job *job, tile_run *run, bool ok)
     }
 }
 
-/* Labels are stored with the patches: another mask later would be believed but not seen. */
-static bool check_mask_unchanged(const tile_job *job, GError **error)
+static bool check_file_unchanged(const tile_job *job, const char *what, const char *was,
+                                 const char *is, const char *hash_was, const char *hash_is,
+                                 GError **error)
 {
-    if (!job->known || g_strcmp0(job->known_mask, job->mask_path) == 0)
-        return true;
-    g_set_error(error, QS_ERROR, QS_ERROR_MISMATCH,
-                "%s: its patches were stored with %s%s, now %s%s is given; tile into a new store",
-                job->path, job->known_mask ? "mask " : "no mask",
-                job->known_mask ? job->known_mask : "", job->mask_path ? "mask " : "none",
-                job->mask_path ? job->mask_path : "");
-    return false;
+    if (g_strcmp0(was, is) != 0) {
+        g_set_error(error, QS_ERROR, QS_ERROR_MISMATCH,
+                    "%s: its patches were stored with %s %s, now %s is given; tile into a new "
+                    "store",
+                    job->path, what, was ? was : "(none)", is ? is : "none");
+        return false;
+    }
+    if (hash_was && hash_is && strcmp(hash_was, hash_is) != 0) {
+        g_set_error(error, QS_ERROR, QS_ERROR_MISMATCH,
+                    "%s: %s was changed since the patches of %s were stored (content %.8s…, now "
+                    "%.8s…); put the old file back, or tile into a new store",
+                    is, what, job->path, hash_was, hash_is);
+        return false;
+    }
+    return true;
+}
+
+/* Labels and what was kept are stored: another mask later would be believed but not seen. */
+static bool check_masks_unchanged(const tile_job *job, const db_slide *row, GError **error)
+{
+    return !job->known ||
+           (check_file_unchanged(job, "mask", job->known_mask, job->mask_path, job->known_mask_hash,
+                                 row->mask_hash, error) &&
+            check_file_unchanged(job, "tissue mask", job->known_tissue, job->tissue_path,
+                                 job->known_tissue_hash, row->tissue_hash, error));
+}
+
+/* NULL for what is no readable file: opening it says why. */
+static char *hash_of(const char *path)
+{
+    return path && g_file_test(path, G_FILE_TEST_IS_REGULAR) ? qs_file_hash(path, NULL) : NULL;
 }
 
 void tile_job_run(tile_job *job, tile_run *run, int n_threads)
@@ -386,12 +455,11 @@ void tile_job_run(tile_job *job, tile_run *run, int n_threads)
     slide_work w = {0};
     g_clear_error(&job->error); /* of the plan: it is met again */
     fill_row(&w.row, job);
-    GError *no_hash = NULL; /* an unreadable file has no hash; opening it says why */
-    w.row.content_hash =
-        g_file_test(job->path, G_FILE_TEST_IS_REGULAR) ? qs_file_hash(job->path, &no_hash) : NULL;
-    g_clear_error(&no_hash);
+    w.row.content_hash = hash_of(job->path);
+    w.row.mask_hash = hash_of(job->mask_path);
+    w.row.tissue_hash = hash_of(job->tissue_path);
     job->hash_s = now_s() - start;
-    if (!check_mask_unchanged(job, &job->error)) {
+    if (!check_masks_unchanged(job, &w.row, &job->error)) {
         job->state = TILE_FAILED;
     } else if (!db_slide_put(run->store, &w.row, &job->error)) {
         /* A replaced file is the slide's fault, anything else the store's. */
@@ -413,4 +481,7 @@ void tile_job_clear(tile_job *job)
 {
     g_clear_error(&job->error);
     g_free(job->known_mask);
+    g_free(job->known_mask_hash);
+    g_free(job->known_tissue);
+    g_free(job->known_tissue_hash);
 }

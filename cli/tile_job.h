@@ -22,13 +22,14 @@ typedef struct {
 typedef enum { TILE_TODO, TILE_DONE, TILE_ALREADY, TILE_FAILED, TILE_STOPPED } tile_state;
 
 typedef struct {
-    const char *path, *mask_path, *truth_path, *case_id; /* borrowed; mask, truth may be NULL */
+    const char *path, *case_id;                       /* borrowed */
+    const char *mask_path, *truth_path, *tissue_path; /* borrowed; may be NULL */
     db_split split;
     bool labelled;
     double mpp; /* of the cohort row; 0 none */
     /* The store's row, when it has cells of this slide already: */
     bool known;
-    char *known_mask;
+    char *known_mask, *known_mask_hash, *known_tissue, *known_tissue_hash;
     /* Filled by tile_job_plan: */
     int64_t n_cells, memory; /* memory of one thread, without what each further thread adds */
     int64_t memory_per_thread;

@@ -1,6 +1,7 @@
 #include "cli/train_validation.h"
 
 #include "base/error.h"
+#include "cli/labels.h"
 #include "infer/metric.h"
 
 #include <string.h>
@@ -23,16 +24,16 @@ static bool open_slide(cli_validation *v, const db_store_config *config, const d
     s->path = g_strdup(row->path);
     s->slide = wsi_slide_open(row->path, g_strcmp0(row->mpp_origin, "override") == 0 ? row->mpp : 0,
                               error);
-    if (!s->slide || !wsi_view_init(&s->view, s->slide, config->level0, config->mpp, error))
+    const wsi_resolution resolution = {config->level0, config->mpp, config->mpp_tolerance};
+    if (!s->slide || !wsi_view_init_at(&s->view, s->slide, &resolution, error))
         return false;
-    const wsi_slide_info *info = wsi_slide_get_info(s->slide);
     wsi_tissue_options options;
     wsi_tissue_options_init(&options);
     s->tissue = wsi_tissue_find(s->slide, &options, error);
     if (!s->tissue)
         return false;
-    s->mask = wsi_mask_open(row->truth_path ? row->truth_path : row->mask_path, info->levels[0].w,
-                            info->levels[0].h, v->classes, error);
+    s->mask = cli_mask_open_stored(row->truth_path ? row->truth_path : row->mask_path, s->slide,
+                                   config, error);
     return s->mask != NULL;
 }
 

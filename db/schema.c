@@ -75,7 +75,24 @@ static const char v1_tables[] =
     " SELECT s.name AS slide, s.split, s.labelled, s.case_id, t.mpp AS mpp_wanted, p.*"
     " FROM patches p JOIN slides s ON s.id = p.slide_id JOIN store t;";
 
-static const char *const migrations[] = {v1_tables};
+/* What decides labels, resolution and colour of a whole store; what was found and used of a slide.
+ */
+static const char v2_masks_and_colour[] =
+    "ALTER TABLE store ADD COLUMN label_map TEXT NOT NULL DEFAULT '';"
+    "ALTER TABLE store ADD COLUMN label_order TEXT NOT NULL DEFAULT 'file'"
+    " CHECK (label_order IN ('file', 'map'));"
+    "ALTER TABLE store ADD COLUMN bounds_relative INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE store ADD COLUMN mpp_tolerance REAL NOT NULL DEFAULT 0.02;"
+    "ALTER TABLE store ADD COLUMN colour TEXT NOT NULL DEFAULT '';"
+    "ALTER TABLE slides ADD COLUMN mask_hash TEXT;"
+    "ALTER TABLE slides ADD COLUMN tissue_path TEXT;"
+    "ALTER TABLE slides ADD COLUMN tissue_hash TEXT;"
+    "ALTER TABLE slides ADD COLUMN mpp_file REAL NOT NULL DEFAULT 0;" /* what the file says; 0 none
+                                                                       */
+    "ALTER TABLE slides ADD COLUMN colour TEXT;" /* how its colours were changed, with parameters */
+    "ALTER TABLE slides ADD COLUMN notes TEXT;"; /* remarks for people, one a line */
+
+static const char *const migrations[] = {v1_tables, v2_masks_and_colour};
 
 int db_schema_version(void)
 {

@@ -35,10 +35,11 @@ static db_slide_state state_parse(const char *name)
 
 void db_slide_clear(db_slide *slide)
 {
-    char **texts[] = {&slide->name,       &slide->path,    &slide->mask_path,
-                      &slide->truth_path, &slide->case_id, &slide->content_hash,
-                      &slide->driver,     &slide->lane,    &slide->mpp_origin,
-                      &slide->error};
+    char **texts[] = {&slide->name,        &slide->path,      &slide->mask_path,
+                      &slide->truth_path,  &slide->case_id,   &slide->content_hash,
+                      &slide->driver,      &slide->lane,      &slide->mpp_origin,
+                      &slide->error,       &slide->mask_hash, &slide->tissue_path,
+                      &slide->tissue_hash, &slide->colour,    &slide->notes};
     for (size_t i = 0; i < G_N_ELEMENTS(texts); i++)
         g_clear_pointer(texts[i], g_free);
 }
@@ -48,7 +49,9 @@ void db_slide_clear(db_slide *slide)
     "name, path, mask_path, truth_path, case_id, content_hash, driver, lane, mpp_origin, error, "  \
     "split,"                                                                                       \
     " labelled, state, w_l0, h_l0, mpp, level, downsample, n_cells, n_damaged, mask_factor, "      \
-    "tissue_share"
+    "tissue_share, mask_hash, tissue_path, tissue_hash, colour, notes, mpp_file"
+#define SLIDE_MARKS                                                                                \
+    "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?" /* 28 */
 
 static void bind_slide(db_query *q, const db_slide *s, db_slide_state state)
 {
@@ -68,6 +71,10 @@ static void bind_slide(db_query *q, const db_slide *s, db_slide_state state)
     db_bind_int(q, s->n_damaged);
     db_bind_int(q, s->mask_factor);
     db_bind_double(q, s->tissue_share);
+    const char *more[] = {s->mask_hash, s->tissue_path, s->tissue_hash, s->colour, s->notes};
+    for (size_t i = 0; i < G_N_ELEMENTS(more); i++)
+        db_bind_text(q, more[i]);
+    db_bind_double(q, s->mpp_file);
 }
 
 static void read_slide(db_query *q, db_slide *s)
@@ -92,6 +99,10 @@ static void read_slide(db_query *q, db_slide *s)
     s->n_damaged = db_read_int(q);
     s->mask_factor = (int)db_read_int(q);
     s->tissue_share = db_read_double(q);
+    char **more[] = {&s->mask_hash, &s->tissue_path, &s->tissue_hash, &s->colour, &s->notes};
+    for (size_t i = 0; i < G_N_ELEMENTS(more); i++)
+        *more[i] = db_read_text(q);
+    s->mpp_file = db_read_double(q);
 }
 
 static bool slide_valid(const db_slide *s, GError **error)
@@ -110,9 +121,7 @@ bool db_slide_write(db_store *store, const db_slide *slide, db_slide_state state
     db_query q;
     if (!slide_valid(slide, error) ||
         !db_query_init(&q, store->sql,
-                       "UPDATE slides SET (" SLIDE_COLUMNS
-                       ") = (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,"
-                       " ?, ?, ?, ?, ?, ?, ?, ?) WHERE id = ?",
+                       "UPDATE slides SET (" SLIDE_COLUMNS ") = (" SLIDE_MARKS ") WHERE id = ?",
                        error))
         return false;
     bind_slide(&q, slide, state);
@@ -158,10 +167,7 @@ static bool insert_slide(db_store *store, db_slide *slide, GError **error)
     }
     db_query q;
     if (!db_query_init(&q, store->sql,
-                       "INSERT INTO slides (" SLIDE_COLUMNS
-                       ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,"
-                       " ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                       error))
+                       "INSERT INTO slides (" SLIDE_COLUMNS ") VALUES (" SLIDE_MARKS ")", error))
         return false;
     slide->state = DB_SLIDE_PENDING;
     bind_slide(&q, slide, slide->state);

@@ -10,10 +10,13 @@
 #include <string.h>
 
 static const char *const codec_names[] = {"zstd", "jpeg", "copy"};
+static const char *const order_names[] = {"file", "map"}; /* of labels, by label_order_map */
 
 void db_store_config_clear(db_store_config *config)
 {
     g_clear_pointer(&config->grid_rules, g_free);
+    g_clear_pointer(&config->label_map, g_free);
+    g_clear_pointer(&config->colour, g_free);
 }
 
 static bool config_valid(const db_store_config *c, GError **error)
@@ -56,8 +59,11 @@ static bool config_write(db_sql *sql, const db_store_config *c, GError **error)
     g_autofree char *classes = qs_classes_to_text(&c->classes);
     db_query q;
     if (!db_query_init(&q, sql,
-                       "INSERT OR IGNORE INTO store VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?,"
-                       " strftime('%Y-%m-%dT%H:%M:%SZ'), ?)",
+                       "INSERT OR IGNORE INTO store (id, patch_px, stride_px, level0, mpp, codec,"
+                       " jpeg_quality, classes, grid_rules, label_map, label_order,"
+                       " bounds_relative, mpp_tolerance, colour, created_by, created_at)"
+                       " VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,"
+                       " strftime('%Y-%m-%dT%H:%M:%SZ'))",
                        error))
         return false;
     db_bind_int(&q, c->patch_px);
@@ -68,6 +74,11 @@ static bool config_write(db_sql *sql, const db_store_config *c, GError **error)
     db_bind_int(&q, c->codec == DB_CODEC_JPEG ? c->jpeg_quality : 0);
     db_bind_text(&q, classes);
     db_bind_text(&q, c->grid_rules ? c->grid_rules : "");
+    db_bind_text(&q, c->label_map ? c->label_map : "");
+    db_bind_text(&q, order_names[c->label_order_map]);
+    db_bind_int(&q, c->bounds_relative);
+    db_bind_double(&q, c->mpp_tolerance);
+    db_bind_text(&q, c->colour ? c->colour : "");
     db_bind_text(&q, "quadslide " QS_VERSION);
     return db_query_run(&q, error);
 }
@@ -77,8 +88,8 @@ static bool config_read(db_sql *sql, db_store_config *c, GError **error)
     db_query q;
     if (!db_query_init(
             &q, sql,
-            "SELECT patch_px, stride_px, level0, mpp, codec, jpeg_quality, classes, grid_rules"
-            " FROM store",
+            "SELECT patch_px, stride_px, level0, mpp, codec, jpeg_quality, classes, grid_rules,"
+            " label_map, label_order, bounds_relative, mpp_tolerance, colour FROM store",
             error))
         return false;
     int row = db_query_step(&q, error);
@@ -100,6 +111,11 @@ static bool config_read(db_sql *sql, db_store_config *c, GError **error)
     c->jpeg_quality = (int)db_read_int(&q);
     g_autofree char *classes = db_read_text(&q);
     c->grid_rules = db_read_text(&q);
+    c->label_map = db_read_text(&q);
+    c->label_order_map = !strcmp(db_peek_text(&q), order_names[true]);
+    c->bounds_relative = db_read_int(&q) != 0;
+    c->mpp_tolerance = db_read_double(&q);
+    c->colour = db_read_text(&q);
     db_query_end(&q);
     size_t i = 0;
     while (i < G_N_ELEMENTS(codec_names) && g_strcmp0(codec, codec_names[i]) != 0)
@@ -134,6 +150,7 @@ static bool config_agree(const char *dir, const db_store_config *has, const db_s
         {"patch size", has->patch_px, want->patch_px},
         {"stride", has->stride_px, want->stride_px},
         {"level0", has->level0, want->level0},
+        {"bounds-relative annotations", has->bounds_relative, want->bounds_relative},
     };
     for (size_t i = 0; i < G_N_ELEMENTS(ints); i++) {
         g_autofree char *a = g_strdup_printf("%d", ints[i].has),
@@ -158,9 +175,24 @@ static bool config_agree(const char *dir, const db_store_config *has, const db_s
                         *b = qs_classes_to_text(&want->classes);
         return differs(dir, "classes", a, b, error);
     }
-    const char *rules = want->grid_rules ? want->grid_rules : "";
-    if (strcmp(has->grid_rules, rules) != 0)
-        return differs(dir, "tiling rules", has->grid_rules, rules, error);
+    if (!(fabs(has->mpp_tolerance - want->mpp_tolerance) <= 1e-9)) {
+        g_autofree char *a = g_strdup_printf("%g", has->mpp_tolerance);
+        g_autofree char *b = g_strdup_printf("%g", want->mpp_tolerance);
+        return differs(dir, "resolution tolerance", a, b, error);
+    }
+    const struct {
+        const char *name, *has, *want;
+    } texts[] = {
+        {"tiling rules", has->grid_rules, want->grid_rules},
+        {"label map", has->label_map, want->label_map},
+        {"label order", order_names[has->label_order_map], order_names[want->label_order_map]},
+        {"colour rules", has->colour, want->colour},
+    };
+    for (size_t i = 0; i < G_N_ELEMENTS(texts); i++) {
+        const char *a = texts[i].has ? texts[i].has : "", *b = texts[i].want ? texts[i].want : "";
+        if (strcmp(a, b) != 0)
+            return differs(dir, texts[i].name, *a ? a : "(none)", *b ? b : "(none)", error);
+    }
     return true;
 }
 

@@ -40,6 +40,13 @@ typedef struct {
     int jpeg_quality; /* for DB_CODEC_JPEG */
     qs_classes classes;
     char *grid_rules; /* owned */
+    /* How annotation files become labels (wsi/label_map.h): "" or NULL, the names of the classes.
+     */
+    char *label_map;      /* owned */
+    bool label_order_map; /* painted by the map's order, else by the file's */
+    bool bounds_relative; /* their 0,0 is the corner of openslide.bounds-* */
+    double mpp_tolerance; /* a level within this share of the wanted resolution is read as it is */
+    char *colour;         /* owned; canonical text of what is done to colours; "" or NULL nothing */
 } db_store_config;
 
 void db_store_config_clear(db_store_config *config);
@@ -61,11 +68,16 @@ typedef struct {
     char *name; /* base name without extension, made unique in the store with ~2, ~3 … */
     char *path, *mask_path, *truth_path; /* as opened; mask and truth NULL when there is none */
     char *case_id, *content_hash, *driver, *lane, *mpp_origin, *error;
+    char *mask_hash;                 /* content of the mask when its labels were stored */
+    char *tissue_path, *tissue_hash; /* the user's tissue mask; NULL without */
+    char *colour;                    /* what was done to its colours, with parameters */
+    char *notes;                     /* remarks for people, one a line */
     db_split split;
     bool labelled;
     db_slide_state state;
     int64_t w_l0, h_l0;
     double mpp;          /* of level 0; 0 unknown */
+    double mpp_file;     /* what the file itself says, right or wrong; 0 nothing usable */
     int level;           /* level read */
     double downsample;   /* level-0 pixels per stored pixel */
     int64_t n_cells;     /* of the grid; -1 until known */

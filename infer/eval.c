@@ -12,6 +12,7 @@ enum { STRIP_PX = 1 << 22 }; /* pixels of the common grid in a strip, about */
 /* One mask on the common grid. */
 typedef struct {
     wsi_mask *mask;
+    bool borrowed; /* the mask is the caller's */
     const wsi_mask_info *info;
     int scale;       /* grid pixels per mask pixel */
     int64_t first;   /* mask row at the top of the buffer */
@@ -57,7 +58,8 @@ static bool side_plan(side *s, const char *path, int64_t grid_w, int64_t strip_r
 
 static void side_clear(side *s)
 {
-    wsi_mask_close(s->mask);
+    if (!s->borrowed)
+        wsi_mask_close(s->mask);
     g_free(s->native);
     g_free(s->row);
 }
@@ -107,14 +109,15 @@ static bool compare(side *pred, side *truth, const inf_eval_grid *grid, int64_t 
     return true;
 }
 
-bool inf_eval_masks(const char *pred_path, const char *truth_path, int64_t slide_w, int64_t slide_h,
-                    const qs_classes *classes, inf_counts *counts, inf_eval_grid *grid,
-                    GError **error)
+bool inf_eval_against(const char *pred_path, wsi_mask *truth_mask, int64_t slide_w, int64_t slide_h,
+                      const qs_classes *classes, inf_counts *counts, inf_eval_grid *grid,
+                      GError **error)
 {
-    side pred = {0}, truth = {0};
-    bool ok = side_open(&pred, pred_path, slide_w, slide_h, classes, error) &&
-              side_open(&truth, truth_path, slide_w, slide_h, classes, error);
+    side pred = {0}, truth = {.mask = truth_mask, .borrowed = true, .row_of = -1};
+    bool ok = side_open(&pred, pred_path, slide_w, slide_h, classes, error);
     if (ok) {
+        wsi_mask_set_factor(truth_mask, pred.info->factor);
+        truth.info = wsi_mask_get_info(truth_mask);
         int g = gcd(pred.info->factor, truth.info->factor);
         pred.scale = pred.info->factor / g;
         truth.scale = truth.info->factor / g;
@@ -131,10 +134,21 @@ bool inf_eval_masks(const char *pred_path, const char *truth_path, int64_t slide
         int64_t strip_rows = CLAMP(STRIP_PX / grid->w, 1, grid->h);
         inf_counts_init(counts, classes->n);
         ok = side_plan(&pred, pred_path, grid->w, strip_rows, error) &&
-             side_plan(&truth, truth_path, grid->w, strip_rows, error) &&
+             side_plan(&truth, truth.info->path, grid->w, strip_rows, error) &&
              compare(&pred, &truth, grid, strip_rows, counts, error);
     }
     side_clear(&pred);
     side_clear(&truth);
+    return ok;
+}
+
+bool inf_eval_masks(const char *pred_path, const char *truth_path, int64_t slide_w, int64_t slide_h,
+                    const qs_classes *classes, inf_counts *counts, inf_eval_grid *grid,
+                    GError **error)
+{
+    wsi_mask *truth = wsi_mask_open(truth_path, slide_w, slide_h, classes, error);
+    bool ok =
+        truth && inf_eval_against(pred_path, truth, slide_w, slide_h, classes, counts, grid, error);
+    wsi_mask_close(truth);
     return ok;
 }

@@ -8,6 +8,7 @@
 #define QS_INFER_EVAL_H
 
 #include "infer/metric.h"
+#include "wsi/mask.h"
 
 #include <stdbool.h>
 
@@ -25,5 +26,10 @@ char *inf_eval_grid_text(const inf_eval_grid *grid);
 bool inf_eval_masks(const char *pred_path, const char *truth_path, int64_t slide_w, int64_t slide_h,
                     const qs_classes *classes, inf_counts *counts, inf_eval_grid *grid,
                     GError **error);
+/* The same with an opened truth (borrowed). One of annotations is drawn on the prediction's grid:
+ * its factor is set to the prediction's. */
+bool inf_eval_against(const char *pred_path, wsi_mask *truth, int64_t slide_w, int64_t slide_h,
+                      const qs_classes *classes, inf_counts *counts, inf_eval_grid *grid,
+                      GError **error);
 
 #endif

@@ -52,7 +52,7 @@ static bool fail_unknown(const wsi_annotations *set, const wsi_label_map *map, c
     g_set_error(
         error, QS_ERROR, QS_ERROR_FORMAT,
         "%s: the class \"%s\" of %u shapes is not in the label map (not there: %s%s); give each a "
-        "class, as in Tumor=1,Stroma=2,*=skip",
+        "class with --label-map, as in Tumor=1,Stroma=2,*=skip",
         set->path, name, n_shapes, names->str, n_names > 12 ? " …" : "");
     return false;
 }
@@ -100,8 +100,9 @@ static void count_outside(wsi_annot *annot, const GArray *pile, double w, double
     }
 }
 
-static void say_what_was_done(const wsi_annot_info *info)
+char *wsi_annot_remarks(const wsi_annot *annot)
 {
+    const wsi_annot_info *info = &annot->info;
     const struct {
         int64_t n;
         const char *what;
@@ -113,10 +114,23 @@ static void say_what_was_done(const wsi_annot_info *info)
                  {info->facts.n_points, "point sets, not painted"},
                  {info->facts.n_empty, "empty outlines, dropped"},
                  {info->n_ignored_names, "shapes that the label map skips"},
-                 {info->n_cut, "shapes cut off at the slide's border"}};
+                 {info->n_cut, "shapes cut off at the slide's border"},
+                 {info->n_outside, "shapes wholly outside the slide"}};
+    GString *text = g_string_new(NULL);
     for (size_t i = 0; i < G_N_ELEMENTS(facts); i++)
         if (facts[i].n)
-            qs_info("%s: %" G_GINT64_FORMAT " %s", info->path, facts[i].n, facts[i].what);
+            g_string_append_printf(text, "%s%" G_GINT64_FORMAT " %s", text->len ? "\n" : "",
+                                   facts[i].n, facts[i].what);
+    return g_string_free(text, text->len == 0);
+}
+
+static void say_what_was_done(const wsi_annot *annot)
+{
+    const wsi_annot_info *info = &annot->info;
+    g_autofree char *remarks = wsi_annot_remarks(annot);
+    g_auto(GStrv) lines = g_strsplit(remarks ? remarks : "", "\n", -1);
+    for (int i = 0; lines[i]; i++)
+        qs_info("%s: %s", info->path, lines[i]);
     if (info->n_outside)
         qs_warn("%s: %" G_GINT64_FORMAT " of %" G_GINT64_FORMAT
                 " shapes lie wholly outside the slide; are they "
@@ -169,7 +183,7 @@ wsi_annot *wsi_annot_open_shifted(const char *path, double dx, double dy, int64_
         annot->info.format = annot->set->format;
         annot->info.facts = annot->set->facts;
         count_outside(annot, pile, (double)slide_w, (double)slide_h);
-        say_what_was_done(&annot->info);
+        say_what_was_done(annot);
     }
     wsi_label_map_destroy(own_map);
     if (!ok)

@@ -85,6 +85,9 @@ wsi_annot *wsi_annot_open(const char *path, int64_t slide_w, int64_t slide_h,
                           const qs_classes *classes, const wsi_label_map *map, GError **error);
 void wsi_annot_close(wsi_annot *annot);
 const wsi_annot_info *wsi_annot_get_info(const wsi_annot *annot);
+/* What was found and done, one remark a line; NULL when there is nothing to say. Owned by the
+ * caller. */
+char *wsi_annot_remarks(const wsi_annot *annot);
 /* Labels of view pixels: the class with the largest area in the pixel if that is at least half of
  * it, else background; QS_CLASS_IGNORE outside the view. The view's slide is not used. */
 bool wsi_annot_read(wsi_annot *annot, const wsi_view *view, int64_t x, int64_t y, int w, int h,

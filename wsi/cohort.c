@@ -42,6 +42,7 @@ static void row_clear(gpointer data)
     g_free(row->slide);
     g_free(row->mask);
     g_free(row->truth);
+    g_free(row->tissue);
     g_free(row->case_id);
 }
 
@@ -68,6 +69,7 @@ void wsi_cohort_add(wsi_cohort *cohort, const wsi_cohort_row *row)
     copy.slide = g_strdup(row->slide);
     copy.mask = g_strdup(row->mask);
     copy.truth = g_strdup(row->truth);
+    copy.tissue = g_strdup(row->tissue);
     copy.case_id = g_strdup(row->case_id);
     g_array_append_val(cohort->rows, copy);
 }
@@ -140,9 +142,19 @@ bool wsi_cohort_validate(const wsi_cohort *cohort, GError **error)
 
 /* ---- reading ---- */
 
-enum { COL_SLIDE, COL_MASK, COL_CASE, COL_SPLIT, COL_LABELLED, COL_MPP, COL_TRUTH, N_COLS };
-static const char *const COLUMNS[N_COLS] = {"slide",    "mask", "case", "split",
-                                            "labelled", "mpp",  "truth"};
+enum {
+    COL_SLIDE,
+    COL_MASK,
+    COL_CASE,
+    COL_SPLIT,
+    COL_LABELLED,
+    COL_MPP,
+    COL_TRUTH,
+    COL_TISSUE,
+    N_COLS
+};
+static const char *const COLUMNS[N_COLS] = {"slide",    "mask", "case",  "split",
+                                            "labelled", "mpp",  "truth", "tissue"};
 static const bool REQUIRED[N_COLS] = {
     [COL_SLIDE] = true, [COL_CASE] = true, [COL_SPLIT] = true, [COL_LABELLED] = true};
 
@@ -177,7 +189,7 @@ static bool read_header(reader *r, const wsi_csv_record *header, GError **error)
         if (REQUIRED[c] && r->at[c] < 0) {
             g_set_error(error, QS_ERROR, QS_ERROR_FORMAT,
                         "%s:%d: no column '%s'; the first line must name the columns "
-                        "slide,mask,case,split,labelled,mpp[,truth]",
+                        "slide,mask,case,split,labelled,mpp[,truth][,tissue]",
                         r->path, header->line, COLUMNS[c]);
             return false;
         }
@@ -218,6 +230,7 @@ static bool read_row(const reader *r, const wsi_csv_record *record, wsi_cohort_r
     row->slide = resolve(r, field(r, record, COL_SLIDE));
     row->mask = resolve(r, field(r, record, COL_MASK));
     row->truth = resolve(r, field(r, record, COL_TRUTH));
+    row->tissue = resolve(r, field(r, record, COL_TISSUE));
     row->case_id = g_strdup(field(r, record, COL_CASE));
     if (!row->slide)
         return bad_value(r, record, COL_SLIDE, "empty; give the slide's path", error);
@@ -326,11 +339,14 @@ bool wsi_cohort_write(const wsi_cohort *cohort, const char *path, GError **error
         return false;
     g_autofree char *full = g_canonicalize_filename(path, NULL);
     g_autofree char *dir = g_path_get_dirname(full);
-    bool has_truth = false;
-    for (guint i = 0; i < cohort->rows->len; i++)
+    bool has_truth = false, has_tissue = false;
+    for (guint i = 0; i < cohort->rows->len; i++) {
         has_truth = has_truth || wsi_cohort_get(cohort, i)->truth;
+        has_tissue = has_tissue || wsi_cohort_get(cohort, i)->tissue;
+    }
     g_autoptr(GString) out = g_string_new("slide,mask,case,split,labelled,mpp");
-    g_string_append(out, has_truth ? ",truth\n" : "\n");
+    g_string_append(out, has_truth ? ",truth" : "");
+    g_string_append(out, has_tissue ? ",tissue\n" : "\n");
     for (guint i = 0; i < cohort->rows->len; i++) {
         const wsi_cohort_row *row = wsi_cohort_get(cohort, i);
         char mpp[G_ASCII_DTOSTR_BUF_SIZE] = "";
@@ -344,6 +360,8 @@ bool wsi_cohort_write(const wsi_cohort *cohort, const char *path, GError **error
         wsi_csv_append(out, mpp, false);
         if (has_truth)
             append_path(out, dir, row->truth, false);
+        if (has_tissue)
+            append_path(out, dir, row->tissue, false);
         g_string_append_c(out, '\n');
     }
     return qs_file_replace(path, out->str, out->len, error);

@@ -1,8 +1,8 @@
 /* cohort.csv: the manifest of a set of slides. Header line, then
- * slide,mask,case,split,labelled,mpp[,truth]; columns in any order, found by name; paths relative
- * to the file; mask, mpp, truth may be empty; RFC 4180 quoting; UTF-8 (a byte-order mark is
- * skipped). Errors carry file and line. A case or a slide in two splits is an error that names
- * both. */
+ * slide,mask,case,split,labelled,mpp[,truth][,tissue]; columns in any order, found by name; paths
+ * relative to the file; mask, mpp, truth, tissue may be empty; RFC 4180 quoting; UTF-8 (a
+ * byte-order mark is skipped). Errors carry file and line. A case or a slide in two splits is an
+ * error that names both. */
 #ifndef QS_WSI_COHORT_H
 #define QS_WSI_COHORT_H
 
@@ -14,6 +14,7 @@ bool wsi_split_parse(const char *name, wsi_split *split);
 
 typedef struct {
     char *slide, *mask, *truth; /* resolved paths; mask, truth NULL when empty */
+    char *tissue; /* a mask of what is tissue, instead of detection; NULL when empty */
     char *case_id;
     wsi_split split;
     bool labelled;

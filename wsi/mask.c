@@ -1,23 +1,36 @@
-/* See mask.h. The image is read once from the top and kept run-length coded in memory: label
- * masks are long runs, so a mask of 100,000 × 80,000 pixels takes megabytes, needs no temporary
- * file, and is read anywhere by any thread. The worst that noise can do is two bytes a pixel.
+/* See mask.h. An annotation file is a wsi_annot; the rest of this file is images. One is read once
+ * from the top and kept run-length coded in memory: label masks are long runs, so a mask of 100,000
+ * × 80,000 pixels takes megabytes, needs no temporary file, and is read anywhere by any thread. The
+ * worst that noise can do is two bytes a pixel.
  *
  * A row's code is a list of (label, length) with the length in base 128, low digits first. */
 #include "wsi/mask.h"
 
 #include "base/error.h"
+#include "wsi/annot_priv.h"
 #include "wsi/raster.h"
 #include "wsi/tiff_probe.h"
+
+#include <glib/gstdio.h>
 
 #include <math.h>
 #include <string.h>
 
-enum { STRIP_ROWS = 64, JPEG_THRESHOLD = 128, FACTOR_MAX = 256 };
+enum {
+    STRIP_ROWS = 64,
+    JPEG_THRESHOLD = 128,
+    FACTOR_MAX = 256,
+    /* "[1,2]," is the shortest point: 6 bytes; a point takes 16, twice while its array grows, and
+     * its share of runs and index. */
+    ANNOT_BYTES_PER_BYTE = 7,
+};
+static const double AREA_SLACK = 1e-6; /* sums of areas are that close to the truth, or closer */
 
 struct wsi_mask {
     wsi_mask_info info;
     int64_t slide_w, slide_h;
-    uint8_t *code; /* all rows */
+    wsi_annot *annot; /* an annotation file; then nothing below is used */
+    uint8_t *code;    /* all rows */
     size_t n_code, code_capacity;
     uint64_t *row_start; /* (h) */
 };
@@ -201,34 +214,85 @@ static wsi_raster *open_raster(wsi_mask *mask, GError **error)
         return NULL;
     if (type != WSI_FILE_TIFF && type != WSI_FILE_JPEG && type != WSI_FILE_PNG) {
         g_set_error(error, QS_ERROR, QS_ERROR_UNSUPPORTED,
-                    "%s: a mask is a PNG, TIFF or JPEG, not %s", mask->info.path,
-                    wsi_file_type_name(type));
+                    "%s: a mask is a PNG, TIFF or JPEG, or annotations as ASAP XML, Aperio XML or "
+                    "GeoJSON, not %s",
+                    mask->info.path, wsi_file_type_name(type));
         return NULL;
     }
     mask->info.kind = type == WSI_FILE_JPEG ? WSI_MASK_BINARY_JPEG : WSI_MASK_LABELS;
     return wsi_raster_open(mask->info.path, type, error);
 }
 
-wsi_mask *wsi_mask_open(const char *path, int64_t slide_w, int64_t slide_h,
-                        const qs_classes *classes, GError **error)
+static bool open_image(wsi_mask *mask, const qs_classes *classes, GError **error)
 {
-    wsi_mask *mask = g_new0(wsi_mask, 1);
-    mask->info.path = g_strdup(path);
-    mask->slide_w = slide_w;
-    mask->slide_h = slide_h;
     wsi_raster *raster = open_raster(mask, error);
     bool ok = raster && check_size(mask, wsi_raster_get_info(raster), error) &&
               read_rows(mask, raster, error) && settle_kind(mask, classes, error);
     wsi_raster_close(raster);
+    return ok;
+}
+
+static bool open_annotation(wsi_mask *mask, const qs_classes *classes, const wsi_mask_options *o,
+                            GError **error)
+{
+    mask->info.kind = WSI_MASK_ANNOTATION;
+    mask->annot = wsi_annot_open_shifted(mask->info.path, o->x_l0, o->y_l0, mask->slide_w,
+                                         mask->slide_h, classes, o->labels, error);
+    wsi_mask_set_factor(mask, 1);
+    return mask->annot != NULL;
+}
+
+wsi_mask *wsi_mask_open_with(const char *path, int64_t slide_w, int64_t slide_h,
+                             const qs_classes *classes, const wsi_mask_options *options,
+                             GError **error)
+{
+    static const wsi_mask_options none = {0};
+    wsi_mask *mask = g_new0(wsi_mask, 1);
+    mask->info.path = g_strdup(path);
+    mask->slide_w = slide_w;
+    mask->slide_h = slide_h;
+    bool ok = wsi_annotations_sniff(path)
+                  ? open_annotation(mask, classes, options ? options : &none, error)
+                  : open_image(mask, classes, error);
     if (!ok)
         g_clear_pointer(&mask, wsi_mask_close);
     return mask;
+}
+
+wsi_mask *wsi_mask_open(const char *path, int64_t slide_w, int64_t slide_h,
+                        const qs_classes *classes, GError **error)
+{
+    return wsi_mask_open_with(path, slide_w, slide_h, classes, NULL, error);
+}
+
+void wsi_mask_set_factor(wsi_mask *mask, int factor)
+{
+    if (mask->info.kind != WSI_MASK_ANNOTATION)
+        return;
+    g_assert(factor >= 1);
+    mask->info.factor = factor;
+    mask->info.w = MAX(1, mask->slide_w / factor);
+    mask->info.h = MAX(1, mask->slide_h / factor);
+}
+
+int64_t wsi_mask_memory(const char *path)
+{
+    GStatBuf st;
+    if (!path || g_stat(path, &st) != 0)
+        return 0;
+    return (int64_t)st.st_size * (wsi_annotations_sniff(path) ? ANNOT_BYTES_PER_BYTE : 1);
+}
+
+char *wsi_mask_remarks(const wsi_mask *mask)
+{
+    return mask->annot ? wsi_annot_remarks(mask->annot) : NULL;
 }
 
 void wsi_mask_close(wsi_mask *mask)
 {
     if (!mask)
         return;
+    wsi_annot_close(mask->annot);
     g_free(mask->info.path);
     g_free(mask->code);
     g_free(mask->row_start);
@@ -241,10 +305,9 @@ const wsi_mask_info *wsi_mask_get_info(const wsi_mask *mask)
 }
 
 /* ---- reading ---- */
-bool wsi_mask_read(wsi_mask *mask, const wsi_view *view, int64_t x, int64_t y, int w, int h,
-                   uint8_t *label, size_t row_bytes, GError **error)
+static void read_image(const wsi_mask *mask, const wsi_view *view, int64_t x, int64_t y, int w,
+                       int h, uint8_t *label, size_t row_bytes)
 {
-    (void)error; /* all of it is in memory; the contract leaves room for masks that are not */
     const double scale_x = view->downsample / mask->info.factor, scale_y = scale_x;
     for (int r = 0; r < h; r++) {
         uint8_t *row = label + (size_t)r * row_bytes;
@@ -265,6 +328,54 @@ bool wsi_mask_read(wsi_mask *mask, const wsi_view *view, int64_t x, int64_t y, i
             row[i] = to_class(mask, run.label);
         }
     }
+}
+
+bool wsi_mask_read(wsi_mask *mask, const wsi_view *view, int64_t x, int64_t y, int w, int h,
+                   uint8_t *label, size_t row_bytes, GError **error)
+{
+    if (mask->annot)
+        return wsi_annot_read(mask->annot, view, x, y, w, h, label, row_bytes, error);
+    read_image(mask, view, x, y, w, h, label, row_bytes);
+    return true;
+}
+
+/* Whole pixels of the areas: rounded down, and what is missing from n goes one each to the largest
+ * remainders, the lower class first among equals. */
+static void round_areas(const double *area, int64_t n, int64_t *counts)
+{
+    double remainder[256];
+    for (int c = 0; c < 256; c++) {
+        counts[c] = (int64_t)floor(area[c] + AREA_SLACK);
+        remainder[c] = area[c] - (double)counts[c];
+        n -= counts[c];
+    }
+    for (; n > 0; n--) {
+        int best = 0;
+        for (int c = 1; c < 256; c++)
+            if (remainder[c] > remainder[best])
+                best = c;
+        counts[best]++;
+        remainder[best] -= 1;
+    }
+}
+
+bool wsi_mask_read_counts(wsi_mask *mask, const wsi_view *view, int64_t x, int64_t y, int w, int h,
+                          uint8_t *label, size_t row_bytes, int64_t counts[256], GError **error)
+{
+    int64_t x0 = CLAMP(x, 0, view->w), x1 = CLAMP(x + w, 0, view->w);
+    int64_t y0 = CLAMP(y, 0, view->h), y1 = CLAMP(y + h, 0, view->h);
+    memset(counts, 0, 256 * sizeof *counts);
+    if (mask->annot) {
+        double area[256];
+        if (!wsi_annot_areas(mask->annot, view, x, y, w, h, area, label, row_bytes, error))
+            return false;
+        round_areas(area, (x1 - x0) * (y1 - y0), counts);
+        return true;
+    }
+    read_image(mask, view, x, y, w, h, label, row_bytes);
+    for (int64_t r = y0 - y; r < y1 - y; r++)
+        for (int64_t i = x0 - x; i < x1 - x; i++)
+            counts[label[(size_t)r * row_bytes + (size_t)i]]++;
     return true;
 }
 
@@ -277,6 +388,10 @@ bool wsi_mask_read_native(wsi_mask *mask, int64_t x, int64_t y, int w, int h, ui
                     " lie outside the mask",
                     mask->info.path, w, h, x, y);
         return false;
+    }
+    if (mask->annot) {
+        wsi_view own = {.w = mask->info.w, .h = mask->info.h, .downsample = mask->info.factor};
+        return wsi_annot_read(mask->annot, &own, x, y, w, h, label, row_bytes, error);
     }
     for (int r = 0; r < h; r++) {
         uint8_t *row = label + (size_t)r * row_bytes;

@@ -66,8 +66,12 @@ static void read_mpp(openslide_t *handle, wsi_slide_info *info)
 {
     double x = number(handle, OPENSLIDE_PROPERTY_NAME_MPP_X);
     double y = number(handle, OPENSLIDE_PROPERTY_NAME_MPP_Y);
-    if (x <= 0 && y <= 0)
+    if (!openslide_get_property_value(handle, OPENSLIDE_PROPERTY_NAME_MPP_X) &&
+        !openslide_get_property_value(handle, OPENSLIDE_PROPERTY_NAME_MPP_Y))
         return;
+    info->mpp_said = true;
+    info->mpp_said_x = x;
+    info->mpp_said_y = y;
     if (!wsi_mpp_plausible(x, y)) {
         qs_warn("%s: the file says %g x %g µm per pixel, which is not used", info->path, x, y);
         return;

@@ -62,6 +62,11 @@ static void settle_mpp(wsi_slide *slide, const wsi_probe *probe, double override
 {
     wsi_slide_info *info = &slide->info;
     double x = probe->tiff.mpp_x, y = probe->tiff.mpp_y;
+    if (!info->mpp_said && probe->type == WSI_FILE_TIFF && x > 0 && y > 0) {
+        info->mpp_said = true;
+        info->mpp_said_x = x;
+        info->mpp_said_y = y;
+    }
     if (!(info->mpp > 0) && probe->type == WSI_FILE_TIFF && wsi_mpp_plausible(x, y)) {
         info->mpp = (x + y) / 2;
         info->mpp_origin = WSI_MPP_TIFF_TAGS;

@@ -35,7 +35,9 @@ typedef struct {
     int n_levels;
     double mpp; /* level 0; 0 unknown */
     wsi_mpp_origin mpp_origin;
-    double objective; /* 0 unknown */
+    bool mpp_said;                 /* the file itself says something about its resolution: */
+    double mpp_said_x, mpp_said_y; /* right or wrong */
+    double objective;              /* 0 unknown */
     uint8_t background[3];
     int64_t bounds_x, bounds_y, bounds_w, bounds_h; /* openslide.bounds-*; whole canvas when none */
 } wsi_slide_info;
@@ -56,7 +58,7 @@ bool wsi_slide_read(wsi_slide *slide, int level, int64_t x_l0, int64_t y_l0, int
 /* ---- a slide at one resolution --------------------------------------------------------------
  * The tiler, the thumbnail and the predictor all see a slide through a view: a plane of w × h
  * pixels of size downsample (level-0 pixels, any double >= 1). Reads the nearest finer level and
- * resamples by area averaging when its downsample differs by more than 2 %. */
+ * resamples by area averaging when its downsample differs by more than the tolerance. */
 typedef struct {
     wsi_slide *slide; /* borrowed */
     int64_t w, h; /* view pixels: the level's own size when it is read as it is, else floor(level-0
@@ -67,9 +69,19 @@ typedef struct {
     double mpp;         /* of view pixels; 0 unknown */
 } wsi_view;
 
-/* level0: as it is. Else mpp_wanted > 0: QS_ERROR_ARG when the slide's mpp is unknown (the message
- * says: pass --mpp-override or the cohort column, or --level0) or when mpp_wanted is finer than
- * level 0 by more than 2 % (upsampling refused). */
+#define WSI_MPP_TOLERANCE 0.02
+typedef struct {
+    bool level0;      /* level 0 as it is; mpp is then not looked at */
+    double mpp;       /* wanted µm per pixel, > 0 */
+    double tolerance; /* share by which a level may differ from mpp and is still read as it is */
+} wsi_resolution;
+
+/* QS_ERROR_ARG when the slide's mpp is unknown (the message says: pass --mpp-override or the cohort
+ * column, or --level0) or when mpp is finer than level 0 by more than the tolerance (upsampling
+ * refused). */
+bool wsi_view_init_at(wsi_view *view, wsi_slide *slide, const wsi_resolution *resolution,
+                      GError **error);
+/* The same with WSI_MPP_TOLERANCE. */
 bool wsi_view_init(wsi_view *view, wsi_slide *slide, bool level0, double mpp_wanted,
                    GError **error);
 /* A view that fits in max_px × max_px, for thumbnails and tissue. */

@@ -105,12 +105,9 @@ static bool read_label(const tiler *t, wsi_cell *cell, uint8_t *label, GError **
 {
     size_t patch = (size_t)t->options->patch_px;
     memset(label, QS_CLASS_IGNORE, patch * patch);
-    if (!wsi_mask_read(t->mask, t->view, cell->x, cell->y, cell->valid_w, cell->valid_h, label,
-                       patch, error))
+    if (!wsi_mask_read_counts(t->mask, t->view, cell->x, cell->y, cell->valid_w, cell->valid_h,
+                              label, patch, cell->class_px, error))
         return false;
-    for (int y = 0; y < cell->valid_h; y++)
-        for (int x = 0; x < cell->valid_w; x++)
-            cell->class_px[label[(size_t)y * patch + (size_t)x]]++;
     cell->has_label = true;
     return true;
 }

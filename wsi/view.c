@@ -15,27 +15,27 @@ enum {
     BLOCK_OUT_PX = 1 << 16,    /* output pixels of a block: bounds the sums */
     STRIP_SOURCE_PX = 1 << 20, /* source pixels read at once */
 };
-static const double TOLERANCE = 0.02;
 
 /* The level to read for `downsample`: the coarsest that is not coarser by more than the tolerance.
  */
-static int choose_level(const wsi_slide_info *info, double downsample)
+static int choose_level(const wsi_slide_info *info, double downsample, double tolerance)
 {
     int best = 0;
     for (int i = 1; i < info->n_levels; i++)
-        if (info->levels[i].downsample <= downsample * (1 + TOLERANCE) &&
+        if (info->levels[i].downsample <= downsample * (1 + tolerance) &&
             info->levels[i].downsample >= info->levels[best].downsample)
             best = i;
     return best;
 }
 
-static bool init_downsample(wsi_view *view, wsi_slide *slide, double downsample, GError **error)
+static bool init_downsample(wsi_view *view, wsi_slide *slide, double downsample, double tolerance,
+                            GError **error)
 {
     const wsi_slide_info *info = wsi_slide_get_info(slide);
-    int at = choose_level(info, downsample);
+    int at = choose_level(info, downsample, tolerance);
     const wsi_level *level = &info->levels[at];
     *view = (wsi_view){.slide = slide, .level = at};
-    if (fabs(level->downsample / downsample - 1) <= TOLERANCE) {
+    if (fabs(level->downsample / downsample - 1) <= tolerance) {
         view->w = level->w;
         view->h = level->h;
         view->downsample = level->downsample;
@@ -55,35 +55,57 @@ static bool init_downsample(wsi_view *view, wsi_slide *slide, double downsample,
     return false;
 }
 
-bool wsi_view_init(wsi_view *view, wsi_slide *slide, bool level0, double mpp_wanted, GError **error)
+static void fail_unknown(const wsi_slide_info *info, double mpp_wanted, GError **error)
+{
+    g_autofree char *said =
+        info->mpp_said ? g_strdup_printf(" (the file says %.4g x %.4g µm per pixel, which cannot "
+                                         "be a slide's)",
+                                         info->mpp_said_x, info->mpp_said_y)
+                       : g_strdup("");
+    g_set_error(error, QS_ERROR, QS_ERROR_ARG,
+                "%s: its resolution is unknown%s, so %.4g µm per pixel cannot be read; give it "
+                "with --mpp-override or the cohort's mpp column, or use --level0",
+                info->path, said, mpp_wanted);
+}
+
+bool wsi_view_init_at(wsi_view *view, wsi_slide *slide, const wsi_resolution *resolution,
+                      GError **error)
 {
     const wsi_slide_info *info = wsi_slide_get_info(slide);
-    if (level0)
-        return init_downsample(view, slide, 1, error);
-    if (!(mpp_wanted > 0) || !isfinite(mpp_wanted)) {
+    double wanted = resolution->mpp, tolerance = resolution->tolerance;
+    if (!(tolerance >= 0 && tolerance < 1)) {
+        g_set_error(error, QS_ERROR, QS_ERROR_ARG,
+                    "a resolution's tolerance is a share of 0 to 1, not %g", tolerance);
+        return false;
+    }
+    if (resolution->level0)
+        return init_downsample(view, slide, 1, tolerance, error);
+    if (!(wanted > 0) || !isfinite(wanted)) {
         g_set_error(error, QS_ERROR, QS_ERROR_ARG, "%g µm per pixel cannot be a resolution",
-                    mpp_wanted);
+                    wanted);
         return false;
     }
     if (!(info->mpp > 0)) {
-        g_set_error(
-            error, QS_ERROR, QS_ERROR_ARG,
-            "%s: its resolution is unknown, so %.4g µm per pixel cannot be read; give it with "
-            "--mpp-override or the cohort's mpp column, or use --level0",
-            info->path, mpp_wanted);
+        fail_unknown(info, wanted, error);
         return false;
     }
-    double downsample = mpp_wanted / info->mpp;
-    if (downsample < 1 - TOLERANCE) {
+    double downsample = wanted / info->mpp;
+    if (downsample < 1 - tolerance) {
         g_set_error(error, QS_ERROR, QS_ERROR_ARG,
                     "%s: %.4g µm per pixel is finer than its level 0 (%.4g, %s) and pixels are not "
                     "invented; "
                     "use --mpp %.4g or coarser, or --level0",
-                    info->path, mpp_wanted, info->mpp, wsi_mpp_origin_name(info->mpp_origin),
+                    info->path, wanted, info->mpp, wsi_mpp_origin_name(info->mpp_origin),
                     info->mpp);
         return false;
     }
-    return init_downsample(view, slide, MAX(1, downsample), error);
+    return init_downsample(view, slide, MAX(1, downsample), tolerance, error);
+}
+
+bool wsi_view_init(wsi_view *view, wsi_slide *slide, bool level0, double mpp_wanted, GError **error)
+{
+    const wsi_resolution resolution = {level0, mpp_wanted, WSI_MPP_TOLERANCE};
+    return wsi_view_init_at(view, slide, &resolution, error);
 }
 
 bool wsi_view_init_fit(wsi_view *view, wsi_slide *slide, int max_px, GError **error)
@@ -96,7 +118,7 @@ bool wsi_view_init_fit(wsi_view *view, wsi_slide *slide, int max_px, GError **er
     }
     double downsample = (double)MAX(base->w, base->h) / max_px;
     /* A level within the tolerance may be a little larger than asked for: ask for less of it. */
-    if (!init_downsample(view, slide, MAX(1, downsample), error))
+    if (!init_downsample(view, slide, MAX(1, downsample), WSI_MPP_TOLERANCE, error))
         return false;
     if (MAX(view->w, view->h) <= max_px)
         return true;

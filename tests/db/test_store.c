@@ -195,6 +195,34 @@ static void test_versions(void)
     fix_remove(dir);
 }
 
+/* A store of version 1 opens, with its columns of later versions at their defaults. */
+static void test_version_1(void)
+{
+    g_autofree char *dir = fix_dir();
+    db_store_close(fix_create(dir, DB_CODEC_ZSTD));
+    run_sql(dir,
+            "ALTER TABLE store DROP COLUMN label_map; ALTER TABLE store DROP COLUMN label_order;"
+            "ALTER TABLE store DROP COLUMN bounds_relative;"
+            "ALTER TABLE store DROP COLUMN mpp_tolerance; ALTER TABLE store DROP COLUMN colour;"
+            "ALTER TABLE slides DROP COLUMN mask_hash; ALTER TABLE slides DROP COLUMN tissue_path;"
+            "ALTER TABLE slides DROP COLUMN tissue_hash; ALTER TABLE slides DROP COLUMN mpp_file;"
+            "ALTER TABLE slides DROP COLUMN colour; ALTER TABLE slides DROP COLUMN notes;"
+            "DELETE FROM migrations WHERE version > 1; PRAGMA user_version = 1");
+    GError *error = NULL;
+    db_store *store = db_store_open(dir, false, &error);
+    g_assert_no_error(error);
+    const db_store_config *got = db_store_get_config(store);
+    g_assert_cmpstr(got->label_map, ==, "");
+    g_assert_cmpstr(got->colour, ==, "");
+    g_assert_cmpfloat_with_epsilon(got->mpp_tolerance, 0.02, 1e-12);
+    g_assert_false(got->label_order_map);
+    GArray *slides = db_slide_list(store, &error);
+    g_assert_no_error(error);
+    g_array_unref(slides);
+    db_store_close(store);
+    fix_remove(dir);
+}
+
 /* ---- slides ---------------------------------------------------------------------------------- */
 
 static void test_slides(void)
@@ -459,6 +487,7 @@ int main(int argc, char **argv)
     g_test_add_func("/db/config/impossible", test_config_impossible);
     g_test_add_func("/db/open/foreign", test_open_foreign);
     g_test_add_func("/db/open/versions", test_versions);
+    g_test_add_func("/store/version-1", test_version_1);
     g_test_add_func("/db/slides", test_slides);
     g_test_add_func("/db/slides/replaced", test_slide_replaced);
     g_test_add_func("/db/writer/refuses", test_writer_refuses);

@@ -252,11 +252,57 @@ static void test_coding(void)
     wsi_mask_close(mask);
 }
 
+/* An annotation file is a mask too: counts are exact areas, rounded to the window's pixels. */
+static void test_annotation(void)
+{
+    static const char text[] =
+        "[{\"type\":\"Feature\",\"geometry\":{\"type\":\"Polygon\",\"coordinates\":[[[1.25,0],[9,0]"
+        ","
+        "[9,4.5],[1.25,4.5]]]},\"properties\":{\"classification\":\"one\"}}]";
+    g_autofree char *path = temp_path("mask.geojson");
+    write_file(path, text, sizeof text - 1);
+    qs_classes classes;
+    qs_classes_init_binary(&classes, "one");
+    GError *error = NULL;
+    wsi_mask *mask = wsi_mask_open(path, 20, 10, &classes, &error);
+    g_assert_no_error(error);
+    g_assert_cmpint(wsi_mask_get_info(mask)->kind, ==, WSI_MASK_ANNOTATION);
+    g_assert_cmpint(wsi_mask_memory(path), >, (int64_t)sizeof text);
+    wsi_view view = {.w = 20, .h = 10, .downsample = 1};
+    uint8_t label[20 * 10];
+    int64_t counts[256];
+    /* 7.75 x 4.5 = 34.875 of a window that reaches two rows and columns out of the view */
+    g_assert_true(wsi_mask_read_counts(mask, &view, -2, -2, 20, 10, label, 20, counts, &error));
+    g_assert_cmpint(counts[1], ==, 35);
+    g_assert_cmpint(counts[0], ==, 18 * 8 - 35);
+    g_assert_cmpint(label[0], ==, QS_CLASS_IGNORE);
+    g_assert_cmpint(label[2 * 20 + 2], ==, 0); /* a quarter of it outside: background at x 0 */
+    g_assert_cmpint(label[2 * 20 + 3], ==, 1); /* three quarters */
+    g_assert_cmpint(label[6 * 20 + 5], ==, 1); /* exactly half */
+    g_assert_cmpint(label[7 * 20 + 5], ==, 0);
+    wsi_mask_set_factor(mask, 3);
+    g_assert_cmpint(wsi_mask_get_info(mask)->w, ==, 6);
+    g_assert_true(wsi_mask_read_native(mask, 0, 0, 6, 3, label, 6, &error));
+    static const uint8_t thirds[] = {1, 1, 1, 0, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0};
+    g_assert_cmpmem(label, sizeof thirds, thirds, sizeof thirds);
+    wsi_mask_close(mask);
+    /* moved by the corner of a slide's bounds */
+    wsi_mask_options moved = {.x_l0 = 4, .y_l0 = 2};
+    mask = wsi_mask_open_with(path, 20, 10, &classes, &moved, &error);
+    g_assert_no_error(error);
+    g_assert_true(wsi_mask_read(mask, &view, 0, 0, 20, 10, label, 20, &error));
+    g_assert_cmpint(label[1 * 20 + 7], ==, 0);
+    g_assert_cmpint(label[2 * 20 + 7], ==, 1);
+    g_assert_cmpint(label[2 * 20 + 4], ==, 0);
+    wsi_mask_close(mask);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_log_set_always_fatal(G_LOG_FATAL_MASK); /* libvips warns of what damaged files have */
     g_test_add_func("/mask/label-map", test_label_map);
+    g_test_add_func("/mask/annotation", test_annotation);
     g_test_add_func("/mask/binary-255", test_binary_255);
     g_test_add_func("/mask/jpeg-threshold", test_jpeg_threshold);
     g_test_add_func("/mask/sizes", test_sizes);
