@@ -4,6 +4,7 @@
 #include "cli/train_snapshot.h"
 #include "cli/train_source.h"
 #include "cli/train_validation.h"
+#include "train/preset.h"
 
 #include <math.h>
 #include <string.h>
@@ -11,7 +12,7 @@
 enum { SNAPSHOT_IMAGES = 4 };
 
 typedef struct {
-    const char *method, *store, *out;
+    const char *method, *store, *out, *preset;
     gboolean list_methods;
     int val_max_slides, val_stride;
 } own_options;
@@ -61,6 +62,10 @@ static void add_own(option_set *set)
               g_strdup("SL, FullSup, MT or CPS; --list-methods says what they are [MT]"));
     add_entry(set, "out", 'o', G_OPTION_ARG_FILENAME, &own.out, "RUN",
               g_strdup("Folder of the run"));
+    add_entry(
+        set, "preset", 0, G_OPTION_ARG_STRING, &own.preset, "NAME",
+        g_strdup("Options set together, before the others: paper, or released: MetaSSL as its "
+                 "authors' code computes it"));
     add_entry(set, "list-methods", 0, G_OPTION_ARG_NONE, &own.list_methods, NULL,
               g_strdup("Print the methods and their options"));
     add_entry(
@@ -145,7 +150,8 @@ static bool take_options(const option_set *set, tr_options *options, GError **er
 {
     tr_options_init(options);
     options->out_dir = own.out;
-    if (!tr_options_set_method(options, own.method, error))
+    if (!tr_options_set_method(options, own.method, error) ||
+        (own.preset && !tr_options_preset(options, own.preset, error)))
         return false;
     for (guint i = 0; i < set->names->len; i++) {
         const char *text = set->values[i] ? set->values[i] : set->flags[i] ? "true" : NULL;

@@ -2,32 +2,15 @@
 
 #include "base/rng.h"
 #include "train/streams.h"
+#include "train/thresholds.h"
 
-#include <math.h>
 #include <string.h>
-
-static void gamma_init(tr_learner *l, const tr_options *options)
-{
-    double start = isnan(options->gamma0) ? kn_gamma_start(options->confidence, l->n_classes)
-                                          : options->gamma0;
-    for (int g = 0; g < l->plan.n_gammas; g++) {
-        l->slot[g] = g;
-        for (int e = 0; e < g && options->gamma_scope == TR_GAMMA_SHARED; e++) {
-            if (!strcmp(l->plan.gammas[e].role, l->plan.gammas[g].role)) {
-                l->slot[g] = e;
-                break;
-            }
-        }
-        for (int c = 0; c < QS_CLASSES_MAX; c++)
-            l->gamma[g][c] = start;
-    }
-}
 
 bool tr_learner_init(tr_learner *l, kn_engine *engine, const tr_options *options,
                      const ssl_plan *plan, const model_spec *spec, GError **error)
 {
     *l = (tr_learner){.engine = engine, .plan = *plan, .n_classes = spec->net.n_classes};
-    gamma_init(l, options);
+    tr_thresholds_init(l, options);
     l->net = kn_net_create_unet(&spec->net, error);
     if (!l->net)
         return false;

@@ -6,6 +6,8 @@
 #include "model/model.h"
 #include "train/options.h"
 
+enum { TR_GAMMA_STATE = QS_CLASSES_MAX + 1 };
+
 typedef struct {
     kn_engine *engine; /* borrowed */
     ssl_plan plan;
@@ -14,6 +16,9 @@ typedef struct {
     kn_weights *weights[SSL_NETS_MAX]; /* owned */
     int slot[SSL_GAMMAS_MAX]; /* of the plan's γ → row of gamma: --gamma-scope shared merges */
     double gamma[SSL_GAMMAS_MAX][QS_CLASSES_MAX];
+    /* What FlexMatch (a share of each class) and FreeMatch (a probability of each class; last, the
+     * level) average: train/thresholds.h. */
+    double gamma_state[SSL_GAMMAS_MAX][TR_GAMMA_STATE];
 } tr_learner;
 
 /* Allocates and gives every network its first weights: random by (seed, network), copies where the

@@ -2,6 +2,7 @@
 
 #include "kernels/memory.h"
 #include "train/schedule.h"
+#include "train/thresholds.h"
 
 #include <string.h>
 
@@ -15,7 +16,8 @@ typedef struct {
 /* A loss term made ready: what does not change over the steps. */
 typedef struct {
     kn_quad_config config; /* but for γ */
-    int reference;         /* SSL_NONE where there is none */
+    int reference;         /* SSL_NONE where there is none; of an added term p itself */
+    int compared;          /* added: what p is compared with; else SSL_NONE */
     bool updates_gamma;    /* the first term of its (reference, slot) */
     uint8_t *region;       /* (n of its half,h,w) */
     double *z_image;       /* (n of its half) */
@@ -27,7 +29,7 @@ struct tr_losses {
     const tr_options *options;
     const ssl_plan *plan;
     int patch_px;
-    reference references[SSL_TERMS_MAX];
+    reference references[2 * SSL_TERMS_MAX];
     int n_references;
     prepared_term terms[SSL_TERMS_MAX];
     kn_block arena; /* all buffers */
@@ -43,31 +45,44 @@ int tr_half_n(const ssl_plan *plan, ssl_half half)
            (half & SSL_UNLABELLED ? plan->n_unlabelled : 0);
 }
 
-static int find_reference(tr_losses *s, const ssl_term *term)
+static int find_reference(tr_losses *s, int forward, ssl_half half)
 {
-    ssl_half half = ssl_term_half(term->kind);
     for (int r = 0; r < s->n_references; r++)
-        if (s->references[r].forward == term->ref && s->references[r].half == half)
+        if (s->references[r].forward == forward && s->references[r].half == half)
             return r;
-    s->references[s->n_references] = (reference){.forward = term->ref, .half = half};
+    reference *fresh = &s->references[s->n_references];
+    *fresh = (reference){.forward = forward, .half = half};
+    tr_thresholds_ask(s->options, &fresh->ref);
     return s->n_references++;
 }
 
-static kn_quad_config term_config(const tr_options *o, ssl_term_kind kind)
+static kn_quad_config term_config(const tr_options *o, const ssl_term *term)
 {
-    bool labelled = ssl_term_half(kind) == SSL_LABELLED, half_sum = o->sup == TR_SUP_SSL4MIS;
+    bool labelled = ssl_term_half(term->kind) == SSL_LABELLED;
+    bool half_sum = o->sup == TR_SUP_SSL4MIS;
     kn_quad_config config = {
         .labelled = labelled, .weights = {1, 1, 1, 1}, .ce_scale = 1, .dice_eps = o->dice_eps};
-    if (labelled) {
+    if (labelled && !term->added) {
         config.dice = half_sum ? KN_DICE_SQUARE : KN_DICE_LINEAR;
         config.ce_scale = config.dice_scale = half_sum ? 0.5 : 1;
     }
-    if (kind == SSL_LQH || kind == SSL_UQH) {
+    if (term->kind == SSL_LQH || term->kind == SSL_UQH) {
         config.z_scope = o->z_scope;
+        config.norm = o->norm_mode;
+        config.uc = o->uc;
         kn_region_weights(o->phi, o->phi_beta, labelled ? o->delta_l : o->delta_u, o->partition,
-                          labelled, config.weights);
+                          labelled && o->swap_labelled, config.weights);
     }
     return config;
+}
+
+/* A term's factor beside its weight over time. */
+static double term_scale(const tr_options *o, const ssl_term *term)
+{
+    double of_kind = term->kind == SSL_UQH   ? o->uqh_scale
+                     : term->kind == SSL_LQH ? o->lqh_scale
+                                             : 1;
+    return term->scale * of_kind;
 }
 
 static void prepare_terms(tr_losses *s)
@@ -75,10 +90,13 @@ static void prepare_terms(tr_losses *s)
     for (int t = 0; t < s->plan->n_terms; t++) {
         const ssl_term *term = &s->plan->terms[t];
         prepared_term *ready = &s->terms[t];
-        ready->config = term_config(s->options, term->kind);
+        ssl_half half = ssl_term_half(term->kind);
+        bool alone = term->kind == SSL_SUP || term->kind == SSL_MSE;
+        ready->config = term_config(s->options, term);
         ready->reference =
-            term->kind == SSL_SUP || term->kind == SSL_MSE ? SSL_NONE : find_reference(s, term);
-        ready->updates_gamma = term->gamma != SSL_NONE && !s->options->gamma_fixed;
+            alone ? SSL_NONE : find_reference(s, term->added ? term->p : term->ref, half);
+        ready->compared = term->added ? find_reference(s, term->ref, half) : SSL_NONE;
+        ready->updates_gamma = term->gamma != SSL_NONE;
         for (int e = 0; e < t; e++)
             if (s->terms[e].reference == ready->reference && s->plan->terms[e].gamma == term->gamma)
                 ready->updates_gamma = false;
@@ -174,9 +192,8 @@ static void run_references(tr_losses *s, const tr_batch *batch, const kn_tensor 
     for (int t = 0; t < s->plan->n_terms; t++) {
         if (!s->terms[t].updates_gamma)
             continue;
-        double *gamma = s->learner->gamma[s->learner->slot[s->plan->terms[t].gamma]];
-        kn_gamma_update(gamma, s->learner->n_classes, &s->references[s->terms[t].reference].ref,
-                        s->options->gamma_a, s->options->gamma_absent);
+        tr_thresholds_update(s->learner, s->options, s->plan->terms[t].gamma,
+                             &s->references[s->terms[t].reference].ref);
     }
 }
 
@@ -201,6 +218,8 @@ static double run_quad(tr_losses *s, int t, const tr_batch *batch, const kn_tens
     const kn_reference *ref =
         ready->reference == SSL_NONE ? NULL : &s->references[ready->reference].ref;
     const uint8_t *label = labelled ? batch->label : NULL;
+    if (ready->compared != SSL_NONE)
+        ready->config.compare = s->references[ready->compared].ref.y;
     if (term->gamma != SSL_NONE)
         memcpy(ready->config.gamma, s->learner->gamma[s->learner->slot[term->gamma]],
                sizeof ready->config.gamma);
@@ -233,9 +252,9 @@ static void run_term(tr_losses *s, int t, const tr_batch *batch, const kn_tensor
     }
     result->loss += weight * loss;
     if (half == SSL_LABELLED)
-        result->sup += term->scale * loss;
+        result->sup += term_scale(s->options, term) * loss;
     else
-        result->unsup += term->scale * loss;
+        result->unsup += term_scale(s->options, term) * loss;
 }
 
 void tr_losses_run(tr_losses *s, const tr_batch *batch, const kn_tensor *const *logits,
@@ -252,8 +271,8 @@ void tr_losses_run(tr_losses *s, const tr_batch *batch, const kn_tensor *const *
     }
     for (int t = 0; t < s->plan->n_terms; t++) {
         const ssl_term *term = &s->plan->terms[t];
-        double weight =
-            term->scale * tr_schedule_weight(s->options, s->plan, term->weight, it, total);
+        double weight = term_scale(s->options, term) *
+                        tr_schedule_weight(s->options, s->plan, term->weight, it, total);
         run_term(s, t, batch, logits, dlogits, weight, result);
     }
 }
@@ -297,7 +316,8 @@ void tr_losses_snapshot(tr_losses *s, const tr_batch *batch, const kn_tensor *co
             continue;
         bool labelled = ssl_term_half(term->kind) == SSL_LABELLED;
         size_t at = labelled ? 0 : n_l, n = labelled ? n_l : n_u;
-        memcpy(s->snap_ref + at, s->references[s->terms[t].reference].ref.y, n);
+        int seen = term->added ? s->terms[t].compared : s->terms[t].reference;
+        memcpy(s->snap_ref + at, s->references[seen].ref.y, n);
         snap->y_ref = s->snap_ref;
         if (term->gamma != SSL_NONE) {
             memcpy(s->snap_region + at, s->terms[t].region, n);

@@ -16,6 +16,10 @@ static const char *const absent_names[] = {"keep", "released", NULL};
 static const char *const confidence_names[] = {"max", "mad", "var", "std", NULL};
 static const char *const partition_names[] = {"quad", "conf-bh", "cons-bh", "uniform", NULL};
 static const char *const z_names[] = {"batch", "image", NULL};
+static const char *const threshold_names[] = {"adaptive", "fixed", "flexmatch", "freematch", NULL};
+static const char *const norm_names[] = {"paper-z", "region-mean", NULL};
+static const char *const uc_names[] = {"whole", "split", "released", NULL};
+static const char *const lqh_form_names[] = {"replace", "add", NULL};
 
 #define AT(member) offsetof(tr_options, member)
 #define NUMBER(name, kind, member, lo, hi, matters, help)                                          \
@@ -81,7 +85,15 @@ static const tr_option table[] = {
            "threshold at the start; auto: 0.5, or what that is in another measure of confidence"),
     NUMBER("gamma-a", TR_DOUBLE, gamma_a, 0, 1, true,
            "weight of a batch in the threshold's average"),
-    FLAG("gamma-fixed", gamma_fixed, true, true, "thresholds stay at gamma0"),
+    CHOICE("threshold", threshold, threshold_names, true,
+           "thresholds follow their class's mean confidence, stay at gamma0, or follow another "
+           "method's rule"),
+    NUMBER("flexmatch-tau", TR_DOUBLE, flexmatch_tau, 0, 1, true,
+           "threshold of FlexMatch's best class"),
+    NUMBER("flexmatch-ema", TR_DOUBLE, flexmatch_ema, 0, 1, true,
+           "weight of the old shares in FlexMatch's average"),
+    NUMBER("freematch-ema", TR_DOUBLE, freematch_ema, 0, 1, true,
+           "weight of the old values in FreeMatch's averages"),
     CHOICE("gamma-scope", gamma_scope, scope_names, true,
            "thresholds of labelled and unlabelled half"),
     CHOICE("gamma-absent", gamma_absent, absent_names, true,
@@ -91,6 +103,17 @@ static const tr_option table[] = {
     CHOICE("partition", partition, partition_names, true, "four regions, two, or one"),
     CHOICE("z-scope", z_scope, z_names, true,
            "weights are normalised over the batch or each image"),
+    CHOICE("norm-mode", norm_mode, norm_names, true,
+           "CE over the sum of the weights, or the sum of each region's own mean"),
+    CHOICE("uc", uc, uc_names, true,
+           "region-mean: UC whole, split into background and foreground, or as in the released "
+           "2-D code, background twice"),
+    CHOICE("lqh-form", lqh_form, lqh_form_names, true,
+           "labelled loss in the plain one's place, or lambda times its CE added to that, as in "
+           "the released code"),
+    FLAG("no-swap", swap_labelled, false, true, "labelled: DC weighs more than DS, as unlabelled"),
+    NUMBER("uqh-scale", TR_DOUBLE, uqh_scale, 0, 1e4, true, "factor of the unlabelled loss"),
+    NUMBER("lqh-scale", TR_DOUBLE, lqh_scale, 0, 1e4, true, "factor of the labelled loss"),
     FLAG("no-dropout", no_dropout, true, true, "for comparisons with other programs"),
     /* cadence */
     NUMBER("val-every", TR_INT64, val_every, 0, 1e9, false,
@@ -136,6 +159,16 @@ void tr_options_init(tr_options *o)
         .confidence = KN_CONF_MAX,
         .partition = KN_PARTITION_QUAD,
         .z_scope = KN_Z_BATCH,
+        .threshold = KN_THRESHOLD_ADAPTIVE,
+        .flexmatch_tau = 0.95,
+        .flexmatch_ema = 0.99,
+        .freematch_ema = 0.999,
+        .norm_mode = KN_CE_Z,
+        .uc = KN_UC_WHOLE,
+        .lqh_form = TR_LQH_REPLACE,
+        .swap_labelled = true,
+        .uqh_scale = 1,
+        .lqh_scale = 1,
         .val_every = 200,
         .save_every = 500,
         .log_every = 10,
@@ -358,6 +391,15 @@ bool tr_options_check(const tr_options *o, GError **error)
         problem = "--width: 16 and 32 are the two widths";
     else if (!o->backend)
         problem = "--device: cpu or ref is wanted";
+    else if (o->threshold >= KN_THRESHOLD_FLEXMATCH && o->confidence != KN_CONF_MAX)
+        problem = "--threshold flexmatch and freematch are rules on probabilities: they go with "
+                  "--confidence max";
+    else if (o->norm_mode == KN_CE_REGION_MEAN && o->z_scope == KN_Z_IMAGE)
+        problem =
+            "--norm-mode region-mean has no Z to take over an image: leave --z-scope at batch";
+    else if (o->norm_mode != KN_CE_REGION_MEAN && o->uc != KN_UC_WHOLE)
+        problem = "--uc split and released divide a region mean: they go with --norm-mode "
+                  "region-mean";
     if (!problem)
         return true;
     g_set_error_literal(error, QS_ERROR, QS_ERROR_ARG, problem);
@@ -370,6 +412,7 @@ ssl_config tr_options_config(const tr_options *o)
     return (ssl_config){
         .lqh = meta && o->use_lqh,
         .uqh = meta && o->use_uqh,
+        .lqh_added = o->lqh_form == TR_LQH_ADD,
         .batch_labelled = o->batch_labelled,
         .batch_unlabelled = o->batch_unlabelled,
         .values = o->method_values,

@@ -9,6 +9,7 @@
 typedef enum { TR_LOSS_PLAIN, TR_LOSS_METASSL } tr_loss;
 typedef enum { TR_SUP_PAPER, TR_SUP_SSL4MIS } tr_sup;
 typedef enum { TR_RAMP_PAPER, TR_RAMP_RELEASED } tr_ramp;
+typedef enum { TR_LQH_REPLACE, TR_LQH_ADD } tr_lqh_form;
 typedef enum { TR_GAMMA_SEPARATE, TR_GAMMA_SHARED } tr_gamma_scope;
 
 /* Names, meanings, defaults: tr_option_table. Strings are borrowed. */
@@ -43,12 +44,18 @@ typedef struct {
     double phi_beta, delta_u, delta_l;
     double gamma0; /* NaN: ½ in terms of the confidence measure */
     double gamma_a;
-    bool gamma_fixed;
+    kn_threshold threshold;
+    double flexmatch_tau, flexmatch_ema, freematch_ema;
     tr_gamma_scope gamma_scope;
     kn_absent gamma_absent;
     kn_confidence confidence;
     kn_partition partition;
     kn_z_scope z_scope;
+    kn_ce_norm norm_mode;
+    kn_uc uc;
+    tr_lqh_form lqh_form;
+    bool swap_labelled;
+    double uqh_scale, lqh_scale;
     bool no_dropout;
     /* cadence */
     int64_t val_every, save_every, log_every;

@@ -38,7 +38,7 @@ static void bench_init(bench *b, const char *backend, const char *method, tr_los
     g_assert_true(tr_options_set_method(&b->options, method, &error));
     b->options.loss = loss;
     b->options.batch_labelled = b->options.batch_unlabelled = 1;
-    b->options.gamma_fixed = true;
+    b->options.threshold = KN_THRESHOLD_FIXED;
     b->learner = (tr_learner){.engine = b->engine, .n_classes = CLASSES};
     memset(b->truth, 255, sizeof b->truth);
 }
@@ -368,7 +368,7 @@ static void test_gamma(gconstpointer backend)
 {
     bench b;
     bench_init(&b, backend, "MT", TR_LOSS_METASSL);
-    b.options.gamma_fixed = false;
+    b.options.threshold = KN_THRESHOLD_ADAPTIVE;
     bench_plan(&b);
     set_meta_example(&b, 0, 1);
     for (int g = 0; g < 2; g++)

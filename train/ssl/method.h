@@ -72,6 +72,9 @@ typedef struct {
     int gamma;         /* slot; SSL_NONE for SSL_SUP, SSL_MSE, SSL_CPS */
     ssl_weight weight; /* over time, times `scale` */
     double scale;
+    /* SSL_LQH as the released code has it, on top of SSL_SUP: its CE alone, regions by agreement of
+     * p with the reference instead of the label with it, confidence and thresholds of p itself. */
+    bool added;
 } ssl_term;
 
 /* Thresholds of one reference role on one half. Several references may share a slot: each updates
@@ -115,6 +118,7 @@ typedef struct {
 
 typedef struct {
     bool lqh, uqh;                        /* MetaSSL on labelled, on unlabelled pixels */
+    bool lqh_added;                       /* lqh: beside the plain loss, see ssl_term.added */
     int batch_labelled, batch_unlabelled; /* as asked for; a plan may use them otherwise */
     const double *values;                 /* of the method's options, in their order */
 } ssl_config;
@@ -139,7 +143,7 @@ int ssl_add_gamma(ssl_plan *plan, const char *role, ssl_half half);
 void ssl_add_term(ssl_plan *plan, ssl_term term);
 void ssl_add_ema(ssl_plan *plan, ssl_ema ema);
 /* The labelled term that most methods share: SSL_LQH against `ref` with its own thresholds `role`
- * when the configuration asks for it, else SSL_SUP. */
+ * when the configuration asks for it, else SSL_SUP; both where lqh_added. */
 void ssl_add_labelled_term(ssl_plan *plan, const ssl_config *config, int p, int ref,
                            const char *role, double scale);
 

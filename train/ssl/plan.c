@@ -53,6 +53,11 @@ void ssl_add_labelled_term(ssl_plan *plan, const ssl_config *config, int p, int 
                      .gamma = SSL_NONE,
                      .weight = SSL_CONST,
                      .scale = scale};
+    if (config->lqh && config->lqh_added) {
+        ssl_add_term(plan, term);
+        term.weight = SSL_LAMBDA;
+        term.added = true;
+    }
     if (config->lqh) {
         term.kind = SSL_LQH;
         term.ref = ref;

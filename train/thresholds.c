@@ -1,0 +1,69 @@
+#include "train/thresholds.h"
+
+#include <math.h>
+#include <string.h>
+
+static double first_gamma(const tr_options *o, int n_classes)
+{
+    switch (o->threshold) {
+    case KN_THRESHOLD_FLEXMATCH:
+        return 0;
+    case KN_THRESHOLD_FREEMATCH:
+        return 1.0 / n_classes;
+    case KN_THRESHOLD_ADAPTIVE:
+    case KN_THRESHOLD_FIXED:
+        break;
+    }
+    return isnan(o->gamma0) ? kn_gamma_start(o->confidence, n_classes) : o->gamma0;
+}
+
+/* What is averaged: FlexMatch's shares from 0, FreeMatch's probabilities and level from 1/C. */
+static double first_state(const tr_options *o, int n_classes)
+{
+    return o->threshold == KN_THRESHOLD_FREEMATCH ? 1.0 / n_classes : 0;
+}
+
+void tr_thresholds_init(tr_learner *l, const tr_options *options)
+{
+    for (int g = 0; g < l->plan.n_gammas; g++) {
+        l->slot[g] = g;
+        for (int e = 0; e < g && options->gamma_scope == TR_GAMMA_SHARED; e++) {
+            if (!strcmp(l->plan.gammas[e].role, l->plan.gammas[g].role)) {
+                l->slot[g] = e;
+                break;
+            }
+        }
+        for (int c = 0; c < QS_CLASSES_MAX; c++)
+            l->gamma[g][c] = first_gamma(options, l->n_classes);
+        for (int c = 0; c < TR_GAMMA_STATE; c++)
+            l->gamma_state[g][c] = first_state(options, l->n_classes);
+    }
+}
+
+void tr_thresholds_ask(const tr_options *options, kn_reference *reference)
+{
+    reference->with_prob = options->threshold == KN_THRESHOLD_FREEMATCH;
+    reference->above_tau =
+        options->threshold == KN_THRESHOLD_FLEXMATCH ? options->flexmatch_tau : 0;
+}
+
+void tr_thresholds_update(tr_learner *l, const tr_options *o, int slot,
+                          const kn_reference *reference)
+{
+    double *gamma = l->gamma[l->slot[slot]], *state = l->gamma_state[l->slot[slot]];
+    switch (o->threshold) {
+    case KN_THRESHOLD_FIXED:
+        break;
+    case KN_THRESHOLD_ADAPTIVE:
+        kn_gamma_update(gamma, l->n_classes, reference, o->gamma_a, o->gamma_absent);
+        break;
+    case KN_THRESHOLD_FLEXMATCH:
+        kn_flexmatch_update(gamma, state, l->n_classes, reference, o->flexmatch_tau,
+                            o->flexmatch_ema);
+        break;
+    case KN_THRESHOLD_FREEMATCH:
+        kn_freematch_update(gamma, &state[QS_CLASSES_MAX], state, l->n_classes, reference,
+                            o->freematch_ema);
+        break;
+    }
+}
