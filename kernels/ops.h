@@ -50,6 +50,9 @@ typedef struct {
     double slope;                     /* .01; 1: no activation */
     double dropout;                   /* 0: none */
     uint64_t stream, layer;           /* name the mask */
+    double *sums; /* (2,C) Σ dz, Σ dz·(x-mean): from norm_bwd_sums to norm_bwd_apply */
+    bool is_dz;   /* the dy that norm_bwd_apply gets is dz already: mask and slope are in it */
+    void *mask;   /* norm_mask_bytes: apply keeps the mask there for bwd; NULL: made again */
 } kn_norm;
 
 #define KN_BN_EPS 1e-5
@@ -58,6 +61,13 @@ typedef struct {
 
 uint32_t kn_dropout_threshold(double p); /* 0..65535 */
 double kn_dropout_scale(double p);       /* 1 / (1 - threshold/65536) */
+
+/* What a convolution can take along of the BatchNorm beside it, sparing passes over memory. */
+enum {
+    KN_TAKES_STATS = 1, /* conv_fwd_stats: norm_stats of its result */
+    KN_TAKES_SUMS = 2,  /* conv_bwd_data_sums: norm_bwd_sums of the BatchNorm before it */
+    KN_TAKES_APPLY = 4, /* conv_bwd_weights_apply: norm_bwd_apply of the BatchNorm after it */
+};
 
 typedef struct {
     const char *name;
@@ -82,6 +92,9 @@ typedef struct {
     bool (*conv_bwd_weights)(kn_conv *conv, const kn_tensor *src, const kn_tensor *ddst,
                              void *dweight, void *dbias, void *scratch, GError **error);
 
+    /* (optional) Bytes in which norm_apply would keep the dropout mask of so many elements for
+     * norm_bwd; absent or 0: backward makes it again. */
+    size_t (*norm_mask_bytes)(int64_t pixels, int channels);
     /* mean and inv_std of x over all pixels (biased variance, eps 1e-5); running statistics. */
     void (*norm_stats)(kn_engine *engine, const kn_tensor *x, const kn_norm *norm);
     /* y = dropout(leaky(gamma·(x-mean)·inv_std + beta)); y may be a slice, or x itself. */
@@ -90,6 +103,25 @@ typedef struct {
     /* dx of the three from dy (slice) and x; dgamma, dbeta +=. dx may be dy when that is dense. */
     void (*norm_bwd)(kn_engine *engine, const kn_tensor *dy, const kn_tensor *x,
                      const kn_norm *norm, const kn_tensor *dx);
+
+    /* norm_bwd in two, and convolutions that take a part along: all six (optional together).
+     * Without them the pass runs each op for itself. norm_bwd_sums fills norm->sums and adds to
+     * dgamma and dbeta; norm_bwd_apply makes dx. conv_bwd_data_sums writes dz of `norm` to dsrc (x
+     * is norm's source) and its sums; conv_bwd_weights_apply first makes ddst from dy and x as
+     * norm_bwd_apply does. A kept mask is needed where norm has dropout. */
+    void (*norm_bwd_sums)(kn_engine *engine, const kn_tensor *dy, const kn_tensor *x,
+                          const kn_norm *norm);
+    void (*norm_bwd_apply)(kn_engine *engine, const kn_tensor *dy, const kn_tensor *x,
+                           const kn_norm *norm, const kn_tensor *dx);
+    unsigned (*conv_takes)(const kn_conv *conv); /* KN_TAKES_… */
+    void (*conv_fwd_stats)(kn_conv *conv, const void *packed, const kn_tensor *src,
+                           const kn_tensor *dst, void *scratch, const kn_norm *norm);
+    void (*conv_bwd_data_sums)(kn_conv *conv, const void *packed, const kn_tensor *ddst,
+                               const kn_tensor *dsrc, void *scratch, const kn_norm *norm,
+                               const kn_tensor *x);
+    void (*conv_bwd_weights_apply)(kn_conv *conv, const kn_tensor *src, const kn_tensor *dy,
+                                   const kn_tensor *x, const kn_norm *norm, const kn_tensor *ddst,
+                                   void *dweight, void *scratch);
 
     /* 2×2 maximum, stride 2, even h and w; a tie takes the first in row order. x is a slice. copy
      * (slice, as x): x is copied there in the same pass; NULL: not. */

@@ -111,6 +111,9 @@ static void redirect(kn_pass *pass)
                        .fold_norm = -1,
                        .packed = -1,
                        .stats = -1,
+                       .mask = -1,
+                       .sums = -1,
+                       .sums_of = -1,
                        .scratch_fwd = -1,
                        .scratch_bwd_data = -1,
                        .scratch_bwd_weights = -1};
@@ -163,6 +166,40 @@ static bool create_convs(kn_pass *pass, GError **error)
     return true;
 }
 
+/* The one node that reads `value`; -1 when there are more, or none. */
+static int only_reader(const kn_pass *pass, int value)
+{
+    int reader = -1, n_readers = 0;
+    for (int i = 0; i < n_nodes(pass); i++)
+        if (kn_net_node(pass->net, i)->src.value == value) {
+            reader = i;
+            n_readers++;
+        }
+    return n_readers == 1 ? reader : -1;
+}
+
+/* Which parts of a BatchNorm go along with the convolutions before and after it. */
+static void plan_fusion(kn_pass *pass)
+{
+    const kn_ops *ops = kn_engine_ops(pass->engine);
+    bool train = pass->options.mode == KN_PASS_TRAIN;
+    for (int i = 1; i < n_nodes(pass) && ops->conv_takes && !folds(pass); i++) {
+        kn_step *s = &pass->steps[i];
+        if (kn_net_node(pass->net, i)->kind != KN_NODE_NORM)
+            continue;
+        unsigned before = ops->conv_takes(pass->steps[i - 1].conv);
+        s->stats_with_conv = before & KN_TAKES_STATS;
+        s->apply_with_conv = train && (before & KN_TAKES_APPLY);
+        int reader = only_reader(pass, s->dst.value);
+        if (!train || reader < 0 || !kn_slice_whole(pass->net, s->dst) ||
+            !pass->steps[reader].conv || !pass->steps[reader].dsrc)
+            continue;
+        s->sums_with_conv = ops->conv_takes(pass->steps[reader].conv) & KN_TAKES_SUMS;
+        if (s->sums_with_conv)
+            pass->steps[reader].sums_of = i;
+    }
+}
+
 /* ---- lifetimes ---------------------------------------------------------------------------------
  */
 
@@ -176,6 +213,21 @@ static void use_value(kn_pass *pass, int value, int step, bool by_backward)
     kn_plan_touch(&pass->plan, *item, step);
     if (by_backward)
         kn_plan_at(&pass->plan, *item)->shared = false;
+}
+
+/* The dropout mask from forward to backward, where the backend keeps one. */
+static void plan_mask(kn_pass *pass, int i)
+{
+    const kn_ops *ops = kn_engine_ops(pass->engine);
+    const kn_node *node = kn_net_node(pass->net, i);
+    if (pass->options.mode != KN_PASS_TRAIN || pass->options.no_dropout || node->dropout <= 0 ||
+        !ops->norm_mask_bytes)
+        return;
+    kn_tensor t = kn_pass_tensor(pass, pass->value_item, node->src);
+    size_t bytes = ops->norm_mask_bytes(kn_pixels(&t), node->src.channels);
+    if (bytes > 0)
+        pass->steps[i].mask =
+            kn_plan_add(&pass->plan, "dropout mask", bytes, i, bwd_step(pass, i - 1), false);
 }
 
 static void plan_forward(kn_pass *pass)
@@ -197,7 +249,7 @@ static void plan_forward(kn_pass *pass)
         if (s->copy.value >= 0)
             use_value(pass, s->copy.value, i, false);
         if (train && node->kind != KN_NODE_UPSAMPLE)
-            use_value(pass, s->src.value, bwd_step(pass, i), true);
+            use_value(pass, s->src.value, bwd_step(pass, s->apply_with_conv ? i - 1 : i), true);
         if (node->kind == KN_NODE_CONV) {
             kn_conv_needs needs = kn_engine_ops(pass->engine)->conv_needs(s->conv);
             s->packed =
@@ -208,6 +260,10 @@ static void plan_forward(kn_pass *pass)
             size_t bytes =
                 2 * (size_t)s->src.channels * kn_dtype_bytes(kn_engine_dtype(pass->engine));
             s->stats = kn_plan_add(&pass->plan, "batch statistics", bytes, -1, end, false);
+            plan_mask(pass, i);
+            if (train)
+                s->sums = kn_plan_add(&pass->plan, "backward sums",
+                                      2 * (size_t)s->src.channels * sizeof(double), -1, end, false);
         }
     }
     use_value(pass, pass->net->logits, end, true);
@@ -231,6 +287,8 @@ static void plan_backward(kn_pass *pass)
         kn_step *s = &pass->steps[i];
         int step = bwd_step(pass, i);
         use_grad(pass, s->dst.value, step);
+        if (s->apply_with_conv)
+            use_grad(pass, s->dst.value, bwd_step(pass, i - 1));
         if (node->kind == KN_NODE_NORM && in_place(pass, s))
             pass->grad_item[s->src.value] = pass->grad_item[s->dst.value];
         if (s->dsrc)
@@ -304,6 +362,7 @@ static kn_pass *plan_pass(kn_engine *engine, const kn_net *net, const kn_pass_op
         kn_pass_destroy(pass);
         return NULL;
     }
+    plan_fusion(pass);
     plan_forward(pass);
     if (options->mode == KN_PASS_TRAIN)
         plan_backward(pass);

@@ -6,6 +6,7 @@
 
 #include "kernels/net/net_priv.h"
 #include "kernels/plan.h"
+#include "kernels/profile.h"
 #include "kernels/weights_priv.h"
 
 /* What a pass keeps for one node of its network. */
@@ -17,7 +18,15 @@ typedef struct {
     bool dsrc;     /* the gradient of src is wanted */
     int fold_norm; /* CONV in inference: the NORM node folded in, -1 none */
     int packed, stats; /* plan items: packed weights; mean and inv_std. -1: none */
+    int mask;          /* plan item: the dropout mask as norm_apply keeps it. -1: none */
+    int sums;          /* plan item: NORM's sums from one half of backward to the other. -1: none */
+    /* What convolutions take along (ops.h). NORM: its statistics come with the convolution before
+     * it, its backward's sums with the one after it, the rest of its backward with the one before.
+     */
+    bool stats_with_conv, sums_with_conv, apply_with_conv;
+    int sums_of; /* CONV: the NORM whose sums come with its bwd_data. -1: none */
     int scratch_fwd, scratch_bwd_data, scratch_bwd_weights;
+    double seconds[KN_N_PARTS]; /* while the pass has a clock */
 } kn_step;
 
 struct kn_pass {
@@ -34,6 +43,8 @@ struct kn_pass {
     uint64_t packed_params, packed_buffers; /* versions in the packed copies, 0 none */
     uint64_t dropout_stream;
     bool forward_done;
+    double (*clock)(void); /* profile.h; NULL: not timed */
+    double packing_seconds;
     kn_tensor input, logits, dlogits;
 };
 

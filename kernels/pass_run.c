@@ -4,6 +4,17 @@
 
 #include "base/error.h"
 
+static double start_of(const kn_pass *pass)
+{
+    return pass->clock ? pass->clock() : 0;
+}
+
+static void took(kn_pass *pass, int node, kn_part part, double start)
+{
+    if (pass->clock)
+        pass->steps[node].seconds[part] += pass->clock() - start;
+}
+
 static void *param_at(const kn_weights *weights, int index, void *array)
 {
     return kn_weights_at(weights, array, kn_net_param(weights->net, index)->offset);
@@ -70,6 +81,9 @@ static kn_norm norm_of(const kn_pass *pass, int i, const kn_weights *weights)
         .dropout = pass->options.no_dropout ? 0 : (double)node->dropout,
         .stream = pass->dropout_stream,
         .layer = (uint64_t)node->norm_index,
+        .mask = kn_pass_at(pass, pass->steps[i].mask),
+        .sums = kn_pass_at(pass, pass->steps[i].sums),
+        .is_dz = pass->steps[i].sums_with_conv,
     };
 }
 
@@ -80,12 +94,19 @@ static bool node_fwd(kn_pass *pass, int i, const kn_weights *weights, GError **e
     kn_tensor src = kn_pass_tensor(pass, pass->value_item, s->src);
     kn_tensor dst = kn_pass_tensor(pass, pass->value_item, s->dst);
     switch (kn_net_node(pass->net, i)->kind) {
-    case KN_NODE_CONV:
-        return ops->conv_fwd(s->conv, kn_pass_at(pass, s->packed), &src, &dst,
-                             kn_pass_at(pass, s->scratch_fwd), error);
+    case KN_NODE_CONV: {
+        const void *packed = kn_pass_at(pass, s->packed);
+        void *scratch = kn_pass_at(pass, s->scratch_fwd);
+        if (!kn_net_node(pass->net, i)->normed || !pass->steps[i + 1].stats_with_conv)
+            return ops->conv_fwd(s->conv, packed, &src, &dst, scratch, error);
+        kn_norm norm = norm_of(pass, i + 1, weights);
+        ops->conv_fwd_stats(s->conv, packed, &src, &dst, scratch, &norm);
+        return true;
+    }
     case KN_NODE_NORM: {
         kn_norm norm = norm_of(pass, i, weights);
-        ops->norm_stats(pass->engine, &src, &norm);
+        if (!s->stats_with_conv)
+            ops->norm_stats(pass->engine, &src, &norm);
         ops->norm_apply(pass->engine, &src, &norm, &dst);
         return true;
     }
@@ -119,13 +140,20 @@ bool kn_pass_forward(kn_pass *pass, kn_weights *weights, uint64_t dropout_stream
     kn_engine_team(pass->engine);
     pass->dropout_stream = dropout_stream;
     pass->forward_done = false;
+    double start = start_of(pass);
     if (!pack(pass, weights, error))
         return false;
-    for (guint i = 0; i < pass->net->nodes->len; i++)
-        if (!pass->steps[i].skip && !node_fwd(pass, (int)i, weights, error)) {
-            g_prefix_error(error, "%s: ", kn_net_node(pass->net, (int)i)->name);
+    pass->packing_seconds += start_of(pass) - start;
+    for (int i = 0; i < (int)pass->net->nodes->len; i++) {
+        if (pass->steps[i].skip)
+            continue;
+        start = start_of(pass);
+        if (!node_fwd(pass, i, weights, error)) {
+            g_prefix_error(error, "%s: ", kn_net_node(pass->net, i)->name);
             return false;
         }
+        took(pass, i, KN_PART_FWD, start);
+    }
     if (pass->options.mode != KN_PASS_INFER) {
         weights->batches_tracked++;
         kn_weights_touch(weights, false, true);
@@ -134,24 +162,75 @@ bool kn_pass_forward(kn_pass *pass, kn_weights *weights, uint64_t dropout_stream
     return true;
 }
 
-static bool conv_bwd(kn_pass *pass, int i, kn_weights *weights, GError **error)
+static bool conv_bwd_weights(kn_pass *pass, int i, kn_weights *weights, GError **error)
 {
     const kn_ops *ops = kn_engine_ops(pass->engine);
     const kn_step *s = &pass->steps[i];
     const kn_node *node = kn_net_node(pass->net, i);
     kn_tensor src = kn_pass_tensor(pass, pass->value_item, s->src);
     kn_tensor ddst = kn_pass_tensor(pass, pass->grad_item, s->dst);
+    void *dweight = param_at(weights, node->param, weights->grads);
+    void *scratch = kn_pass_at(pass, s->scratch_bwd_weights);
+    if (node->normed && pass->steps[i + 1].apply_with_conv) {
+        kn_norm norm = norm_of(pass, i + 1, weights);
+        kn_tensor x = kn_pass_tensor(pass, pass->value_item, s->dst);
+        kn_tensor dy = kn_pass_tensor(pass, pass->grad_item, pass->steps[i + 1].dst);
+        ops->conv_bwd_weights_apply(s->conv, &src, &dy, &x, &norm, &ddst, dweight, scratch);
+        return true;
+    }
     void *dbias = param_at(weights, node->param + 1, weights->grads);
     if (node->normed && ops->folds_bias)
         dbias = NULL;
-    if (!ops->conv_bwd_weights(s->conv, &src, &ddst, param_at(weights, node->param, weights->grads),
-                               dbias, kn_pass_at(pass, s->scratch_bwd_weights), error))
-        return false;
-    if (!s->dsrc)
-        return true;
+    return ops->conv_bwd_weights(s->conv, &src, &ddst, dweight, dbias, scratch, error);
+}
+
+static bool conv_bwd_data(kn_pass *pass, int i, kn_weights *weights, GError **error)
+{
+    const kn_ops *ops = kn_engine_ops(pass->engine);
+    const kn_step *s = &pass->steps[i];
+    const void *packed = kn_pass_at(pass, s->packed);
+    void *scratch = kn_pass_at(pass, s->scratch_bwd_data);
+    kn_tensor ddst = kn_pass_tensor(pass, pass->grad_item, s->dst);
     kn_tensor dsrc = kn_pass_tensor(pass, pass->grad_item, s->src);
-    return ops->conv_bwd_data(s->conv, kn_pass_at(pass, s->packed), &ddst, &dsrc,
-                              kn_pass_at(pass, s->scratch_bwd_data), error);
+    if (s->sums_of < 0)
+        return ops->conv_bwd_data(s->conv, packed, &ddst, &dsrc, scratch, error);
+    kn_norm norm = norm_of(pass, s->sums_of, weights);
+    kn_tensor x = kn_pass_tensor(pass, pass->value_item, pass->steps[s->sums_of].src);
+    ops->conv_bwd_data_sums(s->conv, packed, &ddst, &dsrc, scratch, &norm, &x);
+    return true;
+}
+
+static bool conv_bwd(kn_pass *pass, int i, kn_weights *weights, GError **error)
+{
+    double start = start_of(pass);
+    if (!conv_bwd_weights(pass, i, weights, error))
+        return false;
+    took(pass, i, KN_PART_BWD_WEIGHTS, start);
+    if (!pass->steps[i].dsrc)
+        return true;
+    start = start_of(pass);
+    if (!conv_bwd_data(pass, i, weights, error))
+        return false;
+    took(pass, i, KN_PART_BWD_DATA, start);
+    return true;
+}
+
+/* In two halves, either of which a convolution may have taken or will take along. */
+static void norm_bwd(kn_pass *pass, int i, const kn_tensor *dy, const kn_tensor *dx,
+                     const kn_weights *weights)
+{
+    const kn_ops *ops = kn_engine_ops(pass->engine);
+    const kn_step *s = &pass->steps[i];
+    kn_tensor x = kn_pass_tensor(pass, pass->value_item, s->src);
+    kn_norm norm = norm_of(pass, i, weights);
+    if (!s->sums_with_conv && !s->apply_with_conv) {
+        ops->norm_bwd(pass->engine, dy, &x, &norm, dx);
+        return;
+    }
+    if (!s->sums_with_conv)
+        ops->norm_bwd_sums(pass->engine, dy, &x, &norm);
+    if (!s->apply_with_conv)
+        ops->norm_bwd_apply(pass->engine, dy, &x, &norm, dx);
 }
 
 static bool node_bwd(kn_pass *pass, int i, kn_weights *weights, GError **error)
@@ -161,19 +240,18 @@ static bool node_bwd(kn_pass *pass, int i, kn_weights *weights, GError **error)
     kn_node_kind kind = kn_net_node(pass->net, i)->kind;
     if (kind == KN_NODE_CONV)
         return conv_bwd(pass, i, weights, error);
+    double start = start_of(pass);
     kn_tensor ddst = kn_pass_tensor(pass, pass->grad_item, s->dst);
     kn_tensor dsrc = kn_pass_tensor(pass, pass->grad_item, s->src);
     if (kind == KN_NODE_UPSAMPLE) {
         ops->upsample_bwd(pass->engine, &ddst, &dsrc);
-        return true;
-    }
-    kn_tensor src = kn_pass_tensor(pass, pass->value_item, s->src);
-    if (kind == KN_NODE_POOL) {
+    } else if (kind == KN_NODE_POOL) {
+        kn_tensor src = kn_pass_tensor(pass, pass->value_item, s->src);
         ops->pool_bwd(pass->engine, &src, &ddst, &dsrc);
-        return true;
+    } else {
+        norm_bwd(pass, i, &ddst, &dsrc, weights);
     }
-    kn_norm norm = norm_of(pass, i, weights);
-    ops->norm_bwd(pass->engine, &ddst, &src, &norm, &dsrc);
+    took(pass, i, KN_PART_BWD_DATA, start);
     return true;
 }
 

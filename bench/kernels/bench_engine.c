@@ -228,6 +228,25 @@ static void report(const kn_engine *engine, const settings *s, const char *what,
     print_line(engine, s, what, conv, median(step), extra);
 }
 
+/* One line a layer and part, beside the same convolution alone. */
+static void print_layers(const kn_pass *pass, int steps)
+{
+    double sum = 0;
+    for (int i = 0; i < kn_pass_n_layers(pass); i++) {
+        kn_layer l = kn_pass_layer(pass, i);
+        for (int p = 0; p < KN_N_PARTS; p++) {
+            double seconds = l.seconds[p] / steps;
+            sum += seconds;
+            if (seconds > 0)
+                fprintf(stderr, "step %s %d->%d %dx%d %s: %.2f ms  %.1f GFLOP/s  %.1f GB/s\n", l.op,
+                        l.ic, l.oc, l.w, l.h, kn_part_names[p], 1e3 * seconds,
+                        1e-9 * l.flop[p] / seconds, 1e-9 * l.bytes[p] / seconds);
+        }
+    }
+    fprintf(stderr, "step: nodes %.2f ms, packing %.2f ms\n", 1e3 * sum,
+            1e3 * kn_pass_packing_seconds(pass) / steps);
+}
+
 static void bench_mode(const settings *s, const kn_net *net, kn_conv_mode mode,
                        kn_pass_mode pass_mode)
 {
@@ -248,17 +267,22 @@ static void bench_mode(const settings *s, const kn_net *net, kn_conv_mode mode,
     if (with_floor)
         floor_create(&floors, engine, pass);
     series step = {0}, alone_series = {0};
+    bool profile = g_str_equal(s->part, "profile");
     for (int i = -1; i < s->rounds; i++) {
         if (with_floor) {
-            double seconds = floor_seconds(&floors, i == 0 && g_str_equal(s->part, "profile"));
+            double seconds = floor_seconds(&floors, i == 0 && profile);
             if (i >= 0)
                 add(&alone_series, seconds);
         }
+        if (profile && i == 0) /* the first step warms up */
+            kn_pass_set_clock(pass, now);
         double seconds =
             train ? train_step(pass, weights, (uint64_t)i + 7) : infer_step(pass, weights);
         if (i >= 0)
             add(&step, seconds);
     }
+    if (profile)
+        print_layers(pass, s->rounds);
     report(engine, s, train ? "train" : "infer", mode == KN_CONV_AUTO ? "auto" : "direct", &step,
            &alone_series);
     kn_engine_free(engine, &floors.block);

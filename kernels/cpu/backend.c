@@ -21,6 +21,12 @@ static void cpu_zero(kn_engine *engine, void *x, int64_t n)
     memset(x, 0, (size_t)n * sizeof(float));
 }
 
+/* A bit an element (dropout.inc). */
+static size_t cpu_norm_mask_bytes(int64_t pixels, int channels)
+{
+    return channels % 16 ? 0 : (size_t)pixels * (size_t)channels / 8;
+}
+
 /* The passes that were compiled several times go through the engine's choice. */
 static void cpu_norm_stats(kn_engine *engine, const kn_tensor *x, const kn_norm *norm)
 {
@@ -37,6 +43,18 @@ static void cpu_norm_bwd(kn_engine *engine, const kn_tensor *dy, const kn_tensor
                          const kn_norm *norm, const kn_tensor *dx)
 {
     kn_cpu_of(engine)->passes->norm_bwd(engine, dy, x, norm, dx);
+}
+
+static void cpu_norm_bwd_sums(kn_engine *engine, const kn_tensor *dy, const kn_tensor *x,
+                              const kn_norm *norm)
+{
+    kn_cpu_of(engine)->passes->norm_bwd_sums(engine, dy, x, norm);
+}
+
+static void cpu_norm_bwd_apply(kn_engine *engine, const kn_tensor *dy, const kn_tensor *x,
+                               const kn_norm *norm, const kn_tensor *dx)
+{
+    kn_cpu_of(engine)->passes->norm_bwd_apply(engine, dy, x, norm, dx);
 }
 
 static void cpu_pool_fwd(kn_engine *engine, const kn_tensor *x, const kn_tensor *y,
@@ -73,9 +91,16 @@ static const kn_ops OPS = {
     .conv_fwd = kn_cpu_conv_fwd,
     .conv_bwd_data = kn_cpu_conv_bwd_data,
     .conv_bwd_weights = kn_cpu_conv_bwd_weights,
+    .norm_mask_bytes = cpu_norm_mask_bytes,
     .norm_stats = cpu_norm_stats,
     .norm_apply = cpu_norm_apply,
     .norm_bwd = cpu_norm_bwd,
+    .norm_bwd_sums = cpu_norm_bwd_sums,
+    .norm_bwd_apply = cpu_norm_bwd_apply,
+    .conv_takes = kn_cpu_conv_takes,
+    .conv_fwd_stats = kn_cpu_conv_fwd_stats,
+    .conv_bwd_data_sums = kn_cpu_conv_bwd_data_sums,
+    .conv_bwd_weights_apply = kn_cpu_conv_bwd_weights_apply,
     .pool_fwd = cpu_pool_fwd,
     .pool_bwd = cpu_pool_bwd,
     .upsample_fwd = cpu_upsample_fwd,

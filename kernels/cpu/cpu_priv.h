@@ -8,6 +8,21 @@
 
 enum { KN_HEAD_MAX = 4, KN_HEAD_INPUTS = 64 };
 
+/* What our Winograd does for the BatchNorm beside it while pixels are in registers. */
+typedef enum {
+    KN_BESIDE_NOTHING,
+    KN_BESIDE_STATS, /* statistics of what it writes */
+    KN_BESIDE_SUMS,  /* what it writes is the gradient of norm's result: made dz, and summed */
+    KN_BESIDE_APPLY, /* weight gradient: dy is made from with->dy first, and written */
+} kn_beside_kind;
+
+typedef struct {
+    kn_beside_kind kind;
+    const kn_norm *norm; /* its mask is kept (norm->mask) where it has dropout */
+    const kn_tensor *x;  /* SUMS, APPLY: norm's source */
+    const kn_tensor *dy; /* APPLY: the gradient of norm's result, or dz; may be the dy written */
+} kn_beside;
+
 /* The passes of one instruction set. Arguments as in ops.h. */
 typedef struct {
     const char *name; /* "x86-64-v4" … */
@@ -16,6 +31,10 @@ typedef struct {
                        const kn_tensor *y);
     void (*norm_bwd)(kn_engine *engine, const kn_tensor *dy, const kn_tensor *x,
                      const kn_norm *norm, const kn_tensor *dx);
+    void (*norm_bwd_sums)(kn_engine *engine, const kn_tensor *dy, const kn_tensor *x,
+                          const kn_norm *norm);
+    void (*norm_bwd_apply)(kn_engine *engine, const kn_tensor *dy, const kn_tensor *x,
+                           const kn_norm *norm, const kn_tensor *dx);
     void (*pool_fwd)(kn_engine *engine, const kn_tensor *x, const kn_tensor *y,
                      const kn_tensor *copy);
     void (*pool_bwd)(kn_engine *engine, const kn_tensor *x, const kn_tensor *dy,
@@ -40,9 +59,9 @@ typedef struct {
     void (*wino_pack)(const float *weight, int oc, int ic, bool backward, float *u);
     /* bias (y->c) or NULL; LeakyReLU of that slope, 1: none. */
     void (*wino_conv)(kn_engine *engine, const kn_tensor *x, const float *u, const float *bias,
-                      float slope, const kn_tensor *y, void *scratch);
+                      float slope, const kn_tensor *y, void *scratch, const kn_beside *with);
     void (*wino_bwd_weights)(kn_engine *engine, const kn_tensor *x, const kn_tensor *dy, float *dw,
-                             void *scratch); /* dw (oc,ic,3,3) += */
+                             void *scratch, const kn_beside *with); /* dw (oc,ic,3,3) += */
 } kn_passes;
 
 extern const kn_passes kn_passes_v1;
@@ -70,6 +89,15 @@ bool kn_cpu_conv_fwd(kn_conv *conv, const void *packed, const kn_tensor *src, co
                      void *scratch, GError **error);
 bool kn_cpu_conv_bwd_data(kn_conv *conv, const void *packed, const kn_tensor *ddst,
                           const kn_tensor *dsrc, void *scratch, GError **error);
+unsigned kn_cpu_conv_takes(const kn_conv *conv);
+void kn_cpu_conv_fwd_stats(kn_conv *conv, const void *packed, const kn_tensor *src,
+                           const kn_tensor *dst, void *scratch, const kn_norm *norm);
+void kn_cpu_conv_bwd_data_sums(kn_conv *conv, const void *packed, const kn_tensor *ddst,
+                               const kn_tensor *dsrc, void *scratch, const kn_norm *norm,
+                               const kn_tensor *x);
+void kn_cpu_conv_bwd_weights_apply(kn_conv *conv, const kn_tensor *src, const kn_tensor *dy,
+                                   const kn_tensor *x, const kn_norm *norm, const kn_tensor *ddst,
+                                   void *dweight, void *scratch);
 bool kn_cpu_conv_bwd_weights(kn_conv *conv, const kn_tensor *src, const kn_tensor *ddst,
                              void *dweight, void *dbias, void *scratch, GError **error);
 
