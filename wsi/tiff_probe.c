@@ -6,6 +6,7 @@
 #include "wsi/tiff_probe.h"
 
 #include "base/error.h"
+#include "wsi/tiff_entries_priv.h"
 
 #include <tiffio.h>
 
@@ -292,7 +293,7 @@ bool wsi_tiff_probe(const char *path, int64_t n_bytes, wsi_tiff_facts *facts, GE
     memset(facts, 0, sizeof *facts);
     wsi_tiff_silence();
     probe_state state = {.path = path, .n_bytes = n_bytes};
-    if (!check_header(&state, error))
+    if (!check_header(&state, error) || !wsi_tiff_check_entries(path, n_bytes, error))
         return false;
     TIFF *tiff = open_quietly(&state);
     if (!tiff)
