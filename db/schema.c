@@ -92,7 +92,12 @@ static const char v2_masks_and_colour[] =
     "ALTER TABLE slides ADD COLUMN colour TEXT;" /* how its colours were changed, with parameters */
     "ALTER TABLE slides ADD COLUMN notes TEXT;"; /* remarks for people, one a line */
 
-static const char *const migrations[] = {v1_tables, v2_masks_and_colour};
+/* What kind of entry of the ledger it is. */
+static const char v3_damage_kind[] =
+    "ALTER TABLE damage ADD COLUMN kind TEXT NOT NULL DEFAULT 'damaged'"
+    " CHECK (kind IN ('damaged', 'missing', 'filled'));";
+
+static const char *const migrations[] = {v1_tables, v2_masks_and_colour, v3_damage_kind};
 
 int db_schema_version(void)
 {

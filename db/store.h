@@ -155,6 +155,22 @@ bool db_patch_read(db_store *store, const db_patch *patch, uint8_t *rgb, uint8_t
                    GError **error);
 
 /* ---- damage ledger ------------------------------------------------------------------------ */
+typedef enum {
+    DB_DAMAGE_DAMAGED, /* cannot be read or decoded: a patch that lies there is not kept */
+    DB_DAMAGE_MISSING, /* the file has no bytes for it: the slide's background is there */
+    DB_DAMAGE_FILLED,  /* no bytes either: the reader fills it from another level */
+} db_damage_kind;
+const char *db_damage_kind_name(db_damage_kind kind); /* "damaged" … */
+typedef struct {
+    int64_t slide_id, x_l0, y_l0, w_l0, h_l0; /* level-0 pixels */
+    db_damage_kind kind;
+    char *reason; /* owned in rows read, borrowed in rows written */
+} db_damage;
+/* All in one transaction. A place that is there already gets the new kind and reason. */
+bool db_damage_add_many(db_store *store, const db_damage *damage, size_t n, GError **error);
+/* Of a slide (0: all), from the top; clear func set. */
+GArray *db_damage_list(db_store *store, int64_t slide_id, GError **error);
+/* One region that is damaged. */
 bool db_damage_add(db_store *store, int64_t slide_id, int64_t x_l0, int64_t y_l0, int64_t w_l0,
                    int64_t h_l0, const char *reason, GError **error);
 

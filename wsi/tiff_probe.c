@@ -319,3 +319,83 @@ bool wsi_tiff_probe(const char *path, int64_t n_bytes, wsi_tiff_facts *facts, GE
     TIFFClose(tiff);
     return ok;
 }
+
+/* ---- tiles without bytes ----------------------------------------------------------------------
+ */
+/* One row of tiles: runs of gaps, each joined to the one above when both have the same columns. */
+static void add_row(GArray *gaps, guint *above, const uint64_t *sizes, uint32_t n_x, int64_t y,
+                    const wsi_tiff_gap *tile)
+{
+    guint first_new = gaps->len, lowest = gaps->len;
+    for (uint32_t x = 0; x < n_x; x++) {
+        uint32_t end = x;
+        while (end < n_x && sizes[end] == 0)
+            end++;
+        if (end == x)
+            continue;
+        wsi_tiff_gap gap = {(int64_t)x * tile->w, y, (int64_t)(end - x) * tile->w, tile->h};
+        for (guint i = *above; i < first_new; i++) {
+            wsi_tiff_gap *up = &g_array_index(gaps, wsi_tiff_gap, i);
+            if (up->x == gap.x && up->w == gap.w && up->y + up->h == y) {
+                up->h += tile->h;
+                lowest = MIN(lowest, i);
+                gap.w = 0;
+                break;
+            }
+        }
+        if (gap.w > 0)
+            g_array_append_val(gaps, gap);
+        x = end;
+    }
+    *above = lowest;
+}
+
+static bool collect_gaps(const probe_state *state, TIFF *tiff, int64_t w, int64_t h, GArray *gaps,
+                         GError **error)
+{
+    uint32_t tile_w = 0, tile_h = 0;
+    uint64_t *sizes = NULL;
+    TIFFGetField(tiff, TIFFTAG_TILEWIDTH, &tile_w);
+    TIFFGetField(tiff, TIFFTAG_TILELENGTH, &tile_h);
+    if (tile_w == 0 || tile_h == 0 || !TIFFGetField(tiff, TIFFTAG_TILEBYTECOUNTS, &sizes) || !sizes)
+        return fail(state, error, "its table of tiles cannot be read: %s", state->message);
+    int64_t n_x = (w + tile_w - 1) / tile_w, n_y = (h + tile_h - 1) / tile_h;
+    if (n_x * n_y > (int64_t)TIFFNumberOfTiles(tiff))
+        return fail(state, error, "has fewer tiles than its size needs");
+    const wsi_tiff_gap tile = {0, 0, tile_w, tile_h};
+    guint above = 0;
+    for (int64_t y = 0; y < n_y; y++)
+        add_row(gaps, &above, sizes + y * n_x, (uint32_t)n_x, y * tile_h, &tile);
+    for (guint i = 0; i < gaps->len; i++) { /* the last row and column reach past the picture */
+        wsi_tiff_gap *gap = &g_array_index(gaps, wsi_tiff_gap, i);
+        gap->w = MIN(gap->w, w - gap->x);
+        gap->h = MIN(gap->h, h - gap->y);
+    }
+    return true;
+}
+
+GArray *wsi_tiff_gaps(const char *path, int64_t w, int64_t h, GError **error)
+{
+    probe_state state = {.path = path};
+    wsi_tiff_silence();
+    TIFF *tiff = open_quietly(&state);
+    if (!tiff) {
+        fail(&state, error, "truncated or damaged TIFF: %s", state.message);
+        return NULL;
+    }
+    GArray *gaps = g_array_new(FALSE, FALSE, sizeof(wsi_tiff_gap));
+    bool ok = true, found = false;
+    for (int dir = 0; ok && !found && dir < DIRS_MAX; dir++) {
+        uint32_t dir_w = 0, dir_h = 0;
+        TIFFGetField(tiff, TIFFTAG_IMAGEWIDTH, &dir_w);
+        TIFFGetField(tiff, TIFFTAG_IMAGELENGTH, &dir_h);
+        found = TIFFIsTiled(tiff) && dir_w == w && dir_h == h;
+        ok = !found || collect_gaps(&state, tiff, w, h, gaps, error);
+        if (TIFFLastDirectory(tiff) || !TIFFReadDirectory(tiff))
+            break;
+    }
+    TIFFClose(tiff);
+    if (!ok)
+        g_clear_pointer(&gaps, g_array_unref);
+    return gaps;
+}

@@ -26,6 +26,13 @@ typedef struct {
  * QS_ERROR_UNSUPPORTED: a compression that no reader here has. */
 bool wsi_tiff_probe(const char *path, int64_t n_bytes, wsi_tiff_facts *facts, GError **error);
 
+/* Tiles without bytes of the tiled directory of w × h pixels, neighbours joined; pixels of it. */
+typedef struct {
+    int64_t x, y, w, h;
+} wsi_tiff_gap;
+/* Array of wsi_tiff_gap from the top, owned; empty when there is no such directory. */
+GArray *wsi_tiff_gaps(const char *path, int64_t w, int64_t h, GError **error);
+
 /* OpenSlide and libvips read through libtiff's global handlers, which print. Takes the default
  * error handler away once (libvips may then set its own) and the warning handler at every call. */
 void wsi_tiff_silence(void);

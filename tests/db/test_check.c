@@ -104,7 +104,9 @@ static const plant plants[] = {
     {"pixels", "UPDATE patches SET px1 = 300 WHERE id = (1 << 32)", NULL, "more class pixels"},
     {"valid", "UPDATE patches SET valid_w = 17 WHERE id = (1 << 32)", NULL, "larger than a patch"},
     {"committed", "UPDATE slides SET pack_bytes = 10 WHERE id = 1", NULL, "lies outside"},
-    {"foreign-key", "PRAGMA foreign_keys = OFF; INSERT INTO damage VALUES (1, 55, 0, 0, 1, 1, 'x')",
+    {"foreign-key",
+     "PRAGMA foreign_keys = OFF; INSERT INTO damage (slide_id, x_l0, y_l0, w_l0, h_l0, reason) "
+     "VALUES (55, 0, 0, 1, 1, 'x')",
      NULL, "of damage belongs to no slides"},
 };
 
@@ -170,6 +172,35 @@ static void test_many(void)
     fix_remove(dir);
 }
 
+/* Kinds, order and places come back; a place given again changes its kind. */
+static void test_ledger(db_store *store, int64_t slide)
+{
+    GError *error = NULL;
+    char no_bytes[] = "no bytes", level[] = "of level 1";
+    const db_damage rows[] = {{slide, 8, 9, 3, 4, DB_DAMAGE_MISSING, no_bytes},
+                              {slide, 0, 0, 3, 4, DB_DAMAGE_FILLED, level},
+                              {slide, 1, 2, 3, 4, DB_DAMAGE_MISSING, no_bytes}};
+    g_assert_true(db_damage_add_many(store, rows, G_N_ELEMENTS(rows), &error));
+    GArray *list = db_damage_list(store, slide, &error);
+    g_assert_no_error(error);
+    g_assert_cmpuint(list->len, ==, 3);
+    const db_damage *d = &g_array_index(list, db_damage, 0);
+    g_assert_cmpint(d[0].kind, ==, DB_DAMAGE_FILLED);
+    g_assert_cmpstr(d[0].reason, ==, "of level 1");
+    g_assert_true(d[1].y_l0 == 2 && d[1].kind == DB_DAMAGE_MISSING);
+    g_assert_true(d[2].x_l0 == 8 && d[2].y_l0 == 9 && d[2].w_l0 == 3 && d[2].h_l0 == 4);
+    g_array_unref(list);
+    list = db_damage_list(store, slide + 1, &error);
+    g_assert_cmpuint(list->len, ==, 0);
+    g_array_unref(list);
+    const db_damage nowhere = {77, 0, 0, 1, 1, DB_DAMAGE_DAMAGED, no_bytes};
+    g_assert_false(db_damage_add_many(store, &nowhere, 1, &error));
+    g_clear_error(&error);
+    list = db_damage_list(store, 0, &error);
+    g_assert_cmpuint(list->len, ==, 3);
+    g_array_unref(list);
+}
+
 static void test_runs(void)
 {
     g_autofree char *dir = fix_fast_dir();
@@ -226,6 +257,7 @@ static void test_runs(void)
     g_autofree char *n =
         db_sql_text(store->sql, "SELECT count(*) || max(reason) FROM damage", &error);
     g_assert_cmpstr(n, ==, "1second");
+    test_ledger(store, slide);
     db_store_close(store);
     fix_remove(dir);
 }
