@@ -169,7 +169,8 @@ static wsi_slide *open_view(const run *r, const cli_slide *slide, wsi_view *view
 {
     wsi_slide *s =
         wsi_slide_open(slide->slide, opt_mpp_override > 0 ? opt_mpp_override : slide->mpp, error);
-    if (s && !wsi_view_init(view, s, r->level0, r->mpp, error)) {
+    const wsi_resolution resolution = {r->level0, r->mpp, r->m.spec.mpp_tolerance};
+    if (s && !wsi_view_init_at(view, s, &resolution, error)) {
         wsi_slide_close(s);
         return NULL;
     }

@@ -3,6 +3,7 @@
 #include "cli/cli.h"
 #include "cli/labels.h"
 #include "cli/tile_crew.h"
+#include "cli/tissue_rules.h"
 #include "wsi/cohort.h"
 
 #include <math.h>
@@ -11,10 +12,12 @@
 /* A 100 µm pixel is wider than any structure that is segmented: a slip of the keyboard. */
 #define MPP_MAX 100.0
 
-static char *opt_store, *opt_cohort, *opt_codec, *opt_classes, *opt_damaged, *opt_split, *opt_mask;
-static int opt_patch = 256, opt_stride, opt_saturation = 8, opt_quality = 90, opt_threads;
+static char *opt_store, *opt_cohort, *opt_codec, *opt_classes, *opt_damaged, *opt_split, *opt_mask,
+    *opt_tissue_mask;
+static int opt_patch = 256, opt_stride, opt_quality = 90, opt_threads;
+static cli_tissue_rules tissue; /* the defaults, then what was asked for */
 static char *opt_label_map, *opt_label_order;
-static double opt_mpp, opt_mpp_override, opt_tissue_min = 0.25, opt_damaged_max = 0.1;
+static double opt_mpp, opt_mpp_override, opt_damaged_max = 0.1;
 static double opt_mpp_tolerance = WSI_MPP_TOLERANCE;
 static gboolean opt_level0, opt_no_tissue, opt_otsu, opt_blank, opt_labelled, opt_bounds;
 
@@ -30,14 +33,27 @@ static const GOptionEntry entries[] = {
     {"mpp-tolerance", 0, 0, G_OPTION_ARG_DOUBLE, &opt_mpp_tolerance,
      "A level within this share of --mpp is read as it is, else a finer one is resampled (0.02)",
      "SHARE"},
-    {"tissue-min", 0, 0, G_OPTION_ARG_DOUBLE, &opt_tissue_min,
+    {"tissue-min", 0, 0, G_OPTION_ARG_DOUBLE, &tissue.at_least,
      "Keep patches with this share of tissue (0.25)", "SHARE"},
     {"no-tissue", 0, 0, G_OPTION_ARG_NONE, &opt_no_tissue, "Find no tissue, keep every patch",
      NULL},
     {"otsu", 0, 0, G_OPTION_ARG_NONE, &opt_otsu, "Saturation threshold by Otsu's method, per slide",
      NULL},
-    {"saturation", 0, 0, G_OPTION_ARG_INT, &opt_saturation,
+    {"saturation", 0, 0, G_OPTION_ARG_INT, &tissue.options.saturation,
      "Tissue is above this saturation, of 255 (8)", "N"},
+    {"tissue-picture", 0, 0, G_OPTION_ARG_INT, &tissue.options.max_px,
+     "Longest side of the picture in which tissue is looked for (2048)", "PX"},
+    {"tissue-median", 0, 0, G_OPTION_ARG_INT, &tissue.options.median_px,
+     "Median filter of tissue, in pixels of the picture (7)", "PX"},
+    {"tissue-closing", 0, 0, G_OPTION_ARG_INT, &tissue.options.closing_px,
+     "Gaps narrower than this are closed (4)", "PX"},
+    {"tissue-area", 0, 0, G_OPTION_ARG_INT, &tissue.options.min_area_px,
+     "Smaller parts are no tissue (100)", "PX"},
+    {"tissue-hole", 0, 0, G_OPTION_ARG_INT, &tissue.options.hole_area_px,
+     "Smaller holes are tissue (16)", "PX"},
+    {"tissue-mask", 0, 0, G_OPTION_ARG_FILENAME, &opt_tissue_mask,
+     "For one SLIDE: what is tissue, an image or an annotation file, instead of looking for it",
+     "FILE"},
     {"blank-rule", 0, 0, G_OPTION_ARG_NONE, &opt_blank,
      "Also drop patches whose mean over pixels and channels is 200 to 255", NULL},
     {"codec", 0, 0, G_OPTION_ARG_STRING, &opt_codec, "zstd (lossless) or jpeg (zstd)", "NAME"},
@@ -88,7 +104,7 @@ static const char *find_fault(char **rest, db_split *split)
         return "--mpp-override is µm per pixel, above 0 and at most 100";
     if (!(opt_mpp_tolerance >= 0 && opt_mpp_tolerance <= 0.5))
         return "--mpp-tolerance is a share, 0 to 0.5";
-    if (!(opt_tissue_min >= 0 && opt_tissue_min <= 1))
+    if (!(tissue.at_least >= 0 && tissue.at_least <= 1))
         return "--tissue-min is a share, 0 to 1";
     if (!(opt_damaged_max >= 0 && opt_damaged_max <= 1))
         return "--damaged-max is a share, 0 to 1";
@@ -98,15 +114,24 @@ static const char *find_fault(char **rest, db_split *split)
         return "--codec is zstd or jpeg";
     if (opt_quality < 1 || opt_quality > 100)
         return "--quality is 1 to 100";
-    if (opt_saturation < 0 || opt_saturation > 254)
+    const wsi_tissue_options *t = &tissue.options;
+    if (t->saturation < 0 || t->saturation > 254)
         return "--saturation is 0 to 254";
+    if (t->max_px < 16 || t->max_px > 16384)
+        return "--tissue-picture is 16 to 16384 pixels";
+    if (t->median_px < 0 || t->median_px >= t->max_px || t->closing_px < 0 ||
+        t->closing_px >= t->max_px || t->min_area_px < 0 || t->hole_area_px < 0)
+        return "--tissue-median and --tissue-closing are 0 to the picture's size, --tissue-area "
+               "and --tissue-hole 0 or more";
     if (opt_threads < 0 || opt_threads > 256)
         return "--threads is 1 to 256";
-    if (opt_cohort && (opt_split || opt_labelled || opt_mask))
-        return "--split, --labelled and --mask are for slides on the command line; a cohort has "
-               "columns for them";
-    if (opt_mask && rest[1])
-        return "--mask goes with one slide; write a cohort for more";
+    if (opt_cohort && (opt_split || opt_labelled || opt_mask || opt_tissue_mask))
+        return "--split, --labelled, --mask and --tissue-mask are for slides on the command line; "
+               "a cohort has columns for them";
+    if ((opt_mask || opt_tissue_mask) && rest[1])
+        return "--mask and --tissue-mask go with one slide; write a cohort for more";
+    if (opt_tissue_mask && opt_no_tissue)
+        return "--tissue-mask and --no-tissue exclude each other";
     if (opt_labelled && !opt_mask)
         return "--labelled needs --mask";
     if (!db_split_parse(opt_split ? opt_split : "train", split))
@@ -114,7 +139,7 @@ static const char *find_fault(char **rest, db_split *split)
     return NULL;
 }
 
-static bool make_config(db_store_config *config, const wsi_tissue_options *tissue, GError **error)
+static bool make_config(db_store_config *config, GError **error)
 {
     bool jpeg = opt_codec && !strcmp(opt_codec, "jpeg");
     *config = (db_store_config){.patch_px = opt_patch,
@@ -139,14 +164,7 @@ static bool make_config(db_store_config *config, const wsi_tissue_options *tissu
     config->label_map = g_steal_pointer(&labels.map);
     config->label_order_map = labels.map_order;
     config->bounds_relative = labels.bounds_relative;
-    char threshold[32];
-    g_snprintf(threshold, sizeof threshold, opt_otsu ? "otsu" : "%d", tissue->saturation);
-    g_autofree char *rules = g_strdup_printf(
-        "saturation %s, picture %d, median %d, closing %d, area %d, hole %d, at least %g",
-        threshold, tissue->max_px, tissue->median_px, tissue->closing_px, tissue->min_area_px,
-        tissue->hole_area_px, opt_tissue_min);
-    config->grid_rules = g_strdup_printf("tissue: %s; blank rule: %s",
-                                         opt_no_tissue ? "none" : rules, opt_blank ? "yes" : "no");
+    config->grid_rules = cli_tissue_rules_text(&tissue);
     return true;
 }
 
@@ -156,9 +174,10 @@ static void make_run(tile_run *run, const db_store_config *config)
         (tile_run){.config = config, .mpp_override = opt_mpp_override, .progress = cli_progress()};
     g_mutex_init(&run->lock);
     wsi_tile_options_init(&run->tile);
+    run->tissue = tissue.options;
     run->tile.patch_px = config->patch_px;
     run->tile.stride_px = config->stride_px;
-    run->tile.tissue_min = opt_tissue_min;
+    run->tile.tissue_min = tissue.at_least;
     run->tile.blank_rule = opt_blank;
     run->tile.no_tissue = opt_no_tissue;
     run->tile.skip_damaged = opt_damaged && !strcmp(opt_damaged, "skip");
@@ -195,8 +214,11 @@ static bool list_jobs(GArray *jobs, GPtrArray *paths, char **rest, db_split spli
 {
     g_autoptr(GHashTable) seen = g_hash_table_new(g_str_hash, g_str_equal);
     for (int i = 0; rest[i]; i++) {
-        tile_job job = {
-            .path = rest[i], .mask_path = opt_mask, .split = split, .labelled = opt_labelled};
+        tile_job job = {.path = rest[i],
+                        .mask_path = opt_mask,
+                        .tissue_path = opt_tissue_mask,
+                        .split = split,
+                        .labelled = opt_labelled};
         add_job(jobs, paths, seen, &job);
     }
     if (!opt_cohort)
@@ -301,9 +323,13 @@ static int tile(GArray *jobs, tile_run *run, int n_threads)
 static int run_tile(int argc, char **argv)
 {
     g_auto(GStrv) rest = NULL;
+    cli_tissue_rules_init(&tissue);
     int status = cli_parse(&cli_cmd_tile, entries, description, &argc, &argv, &rest);
     if (status != CLI_DONE)
         return status < 0 ? CLI_DONE : status;
+    tissue.none = opt_no_tissue;
+    tissue.options.otsu = opt_otsu;
+    tissue.blank_rule = opt_blank;
     db_split split;
     const char *fault = find_fault(rest, &split);
     if (fault)
@@ -311,16 +337,11 @@ static int run_tile(int argc, char **argv)
     GError *error = NULL;
     db_store_config config = {0};
     tile_run run = {0};
-    wsi_tissue_options tissue;
-    wsi_tissue_options_init(&tissue);
-    tissue.otsu = opt_otsu;
-    tissue.saturation = opt_saturation;
     GArray *jobs = g_array_new(FALSE, TRUE, sizeof(tile_job));
     GPtrArray *paths = g_ptr_array_new_with_free_func(g_free);
-    bool ok = make_config(&config, &tissue, &error) && list_jobs(jobs, paths, rest, split, &error);
+    bool ok = make_config(&config, &error) && list_jobs(jobs, paths, rest, split, &error);
     if (ok) {
         make_run(&run, &config);
-        run.tissue = tissue;
         run.store = db_store_create(opt_store, &config, &error);
         ok = run.store && match_store(jobs, run.store, &error);
     }

@@ -223,6 +223,7 @@ static bool session_open(session *s, GError **error)
     s->spec = (model_spec){.classes = config->classes,
                            .level0 = config->level0,
                            .mpp = config->mpp,
+                           .mpp_tolerance = config->mpp_tolerance,
                            .patch_px = config->patch_px};
     if (config->level0 && s->source.patches->len > 0)
         s->spec.mpp = g_array_index(s->source.patches, db_patch, 0).mpp;

@@ -6,6 +6,7 @@
 #include "base/file.h"
 #include "cli/cli.h"
 #include "cli/labels.h"
+#include "cli/tissue_rules.h"
 
 #include <math.h>
 #include <string.h>
@@ -168,7 +169,7 @@ void tile_job_plan(tile_job *job, const tile_run *run)
         int64_t all = w.grid.n_cells * run->config->patch_px * run->config->patch_px * 4;
         job->memory = wsi_tile_memory(&w.view, &one) +
                       2 * MIN(all, (int64_t)DB_WRITER_BATCH_BYTES) +
-                      wsi_mask_memory(job->mask_path);
+                      wsi_mask_memory(job->mask_path) + wsi_mask_memory(job->tissue_path);
         job->temp_bytes = wsi_slide_temp_bytes(w.slide);
         job->memory_per_thread = wsi_tile_memory(&w.view, &two) - wsi_tile_memory(&w.view, &one);
     } else {
@@ -252,7 +253,9 @@ static void describe_row(slide_work *w, const tile_job *job, const tile_run *run
 
 static bool open_rest(slide_work *w, const tile_job *job, const tile_run *run, GError **error)
 {
-    if (!run->tile.no_tissue && !(w->tissue = wsi_tissue_find(w->slide, &run->tissue, error)))
+    if (!run->tile.no_tissue &&
+        !(w->tissue = cli_tissue_open(w->slide, job->tissue_path, run->config->bounds_relative,
+                                      &run->tissue, error)))
         return false;
     if (!job->mask_path)
         return true;
@@ -276,6 +279,12 @@ static void warn_no_patches(const slide_work *w, const tile_job *job, const tile
     if (!w->tissue) {
         qs_warn("%s: no patch was kept: %" G_GINT64_FORMAT " blank, %" G_GINT64_FORMAT " damaged",
                 job->path, job->n_blank, job->n_damaged);
+        return;
+    }
+    if (w->tissue->threshold < 0) {
+        qs_warn("%s: no patch was kept: %s marks %.2f %% of the slide, and no cell has %.0f %% of "
+                "it; see --tissue-min",
+                job->path, job->tissue_path, 100 * w->tissue->share, 100 * run->tile.tissue_min);
         return;
     }
     qs_warn("%s: no patch was kept: %.2f %% of the slide is tissue (saturation above %d of 255; "

@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "cli/labels.h"
+#include "cli/tissue_rules.h"
 #include "infer/metric.h"
 
 #include <string.h>
@@ -27,10 +28,11 @@ static bool open_slide(cli_validation *v, const db_store_config *config, const d
     const wsi_resolution resolution = {config->level0, config->mpp, config->mpp_tolerance};
     if (!s->slide || !wsi_view_init_at(&s->view, s->slide, &resolution, error))
         return false;
-    wsi_tissue_options options;
-    wsi_tissue_options_init(&options);
-    s->tissue = wsi_tissue_find(s->slide, &options, error);
-    if (!s->tissue)
+    cli_tissue_rules rules;
+    cli_tissue_rules_of_store(&rules, config);
+    if (!rules.none &&
+        !(s->tissue = cli_tissue_open(s->slide, row->tissue_path, config->bounds_relative,
+                                      &rules.options, error)))
         return false;
     s->mask = cli_mask_open_stored(row->truth_path ? row->truth_path : row->mask_path, s->slide,
                                    config, error);

@@ -13,6 +13,8 @@ typedef struct {
     double mean[3], std[3]; /* of RGB/255, over the training patches; input = (x/255 - mean)/std */
     bool level0;            /* trained on level 0 as it is */
     double mpp;             /* of the training patches; 0 unknown */
+    double mpp_tolerance;   /* a level within this share of mpp is read as it is */
+    char colour[256];       /* what was done to the patches' colours (wsi/colour.h); "" nothing */
     int patch_px;
     char method[16], loss[16];
     int64_t iteration;
@@ -24,7 +26,8 @@ typedef struct {
     kn_weights *weights; /* owned */
 } model;
 
-/* No method yet, mean 0 and std 1, mpp unknown, patches of 256, generic class names. */
+/* No method yet, mean 0 and std 1, mpp unknown and 2 % tolerated, colours as they are, patches of
+ * 256, generic class names. */
 void model_spec_init(model_spec *spec, int n_classes, int width);
 /* Reads only the header. */
 bool model_read_spec(const char *path, model_spec *spec, GError **error);

@@ -8,6 +8,8 @@
 #include <math.h>
 #include <string.h>
 
+static const double MPP_TOLERANCE = 0.02; /* of models from before it was written down, too */
+
 void model_spec_init(model_spec *spec, int n_classes, int width)
 {
     memset(spec, 0, sizeof *spec);
@@ -19,6 +21,7 @@ void model_spec_init(model_spec *spec, int n_classes, int width)
     for (int c = 0; c < 3; c++)
         spec->std[c] = 1;
     spec->patch_px = 256;
+    spec->mpp_tolerance = MPP_TOLERANCE;
 }
 
 /* ---- out ----------------------------------------------------------------------------------- */
@@ -62,6 +65,8 @@ GHashTable *model_spec_to_metadata(const model_spec *spec)
     put_numbers(m, "std", spec->std, 3);
     put_int(m, "level0", spec->level0);
     put_numbers(m, "mpp", &spec->mpp, 1);
+    put_numbers(m, "mpp_tolerance", &spec->mpp_tolerance, 1);
+    put(m, "colour", spec->colour);
     put_int(m, "patch_px", spec->patch_px);
     put(m, "method", spec->method);
     put(m, "loss", spec->loss);
@@ -162,7 +167,11 @@ static bool spec_from_metadata(const st_file *file, model_spec *spec, GError **e
         return false;
     spec->level0 = level0 != 0;
     spec->patch_px = (int)patch_px;
-    return true;
+    spec->mpp_tolerance = MPP_TOLERANCE;
+    return (!st_metadata(file, "mpp_tolerance") ||
+            get_numbers(file, "mpp_tolerance", &spec->mpp_tolerance, 1, 0, 0.999, error)) &&
+           (!st_metadata(file, "colour") ||
+            get_word(file, "colour", spec->colour, sizeof spec->colour, error));
 }
 
 /* PyTorch's file: width and channels from the first convolution, classes from the last. */

@@ -31,13 +31,14 @@ static bool check_options(const wsi_tissue_options *o, GError **error)
 {
     if (o->max_px >= 16 && o->max_px <= 16384 && o->saturation >= 0 && o->saturation < 255 &&
         o->median_px >= 0 && o->closing_px >= 0 && o->median_px < o->max_px &&
-        o->closing_px < o->max_px)
+        o->closing_px < o->max_px && o->min_area_px >= 0 && o->hole_area_px >= 0)
         return true;
     g_set_error(error, QS_ERROR, QS_ERROR_ARG,
                 "tissue options: picture of %d pixels (16 to 16384), saturation %d (0 to 254), "
                 "median %d and "
-                "closing %d (0 to the picture's size)",
-                o->max_px, o->saturation, o->median_px, o->closing_px);
+                "closing %d (0 to the picture's size), smallest area %d and hole %d (0 or more)",
+                o->max_px, o->saturation, o->median_px, o->closing_px, o->min_area_px,
+                o->hole_area_px);
     return false;
 }
 
@@ -133,19 +134,49 @@ static void clean(wsi_tissue *tissue, const wsi_tissue_options *options)
     wsi_morph_drop_small(tissue->mask, tissue->w, tissue->h, 0, options->hole_area_px);
 }
 
-wsi_tissue *wsi_tissue_find(wsi_slide *slide, const wsi_tissue_options *options, GError **error)
+/* The picture's view, and an empty mask of its size. */
+static wsi_tissue *new_tissue(wsi_slide *slide, const wsi_tissue_options *options, wsi_view *view,
+                              GError **error)
 {
-    wsi_view view;
-    if (!check_options(options, error) || !wsi_view_init_fit(&view, slide, options->max_px, error))
+    if (!check_options(options, error) || !wsi_view_init_fit(view, slide, options->max_px, error))
         return NULL;
     const wsi_level *base = &wsi_slide_get_info(slide)->levels[0];
     wsi_tissue *tissue = g_new0(wsi_tissue, 1);
-    tissue->w = (int)view.w;
-    tissue->h = (int)view.h;
-    tissue->downsample_x = (double)base->w / (double)view.w;
-    tissue->downsample_y = (double)base->h / (double)view.h;
+    tissue->w = (int)view->w;
+    tissue->h = (int)view->h;
+    tissue->downsample_x = (double)base->w / (double)view->w;
+    tissue->downsample_y = (double)base->h / (double)view->h;
+    tissue->mask = g_malloc((size_t)tissue->w * (size_t)tissue->h);
+    return tissue;
+}
+
+wsi_tissue *wsi_tissue_from_mask(wsi_slide *slide, wsi_mask *mask,
+                                 const wsi_tissue_options *options, GError **error)
+{
+    wsi_view view;
+    wsi_tissue *tissue = new_tissue(slide, options, &view, error);
+    if (!tissue)
+        return NULL;
+    tissue->threshold = -1;
+    if (!wsi_mask_read(mask, &view, 0, 0, tissue->w, tissue->h, tissue->mask, (size_t)tissue->w,
+                       error)) {
+        wsi_tissue_destroy(tissue);
+        return NULL;
+    }
     size_t n = (size_t)tissue->w * (size_t)tissue->h, n_on = 0;
-    tissue->mask = g_malloc(n);
+    for (size_t i = 0; i < n; i++)
+        n_on += tissue->mask[i] = tissue->mask[i] > 0 && tissue->mask[i] != QS_CLASS_IGNORE;
+    tissue->share = (double)n_on / (double)n;
+    return tissue;
+}
+
+wsi_tissue *wsi_tissue_find(wsi_slide *slide, const wsi_tissue_options *options, GError **error)
+{
+    wsi_view view;
+    wsi_tissue *tissue = new_tissue(slide, options, &view, error);
+    if (!tissue)
+        return NULL;
+    size_t n = (size_t)tissue->w * (size_t)tissue->h, n_on = 0;
     uint8_t *rgb = g_malloc(n * 3), *damaged = g_malloc0(n);
     int64_t histogram[256] = {0};
     bool ok = read_picture(tissue, &view, rgb, damaged, error);

@@ -4,7 +4,7 @@
 #ifndef QS_WSI_TISSUE_H
 #define QS_WSI_TISSUE_H
 
-#include "wsi/slide.h"
+#include "wsi/mask.h"
 
 typedef struct {
     int max_px; /* longest side of the low-resolution picture: 2048 */
@@ -24,13 +24,17 @@ typedef struct {
     double share;                      /* of the picture */
     /* Why there is as much as there is: the saturation threshold used (of 255) and the shares of
      * the picture that are nearly white, nearly black and pen-coloured. */
-    int threshold;
+    int threshold; /* -1: a mask of the user's, nothing was measured */
     double white_share, dark_share, pen_share;
     int n_damaged; /* blocks that could not be read: taken for tissue, so that the tiler meets them
                     */
 } wsi_tissue;
 
 wsi_tissue *wsi_tissue_find(wsi_slide *slide, const wsi_tissue_options *options, GError **error);
+/* What a mask says is tissue: its labels above 0, but not 255 (ignore), read at low resolution.
+ * Only max_px of the options is used. */
+wsi_tissue *wsi_tissue_from_mask(wsi_slide *slide, wsi_mask *mask,
+                                 const wsi_tissue_options *options, GError **error);
 void wsi_tissue_destroy(wsi_tissue *tissue);
 /* Fraction of the level-0 rectangle that is tissue, exact area weighting of tissue pixels. */
 double wsi_tissue_fraction(const wsi_tissue *tissue, double x_l0, double y_l0, double w_l0,

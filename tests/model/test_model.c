@@ -23,6 +23,8 @@ static model_spec spec_of_test(void)
     spec.mpp = 0.4997;
     spec.level0 = true;
     spec.patch_px = 192;
+    spec.mpp_tolerance = 0.07;
+    g_strlcpy(spec.colour, "icc; stain none", sizeof spec.colour);
     spec.net.dropout[2] = 0.125f;
     spec.iteration = 12345678901;
     g_strlcpy(spec.method, "MT", sizeof spec.method);
@@ -71,6 +73,8 @@ static void assert_same_spec(const model_spec *a, const model_spec *b)
     for (int c = 0; c < 3; c++)
         g_assert_true(a->mean[c] == b->mean[c] && a->std[c] == b->std[c]);
     g_assert_true(a->mpp == b->mpp && a->level0 == b->level0 && a->patch_px == b->patch_px);
+    g_assert_true(a->mpp_tolerance == b->mpp_tolerance);
+    g_assert_cmpstr(a->colour, ==, b->colour);
     g_assert_true(a->iteration == b->iteration);
     g_assert_cmpstr(a->method, ==, b->method);
     g_assert_cmpstr(a->loss, ==, b->loss);

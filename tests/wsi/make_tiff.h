@@ -19,9 +19,14 @@ typedef struct {
     bool strips;     /* instead of tiles */
     int compression; /* COMPRESSION_… */
     int bits, n_samples;
-    double mpp; /* 0: no tags */
-    int unit;   /* RESUNIT_…, of mpp's tags */
+    double mpp;   /* 0: no tags */
+    double mpp_y; /* 0: as mpp */
+    int unit;     /* RESUNIT_…, of mpp's tags */
     make_pixel pixel;
+    const char *description, *software;               /* of the first directory; NULL: no tag */
+    bool (*left_out)(int64_t tile_x, int64_t tile_y); /* tiles of level 0 that are not written */
+    const void *icc;                                  /* of the first directory */
+    size_t icc_bytes;
 } make_tiff_options;
 
 /* Differs at every pixel and in every channel, wraps nowhere in a small picture. */
@@ -67,8 +72,15 @@ static inline void make_directory(TIFF *tiff, const make_tiff_options *o, int le
         double unit_um = o->unit == RESUNIT_INCH ? 25400 : 10000;
         TIFFSetField(tiff, TIFFTAG_RESOLUTIONUNIT, o->unit);
         TIFFSetField(tiff, TIFFTAG_XRESOLUTION, unit_um / (o->mpp * step));
-        TIFFSetField(tiff, TIFFTAG_YRESOLUTION, unit_um / (o->mpp * step));
+        TIFFSetField(tiff, TIFFTAG_YRESOLUTION,
+                     unit_um / ((o->mpp_y > 0 ? o->mpp_y : o->mpp) * step));
     }
+    if (level == 0 && o->description)
+        TIFFSetField(tiff, TIFFTAG_IMAGEDESCRIPTION, o->description);
+    if (level == 0 && o->software)
+        TIFFSetField(tiff, TIFFTAG_SOFTWARE, o->software);
+    if (level == 0 && o->icc)
+        TIFFSetField(tiff, TIFFTAG_ICCPROFILE, (uint32_t)o->icc_bytes, o->icc);
     if (o->tile) {
         TIFFSetField(tiff, TIFFTAG_TILEWIDTH, o->tile);
         TIFFSetField(tiff, TIFFTAG_TILELENGTH, o->tile);
@@ -79,6 +91,8 @@ static inline void make_directory(TIFF *tiff, const make_tiff_options *o, int le
     uint8_t *buffer = g_malloc0((size_t)block * (size_t)rows * pixel_bytes);
     for (int y0 = 0; y0 < h; y0 += rows)
         for (int x0 = 0; x0 < w; x0 += block) {
+            if (level == 0 && o->left_out && o->left_out(x0 / block, y0 / rows))
+                continue;
             for (int y = 0; y < rows; y++)
                 for (int x = 0; x < block; x++) {
                     uint8_t rgb[3] = {0};

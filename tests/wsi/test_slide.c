@@ -262,6 +262,76 @@ static void test_mpp_origins(void)
     wsi_slide_close(slide);
 }
 
+static void test_tolerance(void)
+{
+    make_tiff_options o = {.w = 1024, .h = 512, .n_levels = 3, .mpp = 0.25, .pixel = make_smooth};
+    wsi_slide *slide = make_and_open("tolerance.tif", &o, 0);
+    GError *error = NULL;
+    wsi_view view;
+    static const struct {
+        double mpp, tolerance;
+        int level;
+        bool as_is;
+    } cases[] = {{0.5, 0, 1, true},       {0.505, 0, 1, false},  {0.505, 0.009, 1, false},
+                 {0.505, 0.011, 1, true}, {0.56, 0.12, 1, true}, {0.45, 0.12, 1, true},
+                 {0.45, 0.05, 0, false},  {0.23, 0.1, 0, true}};
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+        const wsi_resolution r = {false, cases[i].mpp, cases[i].tolerance};
+        g_assert_true(wsi_view_init_at(&view, slide, &r, &error));
+        if (view.level != cases[i].level || (view.level_scale == 1) != cases[i].as_is)
+            g_error("mpp %g, tolerance %g: level %d, scale %g", r.mpp, r.tolerance, view.level,
+                    view.level_scale);
+    }
+    const wsi_resolution finer = {false, 0.23, 0.05}, wrong = {false, 0.5, -1};
+    g_assert_false(wsi_view_init_at(&view, slide, &finer, &error));
+    expect_error(g_steal_pointer(&error), QS_ERROR_ARG, "0.23", "not invented", NULL);
+    g_assert_false(wsi_view_init_at(&view, slide, &wrong, &error));
+    expect_error(g_steal_pointer(&error), QS_ERROR_ARG, "-1", NULL);
+    wsi_slide_close(slide);
+}
+
+/* What a file says and no slide can have is refused with what it says; an override is used. */
+static void test_mpp_refused(void)
+{
+    static const struct {
+        const char *description; /* Aperio's, else TIFF tags */
+        double x, y;
+        const char *said; /* in the message */
+    } cases[] = {
+        {NULL, 0.25, 0.5, "0.25 x 0.5"},
+        {NULL, 0.001, 0.001, "0.001 x 0.001"},
+        {"Aperio Image Library v12\r\n128x128 [0,0 128x128] |AppMag = 20|MPP = 0", 0, 0, "0 x 0"},
+        {"Aperio Image Library v12\r\n128x128 [0,0 128x128] |AppMag = 20|MPP = -0.5", 0, 0,
+         "-0.5 x -0.5"},
+        {"Aperio Image Library v12\r\n128x128 [0,0 128x128] |AppMag = 20|MPP = 1000", 0, 0,
+         "1000 x 1000"}};
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+        make_tiff_options o = {.w = 128,
+                               .h = 128,
+                               .mpp = cases[i].x,
+                               .mpp_y = cases[i].y,
+                               .compression = COMPRESSION_JPEG,
+                               .description = cases[i].description,
+                               .pixel = make_smooth};
+        wsi_slide *slide = make_and_open("refused.tif", &o, 0);
+        const wsi_slide_info *info = wsi_slide_get_info(slide);
+        if (cases[i].description)
+            g_assert_cmpstr(info->vendor, ==, "aperio");
+        g_assert_cmpint(info->mpp_origin, ==, WSI_MPP_UNKNOWN);
+        g_assert_true(info->mpp_said);
+        GError *error = NULL;
+        wsi_view view;
+        g_assert_false(wsi_view_init(&view, slide, false, 0.5, &error));
+        expect_error(error, QS_ERROR_ARG, cases[i].said, "--mpp-override", "mpp column", NULL);
+        wsi_slide_close(slide);
+        slide = make_and_open("refused.tif", &o, 0.5);
+        error = NULL;
+        g_assert_true(wsi_view_init(&view, slide, false, 0.5, &error));
+        g_assert_cmpint(wsi_slide_get_info(slide)->mpp_origin, ==, WSI_MPP_OVERRIDE);
+        wsi_slide_close(slide);
+    }
+}
+
 /* Plain images: any name, grey and alpha converted, the same pixels. */
 static void test_images(void)
 {
@@ -389,6 +459,8 @@ int main(int argc, char **argv)
     g_test_add_func("/slide/pixels-are-the-files", test_pixels_are_the_files);
     g_test_add_func("/slide/damage-does-not-stick", test_damage_does_not_stick);
     g_test_add_func("/slide/mpp-origins", test_mpp_origins);
+    g_test_add_func("/slide/mpp-refused", test_mpp_refused);
+    g_test_add_func("/view/tolerance", test_tolerance);
     g_test_add_func("/slide/small-levels", test_small_levels);
     g_test_add_func("/view/area-average", test_area_average);
     g_test_add_func("/view/parts-equal-whole", test_parts_equal_whole);

@@ -86,6 +86,51 @@ static void test_no_tissue(void)
     wsi_tissue_destroy(t);
 }
 
+/* The user's mask: an image at an eighth of the size, and an outline of any class. */
+static void left_half(int64_t x, int64_t y, uint8_t rgb[3])
+{
+    memset(rgb, x < 75 ? (y < 50 ? 2 : 1) : y < 10 ? 255 : 0, 3);
+}
+
+static void test_user_mask(void)
+{
+    g_autofree char *slide_path = temp_path("user.tif"), *image = temp_path("user-mask.tif"),
+                    *outline = temp_path("user.geojson");
+    make_tiff_options o = {.tile = 256, .w = 1200, .h = 800, .mpp = 0.5, .pixel = scene};
+    make_tiff(slide_path, &o);
+    make_tiff_options m = {
+        .strips = true, .w = 150, .h = 100, .n_samples = 1, .compression = COMPRESSION_LZW};
+    m.pixel = left_half;
+    make_tiff(image, &m);
+    static const char text[] = "[{\"type\":\"Feature\",\"geometry\":{\"type\":\"Polygon\","
+                               "\"coordinates\":[[[0,0],[600,0],[600,800],[0,800]]]}}]";
+    write_file(outline, text, sizeof text - 1);
+    GError *error = NULL;
+    wsi_slide *slide = wsi_slide_open(slide_path, 0, &error);
+    g_assert_no_error(error);
+    qs_classes classes;
+    qs_classes_init_n(&classes, 3);
+    wsi_label_map *any = wsi_label_map_create("*=1", &classes, &error);
+    wsi_tissue_options options;
+    wsi_tissue_options_init(&options);
+    for (int k = 0; k < 2; k++) {
+        const wsi_mask_options mask_options = {.labels = any};
+        wsi_mask *mask =
+            wsi_mask_open_with(k ? outline : image, 1200, 800, &classes, &mask_options, &error);
+        g_assert_no_error(error);
+        wsi_tissue *t = wsi_tissue_from_mask(slide, mask, &options, &error);
+        g_assert_no_error(error);
+        g_assert_cmpint(t->threshold, ==, -1);
+        g_assert_cmpfloat_with_epsilon(t->share, 0.5, 1e-6);
+        g_assert_cmpfloat(wsi_tissue_fraction(t, 0, 0, 600, 800), ==, 1); /* glass too */
+        g_assert_cmpfloat(wsi_tissue_fraction(t, 600, 0, 600, 800), ==, 0);
+        wsi_tissue_destroy(t);
+        wsi_mask_close(mask);
+    }
+    wsi_label_map_destroy(any);
+    wsi_slide_close(slide);
+}
+
 static void test_fraction(void)
 {
     uint8_t mask[] = {1, 0, 1, 1};
@@ -242,6 +287,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/tissue/scene", test_scene);
     g_test_add_func("/tissue/none", test_no_tissue);
+    g_test_add_func("/tissue/user-mask", test_user_mask);
     g_test_add_func("/tissue/fraction", test_fraction);
     g_test_add_func("/tissue/wrong-options", test_wrong_options);
     g_test_add_func("/morph/windows", test_windows);
