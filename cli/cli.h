@@ -44,6 +44,10 @@ void cli_log_json(const char *event, const char *format, ...) G_GNUC_PRINTF(2, 3
  * what is no UTF-8 replaced. Owned by the caller. */
 char *cli_json_escape(const char *text);
 
+/* Help of --reader, which several commands have. */
+#define CLI_READER_HELP                                                                            \
+    "Pixels by: openslide, direct (its tiles themselves), auto (direct where equal)"
+
 char *cli_format_bytes(int64_t bytes); /* "1.4 GB", owned */
 char *cli_format_seconds(double s);    /* "3 min 20 s", owned */
 

@@ -8,18 +8,22 @@ extern const cli_command cli_cmd_info, cli_cmd_status;
 
 static double opt_mpp_override;
 static gboolean opt_verify;
+static char *opt_reader;
+static wsi_reader reader; /* of --reader */
 
 static const GOptionEntry entries[] = {
     {"mpp-override", 0, 0, G_OPTION_ARG_DOUBLE, &opt_mpp_override,
      "µm per pixel, instead of the file's", "MPP"},
+    {"reader", 0, 0, G_OPTION_ARG_STRING, &opt_reader, CLI_READER_HELP, "NAME"},
     {"verify", 0, 0, G_OPTION_ARG_NONE, &opt_verify,
      "Also decode all of level 0, and say what is damaged", NULL},
     G_OPTION_ENTRY_NULL};
 
 static const char description[] =
-    "For each slide: format, the driver that reads it (openslide: through OpenSlide; image: a "
-    "plain image, decoded\n"
-    "once), sizes, levels, and the size of a pixel with where it is known from. A folder with a "
+    "For each slide: format, the driver that opens it (openslide: OpenSlide; image: a plain image, "
+    "decoded once),\n"
+    "who reads its pixels and why (direct: its tiles without OpenSlide), sizes, levels, and the "
+    "size of a pixel with where it is known from. A folder with a "
     "store is shown as\n"
     "`quadslide status` shows it.\n\n"
     "Exit status: 0 all could be read, 3 some could not, 1 none could, 2 wrong usage.";
@@ -43,6 +47,8 @@ static void print_info(const wsi_slide_info *info)
     const wsi_level *base = &info->levels[0];
     cli_print("%s\n  format       %s\n  driver       %s\n", info->path,
               info->vendor ? info->vendor : "unknown", info->driver);
+    cli_print("  reader       %s%s%s%s\n", info->lane, info->lane_why ? " (" : "",
+              info->lane_why ? info->lane_why : "", info->lane_why ? ")" : "");
     cli_print("  size         %" G_GINT64_FORMAT " x %" G_GINT64_FORMAT " pixels (%.1f MP)\n",
               base->w, base->h, (double)base->w * (double)base->h * 1e-6);
     if (info->mpp > 0)
@@ -89,17 +95,17 @@ static int verify(wsi_slide *slide, GError **error)
 
 static bool show_slide(const char *path, GError **error)
 {
-    wsi_slide *slide = wsi_slide_open(path, opt_mpp_override, error);
+    wsi_slide *slide = wsi_slide_open_by(path, opt_mpp_override, reader, error);
     if (!slide)
         return false;
     const wsi_slide_info *info = wsi_slide_get_info(slide);
     print_info(info);
     g_autofree char *quoted = cli_json_escape(path);
     cli_log_json("slide",
-                 "\"path\":\"%s\",\"driver\":\"%s\",\"width\":%" G_GINT64_FORMAT
+                 "\"path\":\"%s\",\"driver\":\"%s\",\"reader\":\"%s\",\"width\":%" G_GINT64_FORMAT
                  ",\"height\":%" G_GINT64_FORMAT ",\"levels\":%d,\"mpp\":%g",
-                 quoted, info->driver, info->levels[0].w, info->levels[0].h, info->n_levels,
-                 info->mpp);
+                 quoted, info->driver, info->lane, info->levels[0].w, info->levels[0].h,
+                 info->n_levels, info->mpp);
     GError *stopped = NULL;
     int n_bad = opt_verify ? verify(slide, &stopped) : 0;
     if (stopped)
@@ -141,6 +147,8 @@ static int run_info(int argc, char **argv)
         return status < 0 ? CLI_DONE : status;
     if (!rest[0])
         return cli_usage("name slides or a store");
+    if (opt_reader && !wsi_reader_parse(opt_reader, &reader))
+        return cli_usage("--reader is auto, openslide or direct");
     int n_good = 0, n = 0;
     for (; rest[n] && !qs_stop_requested(); n++)
         n_good += show(rest[n]) == CLI_DONE;

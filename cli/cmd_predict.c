@@ -23,9 +23,10 @@ extern const cli_command cli_cmd_predict;
  * megapixels. */
 #define LIBRARY_BYTES ((int64_t)160 << 20)
 
-static char *opt_model, *opt_cohort, *opt_split, *opt_out, *opt_blend, *opt_conv;
+static char *opt_model, *opt_cohort, *opt_split, *opt_out, *opt_blend, *opt_conv, *opt_reader;
 static int opt_stride, opt_window, opt_batch, opt_threads, opt_readers;
 static double opt_mpp, opt_mpp_override;
+static wsi_reader reader; /* of --reader */
 static gboolean opt_level0, opt_prob, opt_no_tissue, opt_force;
 
 static const GOptionEntry entries[] = {
@@ -45,6 +46,7 @@ static const GOptionEntry entries[] = {
      NULL},
     {"threads", 't', 0, G_OPTION_ARG_INT, &opt_threads, "Threads of the network (all cores)", "N"},
     {"readers", 0, 0, G_OPTION_ARG_INT, &opt_readers, "Threads that read the slide (1)", "N"},
+    {"reader", 0, 0, G_OPTION_ARG_STRING, &opt_reader, CLI_READER_HELP, "NAME"},
     {"conv", 0, 0, G_OPTION_ARG_STRING, &opt_conv,
      "direct (same bits on every run) or auto (fastest by timing)", "HOW"},
     {"no-tissue", 0, 0, G_OPTION_ARG_NONE, &opt_no_tissue, "Run every window, find no tissue",
@@ -105,6 +107,8 @@ static bool parse_arguments(inf_options *options, kn_engine_options *engine, cha
         fault = "--blend is gaussian or uniform";
     else if (opt_conv && strcmp(opt_conv, "direct") && strcmp(opt_conv, "auto"))
         fault = "--conv is direct or auto";
+    else if (opt_reader && !wsi_reader_parse(opt_reader, &reader))
+        fault = "--reader is auto, openslide or direct";
     else if (opt_threads < 0)
         fault = "--threads is 1 or more";
     else if (opt_mpp < 0 || opt_mpp_override < 0 || !isfinite(opt_mpp) ||
@@ -158,17 +162,18 @@ static char *make_key(const run *r, const cli_slide *slide)
     g_stat(slide->slide, &st);
     return g_strdup_printf(
         "model %s; slide %" G_GINT64_FORMAT " bytes of %" G_GINT64_FORMAT
-        "; %s %.6g; mpp of slide %.6g; window %d; stride %d; %s; tissue %s; conv %s",
+        "; %s %.6g; mpp of slide %.6g; window %d; stride %d; %s; tissue %s; conv %s%s%s",
         r->model_hash, (int64_t)st.st_size, (int64_t)st.st_mtime, r->level0 ? "level 0" : "mpp",
         r->level0 ? 0 : r->mpp, opt_mpp_override > 0 ? opt_mpp_override : slide->mpp, o->window_px,
         o->stride_px, inf_blend_name(o->blend), opt_no_tissue ? "no" : "yes",
-        opt_conv ? opt_conv : "direct");
+        opt_conv ? opt_conv : "direct", reader == WSI_READER_AUTO ? "" : "; reader ",
+        reader == WSI_READER_AUTO ? "" : wsi_reader_name(reader));
 }
 
 static wsi_slide *open_view(const run *r, const cli_slide *slide, wsi_view *view, GError **error)
 {
-    wsi_slide *s =
-        wsi_slide_open(slide->slide, opt_mpp_override > 0 ? opt_mpp_override : slide->mpp, error);
+    wsi_slide *s = wsi_slide_open_by(
+        slide->slide, opt_mpp_override > 0 ? opt_mpp_override : slide->mpp, reader, error);
     const wsi_resolution resolution = {r->level0, r->mpp, r->m.spec.mpp_tolerance};
     if (s && !wsi_view_init_at(view, s, &resolution, error)) {
         wsi_slide_close(s);

@@ -13,7 +13,7 @@
 #define MPP_MAX 100.0
 
 static char *opt_store, *opt_cohort, *opt_codec, *opt_classes, *opt_damaged, *opt_split, *opt_mask,
-    *opt_tissue_mask;
+    *opt_tissue_mask, *opt_reader;
 static int opt_patch = 256, opt_stride, opt_quality = 90, opt_threads;
 static cli_tissue_rules tissue; /* the defaults, then what was asked for */
 static char *opt_label_map, *opt_label_order;
@@ -33,6 +33,7 @@ static const GOptionEntry entries[] = {
     {"mpp-tolerance", 0, 0, G_OPTION_ARG_DOUBLE, &opt_mpp_tolerance,
      "A level within this share of --mpp is read as it is, else a finer one is resampled (0.02)",
      "SHARE"},
+    {"reader", 0, 0, G_OPTION_ARG_STRING, &opt_reader, CLI_READER_HELP, "NAME"},
     {"tissue-min", 0, 0, G_OPTION_ARG_DOUBLE, &tissue.at_least,
      "Keep patches with this share of tissue (0.25)", "SHARE"},
     {"no-tissue", 0, 0, G_OPTION_ARG_NONE, &opt_no_tissue, "Find no tissue, keep every patch",
@@ -112,6 +113,9 @@ static const char *find_fault(char **rest, db_split *split)
         return "--damaged is fail or skip";
     if (opt_codec && strcmp(opt_codec, "zstd") && strcmp(opt_codec, "jpeg"))
         return "--codec is zstd or jpeg";
+    wsi_reader reader;
+    if (opt_reader && !wsi_reader_parse(opt_reader, &reader))
+        return "--reader is auto, openslide or direct";
     if (opt_quality < 1 || opt_quality > 100)
         return "--quality is 1 to 100";
     const wsi_tissue_options *t = &tissue.options;
@@ -172,6 +176,8 @@ static void make_run(tile_run *run, const db_store_config *config)
 {
     *run =
         (tile_run){.config = config, .mpp_override = opt_mpp_override, .progress = cli_progress()};
+    if (opt_reader)
+        wsi_reader_parse(opt_reader, &run->reader);
     g_mutex_init(&run->lock);
     wsi_tile_options_init(&run->tile);
     run->tissue = tissue.options;
@@ -287,11 +293,12 @@ static int64_t begin_run(db_store *store, const db_store_config *config, int n_t
         "{\"patch\":%d,\"stride\":%d,\"level0\":%s,\"mpp\":%g,\"mpp_override\":%g,\"rules\":\"%s\","
         "\"mpp_tolerance\":%g,\"label_map\":\"%s\",\"label_order\":\"%s\",\"bounds_relative\":%s,"
         "\"damaged\":\"%s\","
-        "\"damaged_max\":%g,\"threads\":%d}",
+        "\"damaged_max\":%g,\"reader\":\"%s\",\"threads\":%d}",
         config->patch_px, config->stride_px, config->level0 ? "true" : "false", config->mpp,
         opt_mpp_override, rules, config->mpp_tolerance, label_map,
         config->label_order_map ? "map" : "file", config->bounds_relative ? "true" : "false",
-        opt_damaged ? opt_damaged : "fail", opt_damaged_max, n_threads);
+        opt_damaged ? opt_damaged : "fail", opt_damaged_max, opt_reader ? opt_reader : "auto",
+        n_threads);
     g_autofree char *device = g_strdup_printf("cpu, %d threads", n_threads);
     char kind[] = "tile", version[] = "quadslide " QS_VERSION, state[] = "running";
     db_run row = {.kind = kind,

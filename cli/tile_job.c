@@ -152,7 +152,7 @@ static bool open_view(slide_work *w, const tile_job *job, const tile_run *run, G
 {
     const wsi_resolution resolution = {run->config->level0, run->config->mpp,
                                        run->config->mpp_tolerance};
-    w->slide = wsi_slide_open(job->path, mpp_given(job, run), error);
+    w->slide = wsi_slide_open_by(job->path, mpp_given(job, run), run->reader, error);
     return w->slide && wsi_view_init_at(&w->view, w->slide, &resolution, error) &&
            wsi_grid_init(&w->grid, &w->view, run->config->patch_px, run->config->stride_px, error);
 }
@@ -236,7 +236,8 @@ static void describe_row(slide_work *w, const tile_job *job, const tile_run *run
     g_free(row->lane);
     g_free(row->mpp_origin);
     row->driver = g_strdup_printf("%s/%s", info->driver, info->vendor ? info->vendor : "unknown");
-    row->lane = g_strdup(info->driver);
+    row->lane = info->lane_why ? g_strdup_printf("%s (%s)", info->lane, info->lane_why)
+                               : g_strdup(info->lane);
     row->mpp_origin = g_strdup(wsi_mpp_origin_name(info->mpp_origin));
     row->w_l0 = info->levels[0].w;
     row->h_l0 = info->levels[0].h;

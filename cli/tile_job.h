@@ -12,7 +12,8 @@ typedef struct {
     const db_store_config *config;
     wsi_tile_options tile; /* n_threads is set per slide */
     wsi_tissue_options tissue;
-    double mpp_override;         /* 0: none */
+    double mpp_override; /* 0: none */
+    wsi_reader reader;
     const qs_progress *progress; /* of cells, over all slides */
     int64_t n_cells;             /* of all planned slides */
     gint64 done_cells;           /* guarded by lock */

@@ -12,6 +12,7 @@
  * image driver.
  *
  * OpenSlide's ARGB is premultiplied; transparent pixels lie on the slide's background colour. */
+#include "wsi/lane_priv.h"
 #include "wsi/slide_priv.h"
 #include "wsi/stages.h"
 
@@ -33,6 +34,7 @@ typedef struct {
     openslide_t *handle;
     GRWLock lock; /* guards handle */
     char *path;
+    wsi_lane *lane;               /* NULL: OpenSlide reads everything */
     int os_level[WSI_LEVELS_MAX]; /* OpenSlide's number of each of our levels */
 } openslide_data;
 
@@ -135,39 +137,6 @@ static bool check_samples(const wsi_probe *probe, GError **error)
     return false;
 }
 
-static bool os_open(wsi_slide *slide, const wsi_probe *probe, GError **error)
-{
-    if (!check_samples(probe, error))
-        return false;
-    openslide_t *handle = openslide_open(probe->path);
-    const char *what = handle ? openslide_get_error(handle) : "not a slide";
-    if (what) {
-        g_set_error(error, QS_ERROR, QS_ERROR_FORMAT, "%s: OpenSlide cannot open it: %s",
-                    probe->path, what);
-        if (handle)
-            openslide_close(handle);
-        return false;
-    }
-    openslide_data *data = g_new0(openslide_data, 1);
-    g_rw_lock_init(&data->lock);
-    data->handle = handle;
-    data->path = g_strdup(probe->path);
-    read_properties(handle, &slide->info);
-    read_levels(handle, probe, &slide->info, data->os_level);
-    slide->data = data;
-    return true;
-}
-
-static void os_close(wsi_slide *slide)
-{
-    openslide_data *data = slide->data;
-    if (data->handle)
-        openslide_close(data->handle);
-    g_rw_lock_clear(&data->lock);
-    g_free(data->path);
-    g_free(data);
-}
-
 static void reopen(openslide_data *data)
 {
     if (data->handle)
@@ -246,8 +215,8 @@ static bool read_block(wsi_slide *slide, int level, int64_t x_l0, int64_t y_l0, 
 }
 
 /* In blocks, so that a wide request does not grow each thread's scratch memory. */
-static bool os_read(wsi_slide *slide, int level, int64_t x_l0, int64_t y_l0, int w_lv, int h_lv,
-                    uint8_t *rgb, size_t row_bytes, GError **error)
+static bool read_blocks(wsi_slide *slide, int level, int64_t x_l0, int64_t y_l0, int w_lv, int h_lv,
+                        uint8_t *rgb, size_t row_bytes, GError **error)
 {
     double downsample = slide->info.levels[level].downsample;
     for (int y = 0; y < h_lv; y += BLOCK_PX)
@@ -260,10 +229,85 @@ static bool os_read(wsi_slide *slide, int level, int64_t x_l0, int64_t y_l0, int
     return true;
 }
 
+static bool os_read(wsi_slide *slide, int level, int64_t x_l0, int64_t y_l0, int w_lv, int h_lv,
+                    uint8_t *rgb, size_t row_bytes, GError **error)
+{
+    openslide_data *data = slide->data;
+    if (data->lane && wsi_lane_serves(data->lane, level)) {
+        wsi_tile_outcome outcome =
+            wsi_lane_read(data->lane, level, x_l0, y_l0, w_lv, h_lv, rgb, row_bytes, error);
+        if (outcome != WSI_TILE_SPARSE)
+            return outcome == WSI_TILE_PIXELS;
+    }
+    return read_blocks(slide, level, x_l0, y_l0, w_lv, h_lv, rgb, row_bytes, error);
+}
+
+static void os_close(wsi_slide *slide)
+{
+    openslide_data *data = slide->data;
+    if (data->handle)
+        openslide_close(data->handle);
+    wsi_lane_close(data->lane);
+    g_rw_lock_clear(&data->lock);
+    g_free(data->path);
+    g_free(data);
+}
+
+/* False when the direct lane was insisted on and cannot be. */
+static bool choose_lane(wsi_slide *slide, const wsi_probe *probe, GError **error)
+{
+    openslide_data *data = slide->data;
+    wsi_slide_info *info = &slide->info;
+    if (probe->reader == WSI_READER_OPENSLIDE) {
+        info->lane_why = g_strdup("asked for");
+        return true;
+    }
+    if (probe->type == WSI_FILE_TIFF)
+        data->lane = wsi_lane_open(slide, read_blocks, &info->lane_why);
+    else
+        info->lane_why = g_strdup("it is no TIFF");
+    if (data->lane)
+        info->lane = "direct";
+    if (data->lane || probe->reader != WSI_READER_DIRECT)
+        return true;
+    g_set_error(error, QS_ERROR, QS_ERROR_UNSUPPORTED,
+                "%s: its tiles cannot be read directly: %s; use --reader auto or openslide",
+                probe->path, info->lane_why);
+    return false;
+}
+
+static bool os_open(wsi_slide *slide, const wsi_probe *probe, GError **error)
+{
+    if (!check_samples(probe, error))
+        return false;
+    openslide_t *handle = openslide_open(probe->path);
+    const char *what = handle ? openslide_get_error(handle) : "not a slide";
+    if (what) {
+        g_set_error(error, QS_ERROR, QS_ERROR_FORMAT, "%s: OpenSlide cannot open it: %s",
+                    probe->path, what);
+        if (handle)
+            openslide_close(handle);
+        return false;
+    }
+    openslide_data *data = g_new0(openslide_data, 1);
+    g_rw_lock_init(&data->lock);
+    data->handle = handle;
+    data->path = g_strdup(probe->path);
+    read_properties(handle, &slide->info);
+    read_levels(handle, probe, &slide->info, data->os_level);
+    slide->data = data;
+    if (choose_lane(slide, probe, error))
+        return true;
+    os_close(slide);
+    slide->data = NULL;
+    return false;
+}
+
 static int64_t os_memory(const wsi_slide *slide, int n_threads)
 {
-    (void)slide;
-    return CACHE_BYTES + (int64_t)n_threads * (TILE_SCRATCH_BYTES + BLOCK_PX * BLOCK_PX * 4);
+    const openslide_data *data = slide->data;
+    int64_t lane = data->lane ? wsi_lane_memory(data->lane, n_threads) : 0;
+    return lane + CACHE_BYTES + (int64_t)n_threads * (TILE_SCRATCH_BYTES + BLOCK_PX * BLOCK_PX * 4);
 }
 
 const wsi_driver wsi_driver_openslide = {

@@ -20,6 +20,23 @@ const char *wsi_mpp_origin_name(wsi_mpp_origin origin)
     return names[origin];
 }
 
+static const char *const reader_names[] = {"auto", "openslide", "direct"};
+
+const char *wsi_reader_name(wsi_reader reader)
+{
+    return reader_names[reader];
+}
+
+bool wsi_reader_parse(const char *name, wsi_reader *reader)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(reader_names); i++)
+        if (!strcmp(name, reader_names[i])) {
+            *reader = (wsi_reader)i;
+            return true;
+        }
+    return false;
+}
+
 typedef struct {
     void *p[WSI_SCRATCH_SLOTS];
     size_t n[WSI_SCRATCH_SLOTS];
@@ -116,7 +133,7 @@ static bool open_with_driver(wsi_slide *slide, const wsi_probe *probe, GError **
 {
     for (const wsi_driver *const *d = wsi_drivers; *d; d++)
         if ((*d)->takes(probe)) {
-            slide->info.driver = (*d)->name;
+            slide->info.driver = slide->info.lane = (*d)->name;
             if (!(*d)->open(slide, probe, error))
                 return false;
             slide->driver = *d;
@@ -127,12 +144,18 @@ static bool open_with_driver(wsi_slide *slide, const wsi_probe *probe, GError **
 
 wsi_slide *wsi_slide_open(const char *path, double mpp_override, GError **error)
 {
+    return wsi_slide_open_by(path, mpp_override, WSI_READER_AUTO, error);
+}
+
+wsi_slide *wsi_slide_open_by(const char *path, double mpp_override, wsi_reader reader,
+                             GError **error)
+{
     if (!isfinite(mpp_override)) {
         g_set_error(error, QS_ERROR, QS_ERROR_ARG, "%s: %g µm per pixel cannot be", path,
                     mpp_override);
         return NULL;
     }
-    wsi_probe probe = {.path = path};
+    wsi_probe probe = {.path = path, .reader = reader};
     if (!wsi_sniff(path, &probe.type, &probe.n_bytes, error))
         return NULL;
     if (probe.type == WSI_FILE_TIFF && !wsi_tiff_probe(path, probe.n_bytes, &probe.tiff, error))
@@ -161,6 +184,7 @@ void wsi_slide_close(wsi_slide *slide)
         slide->driver->close(slide);
     g_free(slide->info.path);
     g_free(slide->info.vendor);
+    g_free(slide->info.lane_why);
     g_free(slide);
 }
 

@@ -27,9 +27,20 @@ typedef struct {
     double downsample; /* level-0 pixels per pixel, need not be an integer */
 } wsi_level;
 
+/* Who reads the pixels of slides that OpenSlide opens. */
+typedef enum {
+    WSI_READER_AUTO,      /* tiles directly where that is equal to OpenSlide, else OpenSlide */
+    WSI_READER_OPENSLIDE, /* OpenSlide */
+    WSI_READER_DIRECT,    /* tiles directly; a slide where that cannot be is refused */
+} wsi_reader;
+bool wsi_reader_parse(const char *name, wsi_reader *reader); /* "auto" "openslide" "direct" */
+const char *wsi_reader_name(wsi_reader reader);
+
 typedef struct {
     char *path;
     const char *driver; /* "openslide", "image" */
+    const char *lane;   /* how pixels are read: "direct", "openslide", "image" */
+    char *lane_why;     /* what chose the lane: what was compared, or why it is not direct */
     char *vendor;       /* OpenSlide's vendor or the image's format */
     wsi_level levels[WSI_LEVELS_MAX];
     int n_levels;
@@ -46,6 +57,10 @@ typedef struct {
  * Errors name the file and say what it is instead: empty, a directory, text, unsupported
  * compression, 16-bit, truncated (TIFF offsets past the end of the file are found here). */
 wsi_slide *wsi_slide_open(const char *path, double mpp_override, GError **error);
+/* The same with a say in who reads the pixels; wsi_slide_open is WSI_READER_AUTO.
+ * QS_ERROR_UNSUPPORTED when WSI_READER_DIRECT cannot be. Plain images have one reader only. */
+wsi_slide *wsi_slide_open_by(const char *path, double mpp_override, wsi_reader reader,
+                             GError **error);
 void wsi_slide_close(wsi_slide *slide);
 const wsi_slide_info *wsi_slide_get_info(const wsi_slide *slide);
 /* Bytes that reading it takes in the system's folder for temporary files (TMPDIR); 0 for most. */

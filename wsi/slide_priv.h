@@ -13,6 +13,7 @@
 /* What is known about a file before a driver opens it. */
 typedef struct {
     const char *path;
+    wsi_reader reader;
     wsi_file_type type;
     int64_t n_bytes;
     wsi_tiff_facts tiff; /* when type is WSI_FILE_TIFF */
