@@ -9,6 +9,10 @@
 enum { TR_GAMMA_STATE = QS_CLASSES_MAX + 1 };
 
 typedef struct {
+    double right[KN_N_REGIONS], seen[KN_N_REGIONS];
+} tr_region_counts;
+
+typedef struct {
     kn_engine *engine; /* borrowed */
     ssl_plan plan;
     int n_classes;
@@ -19,6 +23,7 @@ typedef struct {
     /* What FlexMatch (a share of each class) and FreeMatch (a probability of each class; last, the
      * level) average: train/thresholds.h. */
     double gamma_state[SSL_GAMMAS_MAX][TR_GAMMA_STATE];
+    tr_region_counts held[SSL_GAMMAS_MAX]; /* of held-back pixels: train/weights.h */
 } tr_learner;
 
 /* Allocates and gives every network its first weights: random by (seed, network), copies where the

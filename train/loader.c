@@ -159,6 +159,7 @@ static void slot_init(slot *s, const tr_loader *l)
     s->exclude = g_malloc((size_t)l->n_unlabelled * px + 1);
     s->batch = (tr_batch){.n = (int)n,
                           .n_labelled = l->n_labelled,
+                          .n_held = tr_sampler_n_held(l->sampler),
                           .patch_px = l->patch_px,
                           .items = s->items,
                           .rgb = s->rgb,

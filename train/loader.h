@@ -3,7 +3,8 @@
  *
  * Batch i is a pure function of (options, seed, i): threads change when it is ready, never what is
  * in it. What a labelled loss may see is in `label`, and only there: labels of the unlabelled half
- * lie in `truth`, which serves region accuracy alone. tr_loader_next is for one thread. */
+ * lie in `truth`, which serves region accuracy alone (of held-back patches also --weights auto).
+ * tr_loader_next is for one thread. */
 #ifndef QS_TRAIN_LOADER_H
 #define QS_TRAIN_LOADER_H
 
@@ -16,6 +17,7 @@ typedef struct tr_loader tr_loader;
 typedef struct {
     int64_t index;
     int n, n_labelled, patch_px;
+    int n_held; /* of the unlabelled half, first in it: held-back labelled patches, see sampler.h */
     const uint32_t *items;  /* (n) numbers in the source */
     const uint8_t *rgb;     /* (n,h,w,3) augmented */
     const float *input;     /* (n,h,w,3) normalised */

@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "train/weights.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -142,6 +143,19 @@ void tr_window_status(const tr_window *window, const tr_learner *l, tr_status *s
     gamma_status(l, SSL_LABELLED, status->gamma_lab);
 }
 
+void tr_weights_status(const tr_learner *l, const tr_options *options, tr_status *status)
+{
+    for (int r = 0; r < KN_N_REGIONS; r++)
+        status->region_weight[r] = status->held_accuracy[r] = NAN;
+    if (options->weights != TR_WEIGHTS_AUTO)
+        return;
+    for (int g = 0; g < l->plan.n_gammas; g++)
+        if (l->plan.gammas[g].half == SSL_UNLABELLED) {
+            tr_weights_now(l, options, g, status->region_weight, status->held_accuracy);
+            return;
+        }
+}
+
 void tr_metrics_add(tr_metrics *m, const char *name, double value, const char *unit)
 {
     if (isnan(value) || m->n == TR_METRICS_MAX)
@@ -172,6 +186,8 @@ void tr_metrics_from_status(tr_metrics *m, const tr_status *status)
         add_indexed(m, "share", region_names[r], status->region_share[r], "fraction");
         add_indexed(m, "loss_share", region_names[r], status->region_loss_share[r], "fraction");
         add_indexed(m, "accuracy", region_names[r], status->region_accuracy[r], "fraction");
+        add_indexed(m, "weight", region_names[r], status->region_weight[r], "");
+        add_indexed(m, "held_accuracy", region_names[r], status->held_accuracy[r], "fraction");
     }
     for (int c = 0; c < status->n_classes; c++) {
         char cls[12];

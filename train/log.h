@@ -24,6 +24,9 @@ void tr_window_add(tr_window *window, const tr_step_result *step);
 /* Fills losses, regions and thresholds of the status; means over the window. */
 void tr_window_status(const tr_window *window, const tr_learner *learner, tr_status *status);
 
+/* Fills the weights of regions, where they are measured. */
+void tr_weights_status(const tr_learner *learner, const tr_options *options, tr_status *status);
+
 /* A status as rows: names, values, units of what is known (not NaN). Room for TR_METRICS_MAX. */
 enum { TR_METRICS_MAX = 64 };
 typedef struct {

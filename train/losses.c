@@ -3,6 +3,7 @@
 #include "kernels/memory.h"
 #include "train/schedule.h"
 #include "train/thresholds.h"
+#include "train/weights.h"
 
 #include <string.h>
 
@@ -34,6 +35,7 @@ struct tr_losses {
     prepared_term terms[SSL_TERMS_MAX];
     kn_block arena; /* all buffers */
     size_t arena_used;
+    uint8_t *held_truth; /* (n_unlabelled,h,w) of held-back images, 255 in all others */
     uint8_t *snap_label, *snap_y, *snap_ref, *snap_region; /* (n,h,w) */
 };
 
@@ -126,6 +128,7 @@ static void lay_out(tr_losses *s)
         s->terms[t].region = take(s, n_half * px);
         s->terms[t].z_image = take(s, n_half * sizeof(double));
     }
+    s->held_truth = take(s, (size_t)s->plan->n_unlabelled * px);
     s->snap_label = take(s, n * px);
     s->snap_y = take(s, n * px);
     s->snap_ref = take(s, n * px);
@@ -220,12 +223,20 @@ static double run_quad(tr_losses *s, int t, const tr_batch *batch, const kn_tens
     const uint8_t *label = labelled ? batch->label : NULL;
     if (ready->compared != SSL_NONE)
         ready->config.compare = s->references[ready->compared].ref.y;
+    const uint8_t *truth = labelled ? batch->label : batch->truth;
+    bool weigh = s->options->weights == TR_WEIGHTS_AUTO && term->kind == SSL_UQH;
     if (term->gamma != SSL_NONE)
         memcpy(ready->config.gamma, s->learner->gamma[s->learner->slot[term->gamma]],
                sizeof ready->config.gamma);
-    kn_loss_partition(engine, z, label, labelled ? NULL : batch->exclude, ref,
-                      labelled ? batch->label : batch->truth, &ready->config, ready->region,
-                      ready->z_image, &ready->result);
+    if (weigh) {
+        tr_weights_now(s->learner, s->options, term->gamma, ready->config.weights, NULL);
+        truth = s->held_truth; /* no other label may come near the weights */
+    }
+    kn_loss_partition(engine, z, label, labelled ? NULL : batch->exclude, ref, truth,
+                      &ready->config, ready->region, ready->z_image, &ready->result);
+    if (weigh)
+        tr_weights_note(s->learner, s->options, term->gamma, ready->result.region_right,
+                        ready->result.truth_px);
     if (dz)
         kn_loss_gradient(engine, z, label, ref, ready->region, ready->z_image, &ready->config,
                          &ready->result, weight, true, dz);
@@ -261,6 +272,9 @@ void tr_losses_run(tr_losses *s, const tr_batch *batch, const kn_tensor *const *
                    const kn_tensor *const *dlogits, int64_t it, int64_t total,
                    tr_step_result *result)
 {
+    size_t px = (size_t)s->patch_px * (size_t)s->patch_px;
+    memset(s->held_truth, QS_CLASS_IGNORE, (size_t)s->plan->n_unlabelled * px);
+    memcpy(s->held_truth, batch->truth, (size_t)batch->n_held * px);
     run_references(s, batch, logits);
     for (int f = 0; f < s->plan->n_forwards;
          f++) { /* terms accumulate; a half without a term stays 0 */

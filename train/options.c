@@ -18,6 +18,7 @@ static const char *const partition_names[] = {"quad", "conf-bh", "cons-bh", "uni
 static const char *const z_names[] = {"batch", "image", NULL};
 static const char *const threshold_names[] = {"adaptive", "fixed", "flexmatch", "freematch", NULL};
 static const char *const norm_names[] = {"paper-z", "region-mean", NULL};
+static const char *const weights_names[] = {"fixed", "auto", NULL};
 static const char *const uc_names[] = {"whole", "split", "released", NULL};
 static const char *const lqh_form_names[] = {"replace", "add", NULL};
 
@@ -103,6 +104,15 @@ static const tr_option table[] = {
     CHOICE("partition", partition, partition_names, true, "four regions, two, or one"),
     CHOICE("z-scope", z_scope, z_names, true,
            "weights are normalised over the batch or each image"),
+    CHOICE("weights", weights, weights_names, true,
+           "unlabelled regions weigh by phi, or by how right the reference is there on held-back "
+           "labelled patches"),
+    NUMBER("held-back", TR_DOUBLE, held_back, 0, 0.9, true,
+           "weights auto: share of the labelled patches that the supervised loss never sees"),
+    NUMBER("weights-prior", TR_DOUBLE, weights_prior, 1, 1e12, true,
+           "weights auto: pixels that phi's weights count for"),
+    NUMBER("weights-memory", TR_DOUBLE, weights_memory, 0, 1, true,
+           "weights auto: what the counts of earlier steps are multiplied by"),
     CHOICE("norm-mode", norm_mode, norm_names, true,
            "CE over the sum of the weights, or the sum of each region's own mean"),
     CHOICE("uc", uc, uc_names, true,
@@ -167,6 +177,10 @@ void tr_options_init(tr_options *o)
         .uc = KN_UC_WHOLE,
         .lqh_form = TR_LQH_REPLACE,
         .swap_labelled = true,
+        .weights = TR_WEIGHTS_FIXED,
+        .held_back = 0.1,
+        .weights_prior = 4096,
+        .weights_memory = 0.99,
         .uqh_scale = 1,
         .lqh_scale = 1,
         .val_every = 200,

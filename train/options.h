@@ -10,6 +10,7 @@ typedef enum { TR_LOSS_PLAIN, TR_LOSS_METASSL } tr_loss;
 typedef enum { TR_SUP_PAPER, TR_SUP_SSL4MIS } tr_sup;
 typedef enum { TR_RAMP_PAPER, TR_RAMP_RELEASED } tr_ramp;
 typedef enum { TR_LQH_REPLACE, TR_LQH_ADD } tr_lqh_form;
+typedef enum { TR_WEIGHTS_FIXED, TR_WEIGHTS_AUTO } tr_weights;
 typedef enum { TR_GAMMA_SEPARATE, TR_GAMMA_SHARED } tr_gamma_scope;
 
 /* Names, meanings, defaults: tr_option_table. Strings are borrowed. */
@@ -55,6 +56,8 @@ typedef struct {
     kn_uc uc;
     tr_lqh_form lqh_form;
     bool swap_labelled;
+    tr_weights weights;
+    double held_back, weights_prior, weights_memory;
     double uqh_scale, lqh_scale;
     bool no_dropout;
     /* cadence */

@@ -58,6 +58,7 @@ static void add_data(JsonBuilder *b, const model_spec *spec, const tr_run_facts 
     json_builder_set_member_name(b, "data");
     json_builder_begin_object(b);
     add_int(b, "labelled_patches", (int64_t)facts->n_labelled);
+    add_int(b, "held_back_patches", (int64_t)facts->n_held_back);
     add_int(b, "unlabelled_patches", (int64_t)facts->n_unlabelled);
     add_int(b, "patch_px", spec->patch_px);
     add_number(b, "mpp", spec->mpp);

@@ -9,7 +9,7 @@
 typedef struct {
     const char *state; /* "running", "done", "stopped", "failed" */
     const char *device;
-    size_t n_labelled, n_unlabelled; /* patches in the two streams */
+    size_t n_labelled, n_unlabelled, n_held_back; /* patches in the two streams */
     int64_t memory_bytes;
 } tr_run_facts;
 

@@ -1,7 +1,7 @@
 /* Layout: for network k "net<k>.params", ".buffers", ".momentum" (trained ones),
- * ".batches_tracked"; "gamma" (slots, classes) and "gamma_state" f64; "counters" i64 and "scores"
- * f64 in the order of the enums below. "window" is the memory of tr_window as it is: another layout
- * has another size and is refused.
+ * ".batches_tracked"; "gamma" (slots, classes), "gamma_state" and "held" f64; "counters" i64 and
+ * "scores" f64 in the order of the enums below. "window" is the memory of tr_window as it is:
+ * another layout has another size and is refused.
  * __metadata__: format, options, data, conv_choices, threads. Weights are f32 in every backend's
  * file; the reference backend (f64) therefore does not resume to the same bits. */
 #include "train/state.h"
@@ -24,6 +24,7 @@ enum {
     COUNT_CSV_BYTES,
     N_COUNTS
 };
+enum { N_HELD = sizeof(tr_region_counts) / sizeof(double) };
 enum { SCORE_ELAPSED, SCORE_VAL, SCORE_BEST, N_SCORES };
 
 /* Flat arrays of a network that a state holds. */
@@ -32,7 +33,7 @@ static const struct {
     const char *name;
 } arrays[] = {
     {KN_ARRAY_PARAMS, "params"}, {KN_ARRAY_BUFFERS, "buffers"}, {KN_ARRAY_MOMENTUM, "momentum"}};
-enum { N_ARRAYS = G_N_ELEMENTS(arrays), N_TENSORS_MAX = SSL_NETS_MAX * (N_ARRAYS + 1) + 5 };
+enum { N_ARRAYS = G_N_ELEMENTS(arrays), N_TENSORS_MAX = SSL_NETS_MAX * (N_ARRAYS + 1) + 6 };
 
 struct tr_state_writer {
     float *host[SSL_NETS_MAX][N_ARRAYS];
@@ -40,6 +41,7 @@ struct tr_state_writer {
     int64_t tracked[SSL_NETS_MAX], counts[N_COUNTS];
     double scores[N_SCORES], gamma[SSL_GAMMAS_MAX][QS_CLASSES_MAX];
     double gamma_state[SSL_GAMMAS_MAX][TR_GAMMA_STATE];
+    tr_region_counts held[SSL_GAMMAS_MAX];
 };
 
 void tr_progress_init(tr_progress *progress, int64_t iterations)
@@ -153,6 +155,7 @@ static void gather_progress(tr_state_writer *w, const tr_learner *l, const tr_pr
     w->scores[SCORE_BEST] = p->best_dsc;
     memcpy(w->gamma, l->gamma, sizeof w->gamma);
     memcpy(w->gamma_state, l->gamma_state, sizeof w->gamma_state);
+    memcpy(w->held, l->held, sizeof w->held);
     tensors[(*n_tensors)++] = (st_tensor){.name = "gamma",
                                           .dtype = ST_F64,
                                           .n_dims = 2,
@@ -163,6 +166,11 @@ static void gather_progress(tr_state_writer *w, const tr_learner *l, const tr_pr
                                           .n_dims = 2,
                                           .shape = {SSL_GAMMAS_MAX, TR_GAMMA_STATE},
                                           .data = w->gamma_state};
+    tensors[(*n_tensors)++] = (st_tensor){.name = "held",
+                                          .dtype = ST_F64,
+                                          .n_dims = 2,
+                                          .shape = {SSL_GAMMAS_MAX, N_HELD},
+                                          .data = w->held};
     tensors[(*n_tensors)++] = (st_tensor){
         .name = "counters", .dtype = ST_I64, .n_dims = 1, .shape = {N_COUNTS}, .data = w->counts};
     tensors[(*n_tensors)++] = (st_tensor){
@@ -281,8 +289,9 @@ bool tr_state_read(const char *path, tr_learner *l, tr_progress *p, GError **err
     const double *gamma_state =
         gamma ? want(file, path, "gamma_state", ST_F64, SSL_GAMMAS_MAX * TR_GAMMA_STATE, error)
               : NULL;
-    const int64_t *counts =
-        gamma_state ? want(file, path, "counters", ST_I64, N_COUNTS, error) : NULL;
+    const double *held =
+        gamma_state ? want(file, path, "held", ST_F64, SSL_GAMMAS_MAX * N_HELD, error) : NULL;
+    const int64_t *counts = held ? want(file, path, "counters", ST_I64, N_COUNTS, error) : NULL;
     const double *scores = counts ? want(file, path, "scores", ST_F64, N_SCORES, error) : NULL;
     const void *window =
         scores ? want(file, path, "window", ST_U8, sizeof(tr_window), error) : NULL;
@@ -290,6 +299,7 @@ bool tr_state_read(const char *path, tr_learner *l, tr_progress *p, GError **err
     if (ok) {
         memcpy(l->gamma, gamma, sizeof l->gamma);
         memcpy(l->gamma_state, gamma_state, sizeof l->gamma_state);
+        memcpy(l->held, held, sizeof l->held);
         *p = (tr_progress){
             .iteration = counts[COUNT_ITERATION],
             .iterations = counts[COUNT_ITERATIONS],

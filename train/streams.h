@@ -11,6 +11,8 @@ enum {
     TR_STREAM_NOISE = 104,
     TR_STREAM_DROPOUT = 105,
     TR_STREAM_WEIGHTS = 106,
+    TR_STREAM_HELD = 107,      /* batches of held-back rows */
+    TR_STREAM_HOLD_BACK = 108, /* which rows they are */
 };
 
 #endif

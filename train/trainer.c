@@ -15,6 +15,7 @@
 #include "train/rundir.h"
 #include "train/runinfo.h"
 #include "train/schedule.h"
+#include "train/weights.h"
 
 #include <math.h>
 #include <string.h>
@@ -130,7 +131,7 @@ static bool open_learner(run *r, GError **error)
     if (!method)
         return false;
     method->plan(&config, &plan);
-    if (!ssl_plan_check(&plan, error) ||
+    if (!ssl_plan_check(&plan, error) || !tr_weights_plan(r->options, &plan, error) ||
         !tr_learner_init(&r->learner, r->engine, r->options, &plan, &r->spec, error))
         return false;
     tr_progress_init(&r->progress, r->options->iterations);
@@ -191,6 +192,10 @@ static bool run_open(run *r, const model_spec *spec, GError **error)
     r->writer = tr_state_writer_create(&r->learner);
     r->facts.n_labelled = tr_sampler_n_labelled(tr_loader_sampler(r->loader));
     r->facts.n_unlabelled = tr_sampler_n_unlabelled(tr_loader_sampler(r->loader));
+    r->facts.n_held_back = tr_sampler_n_held_back(tr_loader_sampler(r->loader));
+    if (r->options->weights == TR_WEIGHTS_AUTO && r->facts.n_held_back == 0)
+        qs_warn("--weights auto: there is one labelled patch and it cannot be held back; the "
+                "weights stay those of --phi");
     r->log = tr_log_open(r->dir.metrics, r->dir.resumes ? r->progress.csv_bytes : 0, error);
     return r->log != NULL;
 }
@@ -342,6 +347,7 @@ static bool report_if_due(run *r, GError **error)
                         .val_dsc = p->val_dsc,
                         .best_dsc = p->best_dsc};
     tr_window_status(&r->progress.window, &r->learner, &status);
+    tr_weights_status(&r->learner, r->options, &status);
     double seconds = (double)(now - r->status_us) / 1e6,
            steps = (double)(r->session_steps - r->status_steps);
     double per_step = steps > 0 && seconds > 0 ? seconds / steps : NAN;

@@ -25,6 +25,9 @@ typedef struct {
     double region_share[KN_N_REGIONS];
     double region_loss_share[KN_N_REGIONS];
     double region_accuracy[KN_N_REGIONS]; /* of the reference, where a truth is known */
+    /* --weights auto, of the first unlabelled slot: the weights, and the accuracies that they are
+     * made from; NaN else. */
+    double region_weight[KN_N_REGIONS], held_accuracy[KN_N_REGIONS];
     double gamma_unl[QS_CLASSES_MAX],
         gamma_lab[QS_CLASSES_MAX]; /* of the first slot of that half */
     int n_classes;

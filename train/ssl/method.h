@@ -98,6 +98,8 @@ typedef enum {
 
 typedef struct {
     int n_labelled, n_unlabelled; /* images of a step */
+    int n_held;        /* of the unlabelled, from held-back labelled rows; they come first */
+    double held_share; /* of the labelled rows */
     ssl_pool pool;
     int n_nets, n_forwards, n_terms, n_gammas, n_emas;
     ssl_net nets[SSL_NETS_MAX];
