@@ -109,7 +109,7 @@ static const tr_option table[] = {
            "labelled patches"),
     NUMBER("held-back", TR_DOUBLE, held_back, 0, 0.9, true,
            "weights auto: share of the labelled patches that the supervised loss never sees"),
-    NUMBER("weights-prior", TR_DOUBLE, weights_prior, 1, 1e12, true,
+    NUMBER("weights-prior", TR_DOUBLE, weights_prior, 0.01, 1e12, true,
            "weights auto: pixels that phi's weights count for"),
     NUMBER("weights-memory", TR_DOUBLE, weights_memory, 0, 1, true,
            "weights auto: what the counts of earlier steps are multiplied by"),
