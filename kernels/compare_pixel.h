@@ -4,8 +4,9 @@
  * Valid as C17 and CUDA. Gradients are to the logits, for a loss of Σ over pixels without factors;
  * `g` overwrites. Derivations are beside the formulas; p = softmax z, l = log p. */
 #ifndef QP_CLASSES_MAX
-#define QP_CLASSES_MAX 16 /* QS_CLASSES_MAX, which comes with GLib; kernels/compare.c asserts it   \
-                           */
+#define QP_CLASSES_MAX                                                                             \
+    16 /* QS_CLASSES_MAX, which comes with GLib; kernels/compare.c asserts it                      \
+        */
 #endif
 
 #ifdef QP_REAL

@@ -42,11 +42,27 @@ char *kn_engine_conv_choices(const kn_engine *engine);
 int64_t kn_engine_bytes(const kn_engine *engine);
 
 /* ---- the network ------------------------------------------------------------------------ */
+/* What a network has beside the plain U-Net, and its outputs. Output 0 is always the prediction
+ * that a model makes; what it does not depend on is no part of a model. */
+typedef enum {
+    KN_UNET_PLAIN,  /* 0 logits */
+    KN_UNET_AUX,    /* 0 main decoder, 1..3 auxiliary decoders on perturbed features (CCT) */
+    KN_UNET_SCALES, /* 0 logits, 1..3 heads at ½, ¼, ⅛, repeated to full size (URPC) */
+    KN_UNET_MAPPED, /* 0 logits, through a 1×1 convolution without bias on the bottleneck (CCVC) */
+    KN_UNET_DUAL,   /* 0 decoder, 1 second decoder with 2×2 transposed convolutions (DCNet) */
+} kn_unet_variant;
+
+enum { KN_OUTPUTS_MAX = 12 };
+
 typedef struct {
     int in_channels;  /* 3 */
     int n_classes;    /* 2.. */
     int width;        /* 16 (16..256) or 32 (32..512) */
     float dropout[5]; /* encoder levels: .05 .1 .2 .3 .5 */
+    kn_unet_variant variant;
+    /* Features as outputs after the others. PLAIN, MAPPED: the (mapped) bottleneck. DUAL: the
+     * encoder's levels 0..3, then those of the second decoder. AUX, SCALES: none. */
+    bool features;
 } kn_unet_spec;
 void kn_unet_spec_init(kn_unet_spec *spec, int n_classes, int width);
 
@@ -54,6 +70,11 @@ void kn_unet_spec_init(kn_unet_spec *spec, int n_classes, int width);
  */
 kn_net *kn_net_create_unet(const kn_unet_spec *spec, GError **error);
 void kn_net_destroy(kn_net *net);
+int kn_net_n_outputs(const kn_net *net);
+/* Height and width are those of the input >> level. */
+void kn_net_output_shape(const kn_net *net, int output, int *level, int *channels);
+/* Does output 0 depend on the parameter (or running statistic)? Others serve training alone. */
+bool kn_net_param_in_model(const kn_net *net, int i);
 
 typedef enum { KN_PARAM, KN_BUFFER } kn_param_kind; /* trained, or BN running statistics */
 typedef struct {
@@ -72,13 +93,22 @@ int64_t kn_net_n_buffers(const kn_net *net);
 
 /* ---- weights ------------------------------------------------------------------------------
  * Flat arrays of master weights in PyTorch's order and layout, so that SGD and EMA are single
- * passes and files need no conversion. trainable: with gradient and momentum arrays. */
-kn_weights *kn_weights_create(kn_engine *engine, const kn_net *net, bool trainable, GError **error);
+ * passes and files need no conversion. With the arrays that the optimiser wants: gradient and
+ * momentum (SGD, also `true`), and the second moment (Adam). */
+typedef enum { KN_OPTIMISER_NONE, KN_OPTIMISER_SGD, KN_OPTIMISER_ADAM } kn_optimiser;
+kn_weights *kn_weights_create(kn_engine *engine, const kn_net *net, kn_optimiser optimiser,
+                              GError **error);
 void kn_weights_destroy(kn_weights *weights);
 const kn_net *kn_weights_net(const kn_weights *weights);
 /* PyTorch's defaults: conv weight and bias U(-b,b), b = 1/sqrt(fan_in); BN 1, 0; running 0, 1. */
 void kn_weights_init(kn_weights *weights, uint64_t seed);
-typedef enum { KN_ARRAY_PARAMS, KN_ARRAY_BUFFERS, KN_ARRAY_GRADS, KN_ARRAY_MOMENTUM } kn_array;
+typedef enum {
+    KN_ARRAY_PARAMS,
+    KN_ARRAY_BUFFERS,
+    KN_ARRAY_GRADS,
+    KN_ARRAY_MOMENTUM,
+    KN_ARRAY_SECOND /* Adam's mean of squares */
+} kn_array;
 /* Copies to and from host f32, n elements from `offset` of the flat array. set marks packed copies
  * stale. */
 void kn_weights_get(const kn_weights *weights, kn_array array, int64_t offset, int64_t n,
@@ -92,6 +122,11 @@ void kn_weights_zero_grads(kn_weights *weights);
 /* g += wd·θ; v = m·v + g (first step: v = g, i.e. v starts at 0); θ -= lr·v. E15. Zeroes nothing.
  */
 void kn_sgd_step(kn_weights *weights, double lr, double momentum, double weight_decay);
+/* Adam (Kingma and Ba 2015) as PyTorch's: g += wd·θ; m, v the means of g and g²; θ -= lr·m̂/(√v̂ +
+ * eps) with m̂ = m/(1-b1^t), v̂ = v/(1-b2^t). t: steps done with this one, from 1. */
+void kn_adam_step(kn_weights *weights, double lr, double weight_decay, int64_t t);
+/* All arrays that both have become those of `from`, of the same network. */
+void kn_weights_copy(kn_weights *to, const kn_weights *from);
 /* teacher = alpha·teacher + (1-alpha)·student over parameters; with_buffers: over BN buffers too.
  */
 void kn_ema_update(kn_weights *teacher, const kn_weights *student, double alpha, bool with_buffers);
@@ -106,7 +141,9 @@ typedef enum {
 typedef struct {
     kn_pass_mode mode;
     int n, h, w;     /* batch and patch; h and w divisible by 16 */
-    bool no_dropout; /* TRAIN, NOGRAD: for tests */
+    bool no_dropout; /* TRAIN, NOGRAD: for tests; nor are features perturbed */
+    /* Bit o: output o is wanted; 0: output 0 alone. What no wanted output needs is not run. */
+    uint32_t outputs;
 } kn_pass_options;
 
 /* Bytes the pass will take; the number is kept (see kn_engine_bytes). */
@@ -121,6 +158,9 @@ const kn_tensor *
 kn_pass_logits(const kn_pass *pass); /* (n,h,w,n_classes), valid until the next forward */
 const kn_tensor *
 kn_pass_dlogits(const kn_pass *pass); /* TRAIN: filled by the caller before backward */
+/* The same of any output that the pass was created with; NULL else. Features too are NHWC. */
+const kn_tensor *kn_pass_output(const kn_pass *pass, int output);
+const kn_tensor *kn_pass_doutput(const kn_pass *pass, int output);
 /* dropout_stream names the dropout masks: same stream, same masks. */
 bool kn_pass_forward(kn_pass *pass, kn_weights *weights, uint64_t dropout_stream, GError **error);
 /* Of the last forward; parameter gradients accumulate (+=). */

@@ -69,6 +69,33 @@ enum {
     KN_TAKES_APPLY = 4, /* conv_bwd_weights_apply: norm_bwd_apply of the BatchNorm after it */
 };
 
+/* ---- feature perturbations (CCT, URPC) ------------------------------------------------------ */
+typedef enum {
+    KN_PERTURB_COPY,  /* y = x */
+    KN_PERTURB_NOISE, /* y = x·(1 + u), u uniform in [lo, hi), one (h,w,c) of it for all images */
+    KN_PERTURB_DROPOUT, /* each element to 0 with probability lo, the others divided by 1 - lo */
+    KN_PERTURB_DROP, /* y = x where a < r·max a, else 0: a the mean over channels at a pixel, the
+                      * maximum over the image, r one draw from [lo, hi) */
+} kn_perturb_kind;
+
+/* Element e = (i·w + j)·C + c of an image belongs to chunk e/64 of the noise. Counter 16·chunk + l
+ * (l = 0..15) of Philox with key `stream` and high counter `layer` gives four words; word k is that
+ * of element 16k + l, and u = lo + (hi - lo)·(word >> 8)/2^24. r is made likewise from word 0 of
+ * counter 0. The dropout mask is that of kn_norm. */
+typedef struct {
+    kn_perturb_kind kind;
+    double lo, hi;
+    uint64_t stream, layer;
+} kn_perturb;
+
+typedef struct {
+    int x0, y0, x1, y1; /* pixels x0 <= x < x1, y0 <= y < y1; empty when x1 <= x0 */
+} kn_box;
+
+#define KN_ADAM_BETA1 0.9
+#define KN_ADAM_BETA2 0.999
+#define KN_ADAM_EPS 1e-8
+
 typedef struct {
     const char *name;
     kn_dtype dtype;
@@ -135,12 +162,47 @@ typedef struct {
     /* The transpose, as a gather. dy is a slice. */
     void (*upsample_bwd)(kn_engine *engine, const kn_tensor *dy, const kn_tensor *dx);
 
+    /* Features into features, both slices. x is needed by bwd of KN_PERTURB_DROP alone, which makes
+     * its mask again; NULL else. dx (slice) += . */
+    void (*perturb_fwd)(kn_engine *engine, const kn_tensor *x, const kn_perturb *how,
+                        const kn_tensor *y);
+    void (*perturb_bwd)(kn_engine *engine, const kn_tensor *dy, const kn_tensor *x,
+                        const kn_perturb *how, const kn_tensor *dx);
+    /* Nearest ×f: y(i,j) = x(i/f, j/f); f is y's height over x's. bwd: the sum of each f × f. */
+    void (*repeat_fwd)(kn_engine *engine, const kn_tensor *x, const kn_tensor *y);
+    void (*repeat_bwd)(kn_engine *engine, const kn_tensor *dy, const kn_tensor *dx);
+    /* Depth to space: y(2i+u, 2j+v, k) = x(i, j, (2u+v)·c + k), c = y's channels. y is a slice. So
+     * a 2×2 transposed convolution of stride 2 is a 1×1 convolution and this. bwd overwrites dx. */
+    void (*spread_fwd)(kn_engine *engine, const kn_tensor *x, const kn_tensor *y);
+    void (*spread_bwd)(kn_engine *engine, const kn_tensor *dy, const kn_tensor *dx);
+    /* The parameters of such a convolution, (ic,oc,2,2) and (oc), as those of the 1×1 convolution,
+     * (4·oc,ic) and (4·oc); and the gradients of the latter added to those of the former. */
+    void (*transposed_pack)(kn_engine *engine, int ic, int oc, const void *weight, const void *bias,
+                            void *weight1, void *bias1);
+    void (*transposed_unpack)(kn_engine *engine, int ic, int oc, const void *dweight1,
+                              const void *dbias1, void *dweight, void *dbias);
+
+    /* Predictions put together; NHWC. acc = (k > 0 ? acc : 0) + softmax(z)/n for k = 0 … n-1, and
+     * its logarithm after the last: softmax(acc) is then the mean of n predictions. */
+    void (*mean_prob)(kn_engine *engine, const kn_tensor *z, int k, int n, const kn_tensor *acc);
+    /* One image each: dst = inner in the box, outer elsewhere. dst may be outer. */
+    void (*paste)(kn_engine *engine, const kn_tensor *outer, const kn_tensor *inner, kn_box box,
+                  const kn_tensor *dst);
+    /* Where z's largest logit is of another class than y (n,h,w) says, the two change places. */
+    void (*relabel)(kn_engine *engine, const kn_tensor *z, const uint8_t *y);
+    /* Every element to 0, those between c and ldc too. */
+    void (*clear)(kn_engine *engine, const kn_tensor *t);
+
+    /* t: steps with this one. As kn_adam_step. */
+    void (*adam)(kn_engine *engine, void *theta, const void *grad, void *mean, void *square,
+                 int64_t n, double lr, double wd, int64_t t);
     /* Arrays of n elements. g = grad + wd·θ; v = m·v + g; θ -= lr·v (grad is not changed). */
     void (*sgd)(kn_engine *engine, void *theta, const void *grad, void *momentum, int64_t n,
                 double lr, double m, double wd);
     /* teacher = alpha·teacher + (1-alpha)·student */
     void (*ema)(kn_engine *engine, void *teacher, const void *student, int64_t n, double alpha);
     void (*zero)(kn_engine *engine, void *x, int64_t n);
+    void (*copy)(kn_engine *engine, void *to, const void *from, int64_t n);
 } kn_ops;
 
 const kn_ops *kn_engine_ops(const kn_engine *engine);

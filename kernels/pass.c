@@ -49,15 +49,14 @@ static void choose_blocks(kn_pass *pass)
     int width = pass->net->spec.width;
     int block = width % 16 || (folds(pass) && width != 16) ? 0 : pass->engine->block;
     for (guint v = 0; v < pass->net->values->len; v++)
-        pass->blocks[v] = block;
-    pass->blocks[pass->net->input] = pass->blocks[pass->net->logits] = 0;
+        pass->blocks[v] = kn_net_value(pass->net, (int)v)->nhwc ? 0 : block;
     for (int i = 0; i < n_nodes(pass); i++) {
         const kn_step *s = &pass->steps[i];
         if (kn_net_node(pass->net, i)->kind != KN_NODE_CONV)
             continue;
-        if (s->src.value == pass->net->input)
+        if (kn_net_value(pass->net, s->src.value)->nhwc)
             pass->blocks[s->dst.value] = 0;
-        if (s->dst.value == pass->net->logits)
+        if (kn_net_value(pass->net, s->dst.value)->nhwc)
             pass->blocks[s->src.value] = 0;
     }
 }
@@ -96,7 +95,7 @@ kn_tensor kn_pass_tensor(const kn_pass *pass, const int *items, kn_slice slice)
 
 /* Where a convolution writes in inference: the destination of the BatchNorm that is folded into it
  * when that is whole, else its own value (which the pooling pass copies to the slice). */
-static void redirect(kn_pass *pass)
+static void redirect(kn_pass *pass, const bool *wanted)
 {
     int n = n_nodes(pass);
     g_autofree int *dense = g_new(int, pass->net->values->len); /* slice's value -> dense value */
@@ -116,9 +115,11 @@ static void redirect(kn_pass *pass)
                        .sums_of = -1,
                        .scratch_fwd = -1,
                        .scratch_bwd_data = -1,
-                       .scratch_bwd_weights = -1};
+                       .scratch_bwd_weights = -1,
+                       .rearranged = -1,
+                       .skip = !wanted[i]};
         s->dsrc = pass->options.mode == KN_PASS_TRAIN && node->src.value != pass->net->input;
-        if (!folds(pass))
+        if (!folds(pass) || s->skip)
             continue;
         if (node->kind == KN_NODE_CONV && node->normed) {
             const kn_node *norm = kn_net_node(pass->net, i + 1);
@@ -143,7 +144,7 @@ static bool create_convs(kn_pass *pass, GError **error)
     for (int i = 0; i < n_nodes(pass); i++) {
         const kn_node *node = kn_net_node(pass->net, i);
         kn_step *s = &pass->steps[i];
-        if (node->kind != KN_NODE_CONV)
+        if (node->kind != KN_NODE_CONV || s->skip)
             continue;
         int level = kn_net_value(pass->net, s->src.value)->level;
         kn_conv_spec spec = {.name = node->name,
@@ -153,7 +154,8 @@ static bool create_convs(kn_pass *pass, GError **error)
                              .ic = s->src.channels,
                              .oc = s->dst.channels,
                              .k = node->k,
-                             .bias = folds(pass) || !node->normed || !ops->folds_bias,
+                             .bias = !node->no_bias &&
+                                     (folds(pass) || !node->normed || !ops->folds_bias),
                              .train = o->mode == KN_PASS_TRAIN,
                              .bwd_data = s->dsrc,
                              .leaky = s->fold_norm >= 0,
@@ -166,12 +168,12 @@ static bool create_convs(kn_pass *pass, GError **error)
     return true;
 }
 
-/* The one node that reads `value`; -1 when there are more, or none. */
+/* The one node run that reads `value`; -1 when there are more, or none. */
 static int only_reader(const kn_pass *pass, int value)
 {
     int reader = -1, n_readers = 0;
     for (int i = 0; i < n_nodes(pass); i++)
-        if (kn_net_node(pass->net, i)->src.value == value) {
+        if (!pass->steps[i].skip && kn_net_node(pass->net, i)->src.value == value) {
             reader = i;
             n_readers++;
         }
@@ -185,7 +187,7 @@ static void plan_fusion(kn_pass *pass)
     bool train = pass->options.mode == KN_PASS_TRAIN;
     for (int i = 1; i < n_nodes(pass) && ops->conv_takes && !folds(pass); i++) {
         kn_step *s = &pass->steps[i];
-        if (kn_net_node(pass->net, i)->kind != KN_NODE_NORM)
+        if (kn_net_node(pass->net, i)->kind != KN_NODE_NORM || s->skip)
             continue;
         unsigned before = ops->conv_takes(pass->steps[i - 1].conv);
         s->stats_with_conv = before & KN_TAKES_STATS;
@@ -230,6 +232,12 @@ static void plan_mask(kn_pass *pass, int i)
             kn_plan_add(&pass->plan, "dropout mask", bytes, i, bwd_step(pass, i - 1), false);
 }
 
+static bool backward_reads_source(const kn_node *node)
+{
+    return node->kind == KN_NODE_CONV || node->kind == KN_NODE_NORM || node->kind == KN_NODE_POOL ||
+           (node->kind == KN_NODE_PERTURB && node->perturb.kind == KN_PERTURB_DROP);
+}
+
 static void plan_forward(kn_pass *pass)
 {
     bool train = pass->options.mode == KN_PASS_TRAIN;
@@ -248,7 +256,7 @@ static void plan_forward(kn_pass *pass)
         use_value(pass, s->dst.value, i, false);
         if (s->copy.value >= 0)
             use_value(pass, s->copy.value, i, false);
-        if (train && node->kind != KN_NODE_UPSAMPLE)
+        if (train && backward_reads_source(node))
             use_value(pass, s->src.value, bwd_step(pass, s->apply_with_conv ? i - 1 : i), true);
         if (node->kind == KN_NODE_CONV) {
             kn_conv_needs needs = kn_engine_ops(pass->engine)->conv_needs(s->conv);
@@ -266,7 +274,9 @@ static void plan_forward(kn_pass *pass)
                                       2 * (size_t)s->src.channels * sizeof(double), -1, end, false);
         }
     }
-    use_value(pass, pass->net->logits, end, true);
+    for (int o = 0; o < pass->net->n_outputs; o++)
+        if (kn_pass_wants(pass, o))
+            use_value(pass, pass->net->outputs[o], end, true);
 }
 
 static void use_grad(kn_pass *pass, int value, int step)
@@ -277,15 +287,31 @@ static void use_grad(kn_pass *pass, int value, int step)
     kn_plan_touch(&pass->plan, *item, step);
 }
 
+/* Bytes of a convolution's weights and bias, as 1×1 where it is a transposed one. */
+static size_t weight_bytes(const kn_pass *pass, const kn_node *node)
+{
+    int64_t n = kn_net_param(pass->net, node->param)->n;
+    if (!node->no_bias)
+        n += kn_net_param(pass->net, node->param + 1)->n * (node->transposed ? 4 : 1);
+    return (size_t)n * kn_dtype_bytes(kn_engine_dtype(pass->engine));
+}
+
 static void plan_backward(kn_pass *pass)
 {
-    use_grad(pass, pass->net->logits, n_nodes(pass));
-    kn_plan_at(&pass->plan, pass->grad_item[pass->net->logits])->shared = false; /* the caller's */
-    kn_plan_touch(&pass->plan, pass->grad_item[pass->net->logits], -1);
+    for (int o = 0; o < pass->net->n_outputs; o++) {
+        if (!kn_pass_wants(pass, o))
+            continue;
+        int value = pass->net->outputs[o];
+        use_grad(pass, value, n_nodes(pass));
+        kn_plan_at(&pass->plan, pass->grad_item[value])->shared = false; /* the caller's */
+        kn_plan_touch(&pass->plan, pass->grad_item[value], -1);
+    }
     for (int i = n_nodes(pass) - 1; i >= 0; i--) {
         const kn_node *node = kn_net_node(pass->net, i);
         kn_step *s = &pass->steps[i];
         int step = bwd_step(pass, i);
+        if (s->skip)
+            continue;
         use_grad(pass, s->dst.value, step);
         if (s->apply_with_conv)
             use_grad(pass, s->dst.value, bwd_step(pass, i - 1));
@@ -299,21 +325,22 @@ static void plan_backward(kn_pass *pass)
                                               needs.bwd_data_bytes, step, step, true);
             s->scratch_bwd_weights = kn_plan_add(&pass->plan, "convolution scratch",
                                                  needs.bwd_weights_bytes, step, step, true);
+            if (node->transposed)
+                s->rearranged = kn_plan_add(&pass->plan, "rearranged gradients",
+                                            weight_bytes(pass, node), step, step, true);
         }
     }
 }
 
 static void plan_folding(kn_pass *pass)
 {
-    int64_t most = 0;
-    for (int i = 0; i < n_nodes(pass); i++)
-        if (pass->steps[i].fold_norm >= 0) {
-            int param = kn_net_node(pass->net, i)->param;
-            most = MAX(most,
-                       kn_net_param(pass->net, param)->n + kn_net_param(pass->net, param + 1)->n);
-        }
-    size_t bytes = (size_t)most * kn_dtype_bytes(kn_engine_dtype(pass->engine));
-    pass->folded = kn_plan_add(&pass->plan, "folded weights", bytes, -1, -1, true);
+    size_t most = 0;
+    for (int i = 0; i < n_nodes(pass); i++) {
+        const kn_node *node = kn_net_node(pass->net, i);
+        if (node->kind == KN_NODE_CONV && (pass->steps[i].fold_norm >= 0 || node->transposed))
+            most = MAX(most, weight_bytes(pass, node));
+    }
+    pass->folded = kn_plan_add(&pass->plan, "folded weights", most, -1, -1, true);
 }
 
 /* ---- creation ----------------------------------------------------------------------------------
@@ -338,17 +365,35 @@ static bool check_options(const kn_net *net, const kn_pass_options *o, GError **
     return true;
 }
 
+/* Training starts a gradient where its value is read last: the outputs must be enough for that. */
+static bool check_gradients(const kn_net *net, const kn_pass_options *o, const bool *wanted,
+                            GError **error)
+{
+    const char *loose = o->mode == KN_PASS_TRAIN ? kn_net_loose_gradient(net, wanted) : NULL;
+    if (!loose)
+        return true;
+    g_set_error(error, QS_ERROR, QS_ERROR_ARG,
+                "a training pass of outputs %#x alone: the gradient of %s would start nowhere; "
+                "take output 0 with them",
+                o->outputs, loose);
+    return false;
+}
+
 /* The plan without its memory. */
 static kn_pass *plan_pass(kn_engine *engine, const kn_net *net, const kn_pass_options *options,
                           GError **error)
 {
-    if (!check_options(net, options, error))
+    kn_pass_options filled = *options;
+    filled.outputs = options->outputs ? options->outputs : 1;
+    g_autofree bool *wanted = g_new0(bool, net->nodes->len);
+    kn_net_needed(net, filled.outputs, wanted);
+    if (!check_options(net, &filled, error) || !check_gradients(net, &filled, wanted, error))
         return NULL;
     kn_engine_team(engine);
     kn_pass *pass = g_new0(kn_pass, 1);
     pass->engine = engine;
     pass->net = net;
-    pass->options = *options;
+    pass->options = filled;
     kn_plan_init(&pass->plan);
     pass->steps = g_new0(kn_step, net->nodes->len);
     pass->value_item = g_new(int, net->values->len);
@@ -356,7 +401,7 @@ static kn_pass *plan_pass(kn_engine *engine, const kn_net *net, const kn_pass_op
     pass->blocks = g_new0(int, net->values->len);
     for (guint i = 0; i < net->values->len; i++)
         pass->value_item[i] = pass->grad_item[i] = -1;
-    redirect(pass);
+    redirect(pass, wanted);
     choose_blocks(pass);
     if (!create_convs(pass, error)) {
         kn_pass_destroy(pass);
@@ -396,12 +441,15 @@ kn_pass *kn_pass_create(kn_engine *engine, const kn_net *net, const kn_pass_opti
         kn_pass_destroy(pass);
         return NULL;
     }
-    kn_slice in = {net->input, 0, net->spec.in_channels},
-             out = {net->logits, 0, net->spec.n_classes};
-    pass->input = kn_pass_tensor(pass, pass->value_item, in);
-    pass->logits = kn_pass_tensor(pass, pass->value_item, out);
-    if (options->mode == KN_PASS_TRAIN)
-        pass->dlogits = kn_pass_tensor(pass, pass->grad_item, out);
+    pass->input = kn_pass_tensor(pass, pass->value_item, kn_net_whole(net, net->input));
+    for (int o = 0; o < net->n_outputs; o++) {
+        if (!kn_pass_wants(pass, o))
+            continue;
+        kn_slice out = kn_net_whole(net, net->outputs[o]);
+        pass->outputs[o] = kn_pass_tensor(pass, pass->value_item, out);
+        if (options->mode == KN_PASS_TRAIN)
+            pass->doutputs[o] = kn_pass_tensor(pass, pass->grad_item, out);
+    }
     return pass;
 }
 
@@ -428,10 +476,21 @@ const kn_tensor *kn_pass_input(const kn_pass *pass)
 
 const kn_tensor *kn_pass_logits(const kn_pass *pass)
 {
-    return &pass->logits;
+    return kn_pass_output(pass, 0);
 }
 
 const kn_tensor *kn_pass_dlogits(const kn_pass *pass)
 {
-    return pass->options.mode == KN_PASS_TRAIN ? &pass->dlogits : NULL;
+    return kn_pass_doutput(pass, 0);
+}
+
+const kn_tensor *kn_pass_output(const kn_pass *pass, int output)
+{
+    return kn_pass_wants(pass, output) ? &pass->outputs[output] : NULL;
+}
+
+const kn_tensor *kn_pass_doutput(const kn_pass *pass, int output)
+{
+    bool train = pass->options.mode == KN_PASS_TRAIN;
+    return train && kn_pass_wants(pass, output) ? &pass->doutputs[output] : NULL;
 }

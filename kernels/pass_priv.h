@@ -14,7 +14,7 @@ typedef struct {
     kn_conv *conv;     /* CONV: owned */
     kn_slice src, dst; /* the node's, redirected in inference */
     kn_slice copy; /* POOL in inference: the skip's place in the concatenation; value -1: none */
-    bool skip;     /* NORM folded away */
+    bool skip;     /* NORM folded away; a node that no wanted output needs */
     bool dsrc;     /* the gradient of src is wanted */
     int fold_norm; /* CONV in inference: the NORM node folded in, -1 none */
     int packed, stats; /* plan items: packed weights; mean and inv_std. -1: none */
@@ -27,6 +27,7 @@ typedef struct {
     int sums_of; /* CONV: the NORM whose sums come with its bwd_data. -1: none */
     int scratch_fwd, scratch_bwd_data, scratch_bwd_weights;
     double seconds[KN_N_PARTS]; /* while the pass has a clock */
+    int rearranged; /* plan item, CONV transposed: gradients as of a 1×1 convolution; -1 */
 } kn_step;
 
 struct kn_pass {
@@ -39,14 +40,19 @@ struct kn_pass {
     int *value_item; /* plan item of each value, -1: not in this mode */
     int *grad_item;  /* plan item of each value's gradient, -1 none */
     int *blocks;     /* layout of each value and its gradient, as kn_tensor.block */
-    int folded;      /* plan item: one layer's folded weights and bias */
+    int folded;      /* plan item: one layer's folded or rearranged weights and bias */
     uint64_t packed_params, packed_buffers; /* versions in the packed copies, 0 none */
     uint64_t dropout_stream;
     bool forward_done;
     double (*clock)(void); /* profile.h; NULL: not timed */
     double packing_seconds;
-    kn_tensor input, logits, dlogits;
+    kn_tensor input, outputs[KN_OUTPUTS_MAX], doutputs[KN_OUTPUTS_MAX]; /* of those wanted */
 };
+
+static inline bool kn_pass_wants(const kn_pass *pass, int output)
+{
+    return output < pass->net->n_outputs && (pass->options.outputs >> output) & 1u;
+}
 
 void *kn_pass_at(const kn_pass *pass, int item);
 kn_tensor kn_pass_tensor(const kn_pass *pass, const int *items, kn_slice slice);

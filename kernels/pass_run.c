@@ -20,6 +20,12 @@ static void *param_at(const kn_weights *weights, int index, void *array)
     return kn_weights_at(weights, array, kn_net_param(weights->net, index)->offset);
 }
 
+/* Bias of a convolution in `array`, NULL where it has none. */
+static void *bias_at(const kn_weights *weights, const kn_node *node, void *array)
+{
+    return node->no_bias ? NULL : param_at(weights, node->param + 1, array);
+}
+
 /* The packed copies of the convolutions' weights, made again when the master weights changed. */
 static bool pack(kn_pass *pass, const kn_weights *weights, GError **error)
 {
@@ -36,7 +42,15 @@ static bool pack(kn_pass *pass, const kn_weights *weights, GError **error)
             continue;
         const kn_param *w = kn_net_param(pass->net, node->param);
         const void *weight = param_at(weights, node->param, weights->params);
-        const void *bias = param_at(weights, node->param + 1, weights->params);
+        const void *bias = bias_at(weights, node, weights->params);
+        if (node->transposed) {
+            char *weight1 = kn_pass_at(pass, pass->folded);
+            char *bias1 = weight1 + (size_t)w->n * kn_dtype_bytes(dtype);
+            ops->transposed_pack(pass->engine, s->src.channels, s->dst.channels / 4, weight, bias,
+                                 weight1, bias1);
+            weight = weight1;
+            bias = bias1;
+        }
         if (s->fold_norm >= 0) {
             int norm = kn_net_node(pass->net, s->fold_norm)->param;
             kn_fold from = {weight,
@@ -87,6 +101,15 @@ static kn_norm norm_of(const kn_pass *pass, int i, const kn_weights *weights)
     };
 }
 
+static kn_perturb perturb_of(const kn_pass *pass, int i)
+{
+    kn_perturb how = kn_net_node(pass->net, i)->perturb;
+    how.stream = pass->dropout_stream;
+    if (pass->options.no_dropout)
+        how.kind = KN_PERTURB_COPY;
+    return how;
+}
+
 static bool node_fwd(kn_pass *pass, int i, const kn_weights *weights, GError **error)
 {
     const kn_ops *ops = kn_engine_ops(pass->engine);
@@ -119,6 +142,17 @@ static bool node_fwd(kn_pass *pass, int i, const kn_weights *weights, GError **e
     }
     case KN_NODE_UPSAMPLE:
         ops->upsample_fwd(pass->engine, &src, &dst);
+        return true;
+    case KN_NODE_PERTURB: {
+        kn_perturb how = perturb_of(pass, i);
+        ops->perturb_fwd(pass->engine, &src, &how, &dst);
+        return true;
+    }
+    case KN_NODE_REPEAT:
+        ops->repeat_fwd(pass->engine, &src, &dst);
+        return true;
+    case KN_NODE_SPREAD:
+        ops->spread_fwd(pass->engine, &src, &dst);
         return true;
     }
     return true;
@@ -162,6 +196,25 @@ bool kn_pass_forward(kn_pass *pass, kn_weights *weights, uint64_t dropout_stream
     return true;
 }
 
+/* The gradients of a 1×1 convolution, added to those of the transposed one that it stands for. */
+static bool transposed_bwd_weights(kn_pass *pass, int i, const kn_tensor *src,
+                                   const kn_tensor *ddst, void *dweight, void *dbias,
+                                   GError **error)
+{
+    const kn_ops *ops = kn_engine_ops(pass->engine);
+    const kn_step *s = &pass->steps[i];
+    int64_t n = kn_net_param(pass->net, kn_net_node(pass->net, i)->param)->n;
+    char *flat = kn_pass_at(pass, s->rearranged);
+    char *flat_bias = flat + (size_t)n * kn_dtype_bytes(ops->dtype);
+    ops->zero(pass->engine, flat, n + s->dst.channels);
+    if (!ops->conv_bwd_weights(s->conv, src, ddst, flat, flat_bias,
+                               kn_pass_at(pass, s->scratch_bwd_weights), error))
+        return false;
+    ops->transposed_unpack(pass->engine, s->src.channels, s->dst.channels / 4, flat, flat_bias,
+                           dweight, dbias);
+    return true;
+}
+
 static bool conv_bwd_weights(kn_pass *pass, int i, kn_weights *weights, GError **error)
 {
     const kn_ops *ops = kn_engine_ops(pass->engine);
@@ -170,6 +223,7 @@ static bool conv_bwd_weights(kn_pass *pass, int i, kn_weights *weights, GError *
     kn_tensor src = kn_pass_tensor(pass, pass->value_item, s->src);
     kn_tensor ddst = kn_pass_tensor(pass, pass->grad_item, s->dst);
     void *dweight = param_at(weights, node->param, weights->grads);
+    void *dbias = bias_at(weights, node, weights->grads);
     void *scratch = kn_pass_at(pass, s->scratch_bwd_weights);
     if (node->normed && pass->steps[i + 1].apply_with_conv) {
         kn_norm norm = norm_of(pass, i + 1, weights);
@@ -178,9 +232,10 @@ static bool conv_bwd_weights(kn_pass *pass, int i, kn_weights *weights, GError *
         ops->conv_bwd_weights_apply(s->conv, &src, &dy, &x, &norm, &ddst, dweight, scratch);
         return true;
     }
-    void *dbias = param_at(weights, node->param + 1, weights->grads);
     if (node->normed && ops->folds_bias)
         dbias = NULL;
+    if (node->transposed)
+        return transposed_bwd_weights(pass, i, &src, &ddst, dweight, dbias, error);
     return ops->conv_bwd_weights(s->conv, &src, &ddst, dweight, dbias, scratch, error);
 }
 
@@ -245,6 +300,16 @@ static bool node_bwd(kn_pass *pass, int i, kn_weights *weights, GError **error)
     kn_tensor dsrc = kn_pass_tensor(pass, pass->grad_item, s->src);
     if (kind == KN_NODE_UPSAMPLE) {
         ops->upsample_bwd(pass->engine, &ddst, &dsrc);
+    } else if (kind == KN_NODE_REPEAT) {
+        ops->repeat_bwd(pass->engine, &ddst, &dsrc);
+    } else if (kind == KN_NODE_SPREAD) {
+        ops->spread_bwd(pass->engine, &ddst, &dsrc);
+    } else if (kind == KN_NODE_PERTURB) {
+        kn_perturb how = perturb_of(pass, i);
+        kn_tensor src = {0};
+        if (how.kind == KN_PERTURB_DROP)
+            src = kn_pass_tensor(pass, pass->value_item, s->src);
+        ops->perturb_bwd(pass->engine, &ddst, src.data ? &src : NULL, &how, &dsrc);
     } else if (kind == KN_NODE_POOL) {
         kn_tensor src = kn_pass_tensor(pass, pass->value_item, s->src);
         ops->pool_bwd(pass->engine, &src, &ddst, &dsrc);
@@ -269,7 +334,7 @@ bool kn_pass_backward(kn_pass *pass, kn_weights *weights, GError **error)
     }
     kn_engine_team(pass->engine);
     for (int i = (int)pass->net->nodes->len - 1; i >= 0; i--)
-        if (!node_bwd(pass, i, weights, error)) {
+        if (!pass->steps[i].skip && !node_bwd(pass, i, weights, error)) {
             g_prefix_error(error, "%s: ", kn_net_node(pass->net, i)->name);
             return false;
         }

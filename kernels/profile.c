@@ -82,6 +82,15 @@ kn_layer kn_pass_layer(const kn_pass *pass, int i)
     case KN_NODE_UPSAMPLE:
         move_work(&l, pass, "upsample", src + dst, src + dst);
         break;
+    case KN_NODE_PERTURB: /* its gradient is added */
+        move_work(&l, pass, "perturb", src + dst, 2 * src + dst);
+        break;
+    case KN_NODE_REPEAT:
+        move_work(&l, pass, "repeat", src + dst, src + dst);
+        break;
+    case KN_NODE_SPREAD:
+        move_work(&l, pass, "spread", src + dst, src + dst);
+        break;
     }
     memcpy(l.seconds, s->seconds, sizeof l.seconds);
     return l;

@@ -14,15 +14,18 @@ void kn_weights_touch(kn_weights *weights, bool params, bool buffers)
         weights->buffers_version = ++weights->engine->clock;
 }
 
-kn_weights *kn_weights_create(kn_engine *engine, const kn_net *net, bool trainable, GError **error)
+kn_weights *kn_weights_create(kn_engine *engine, const kn_net *net, kn_optimiser optimiser,
+                              GError **error)
 {
+    static const size_t n_arrays[] = {1, 3, 4}; /* of the parameters' size */
+
     size_t size = kn_dtype_bytes(kn_engine_dtype(engine));
     size_t params = kn_round_up((size_t)kn_net_n_trained(net) * size, KN_ALIGN);
     size_t buffers = kn_round_up((size_t)kn_net_n_buffers(net) * size, KN_ALIGN);
     kn_weights *weights = g_new0(kn_weights, 1);
     weights->engine = engine;
     weights->net = net;
-    if (!kn_engine_alloc(engine, &weights->block, (trainable ? 3 : 1) * params + buffers,
+    if (!kn_engine_alloc(engine, &weights->block, n_arrays[optimiser] * params + buffers,
                          "the network's weights", error)) {
         g_free(weights);
         return NULL;
@@ -30,10 +33,12 @@ kn_weights *kn_weights_create(kn_engine *engine, const kn_net *net, bool trainab
     char *at = weights->block.data;
     weights->params = at;
     weights->buffers = at + params;
-    if (trainable) {
+    if (optimiser != KN_OPTIMISER_NONE) {
         weights->grads = at + params + buffers;
         weights->momentum = at + 2 * params + buffers;
     }
+    if (optimiser == KN_OPTIMISER_ADAM)
+        weights->second = at + 3 * params + buffers;
     kn_weights_touch(weights, true, true);
     return weights;
 }
@@ -62,6 +67,8 @@ static void *array_of(const kn_weights *weights, kn_array array)
         return weights->grads;
     case KN_ARRAY_MOMENTUM:
         return weights->momentum;
+    case KN_ARRAY_SECOND:
+        return weights->second;
     }
     return NULL;
 }
@@ -117,6 +124,8 @@ void kn_weights_init(kn_weights *weights, uint64_t seed)
         ops->zero(weights->engine, weights->grads, kn_net_n_trained(net));
         ops->zero(weights->engine, weights->momentum, kn_net_n_trained(net));
     }
+    if (weights->second)
+        ops->zero(weights->engine, weights->second, kn_net_n_trained(net));
     weights->batches_tracked = 0;
 }
 
@@ -144,6 +153,30 @@ void kn_sgd_step(kn_weights *weights, double lr, double momentum, double weight_
         ->sgd(weights->engine, weights->params, weights->grads, weights->momentum,
               kn_net_n_trained(weights->net), lr, momentum, weight_decay);
     kn_weights_touch(weights, true, false);
+}
+
+void kn_adam_step(kn_weights *weights, double lr, double weight_decay, int64_t t)
+{
+    g_return_if_fail(weights->second && t >= 1);
+    kn_engine_ops(weights->engine)
+        ->adam(weights->engine, weights->params, weights->grads, weights->momentum, weights->second,
+               kn_net_n_trained(weights->net), lr, weight_decay, t);
+    kn_weights_touch(weights, true, false);
+}
+
+void kn_weights_copy(kn_weights *to, const kn_weights *from)
+{
+    g_return_if_fail(to->engine == from->engine && to->net == from->net);
+    const kn_ops *ops = kn_engine_ops(to->engine);
+    int64_t n = kn_net_n_trained(to->net);
+    ops->copy(to->engine, to->params, from->params, n);
+    ops->copy(to->engine, to->buffers, from->buffers, kn_net_n_buffers(to->net));
+    if (to->momentum && from->momentum)
+        ops->copy(to->engine, to->momentum, from->momentum, n);
+    if (to->second && from->second)
+        ops->copy(to->engine, to->second, from->second, n);
+    to->batches_tracked = from->batches_tracked;
+    kn_weights_touch(to, true, true);
 }
 
 void kn_ema_update(kn_weights *teacher, const kn_weights *student, double alpha, bool with_buffers)

@@ -10,6 +10,7 @@ struct kn_weights {
     kn_block block;    /* all arrays below */
     void *params, *buffers;
     void *grads, *momentum; /* NULL: not trainable */
+    void *second;           /* NULL: not for Adam */
     int64_t batches_tracked;
     /* Taken from the engine's clock at each change, so no two states of any weights share one. */
     uint64_t params_version, buffers_version;

@@ -45,8 +45,8 @@ static void open_all(bench *b)
     kn_engine_options options = {.backend = "cpu", .n_threads = threads, .conv = KN_CONV_AUTO};
     kn_unet_spec spec;
     kn_unet_spec_init(&spec, 2, 16);
-    kn_pass_options train = {KN_PASS_TRAIN, N, patch, patch, false};
-    kn_pass_options nograd = {KN_PASS_NOGRAD, N, patch, patch, false};
+    kn_pass_options train = {.mode = KN_PASS_TRAIN, .n = N, .h = patch, .w = patch};
+    kn_pass_options nograd = {.mode = KN_PASS_NOGRAD, .n = N, .h = patch, .w = patch};
     if (!(b->engine = kn_engine_create(&options, &error)) ||
         !(b->net = kn_net_create_unet(&spec, &error)) ||
         !(b->student = kn_weights_create(b->engine, b->net, true, &error)) ||

@@ -79,6 +79,28 @@ static void cpu_upsample_bwd(kn_engine *engine, const kn_tensor *dy, const kn_te
     kn_cpu_of(engine)->passes->upsample_bwd(engine, dy, dx);
 }
 
+static void cpu_perturb_fwd(kn_engine *engine, const kn_tensor *x, const kn_perturb *how,
+                            const kn_tensor *y)
+{
+    kn_cpu_of(engine)->passes->perturb_fwd(engine, x, how, y);
+}
+
+static void cpu_perturb_bwd(kn_engine *engine, const kn_tensor *dy, const kn_tensor *x,
+                            const kn_perturb *how, const kn_tensor *dx)
+{
+    kn_cpu_of(engine)->passes->perturb_bwd(engine, dy, x, how, dx);
+}
+
+static void cpu_spread_fwd(kn_engine *engine, const kn_tensor *x, const kn_tensor *y)
+{
+    kn_cpu_of(engine)->passes->spread_fwd(engine, x, y);
+}
+
+static void cpu_spread_bwd(kn_engine *engine, const kn_tensor *dy, const kn_tensor *dx)
+{
+    kn_cpu_of(engine)->passes->spread_bwd(engine, dy, dx);
+}
+
 static const kn_ops OPS = {
     .name = "cpu",
     .dtype = KN_F32,
@@ -105,9 +127,23 @@ static const kn_ops OPS = {
     .pool_bwd = cpu_pool_bwd,
     .upsample_fwd = cpu_upsample_fwd,
     .upsample_bwd = cpu_upsample_bwd,
+    .perturb_fwd = cpu_perturb_fwd,
+    .perturb_bwd = cpu_perturb_bwd,
+    .repeat_fwd = kn_cpu_repeat_fwd,
+    .repeat_bwd = kn_cpu_repeat_bwd,
+    .spread_fwd = cpu_spread_fwd,
+    .spread_bwd = cpu_spread_bwd,
+    .transposed_pack = kn_cpu_transposed_pack,
+    .transposed_unpack = kn_cpu_transposed_unpack,
+    .mean_prob = kn_cpu_mean_prob,
+    .paste = kn_cpu_paste,
+    .relabel = kn_cpu_relabel,
+    .clear = kn_cpu_clear,
+    .adam = kn_cpu_adam,
     .sgd = cpu_sgd,
     .ema = cpu_ema,
     .zero = cpu_zero,
+    .copy = kn_cpu_copy,
 };
 
 static const kn_passes *choose_passes(void)

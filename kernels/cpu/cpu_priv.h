@@ -41,6 +41,12 @@ typedef struct {
                      const kn_tensor *dx);
     void (*upsample_fwd)(kn_engine *engine, const kn_tensor *x, const kn_tensor *y);
     void (*upsample_bwd)(kn_engine *engine, const kn_tensor *dy, const kn_tensor *dx);
+    void (*perturb_fwd)(kn_engine *engine, const kn_tensor *x, const kn_perturb *how,
+                        const kn_tensor *y);
+    void (*perturb_bwd)(kn_engine *engine, const kn_tensor *dy, const kn_tensor *x,
+                        const kn_perturb *how, const kn_tensor *dx);
+    void (*spread_fwd)(kn_engine *engine, const kn_tensor *x, const kn_tensor *y);
+    void (*spread_bwd)(kn_engine *engine, const kn_tensor *dy, const kn_tensor *dx);
     void (*sgd)(float *theta, const float *grad, float *momentum, int64_t n, float lr, float m,
                 float wd);
     void (*ema)(float *teacher, const float *student, int64_t n, float alpha);
@@ -100,5 +106,20 @@ void kn_cpu_conv_bwd_weights_apply(kn_conv *conv, const kn_tensor *src, const kn
                                    void *dweight, void *scratch);
 bool kn_cpu_conv_bwd_weights(kn_conv *conv, const kn_tensor *src, const kn_tensor *ddst,
                              void *dweight, void *dbias, void *scratch, GError **error);
+
+void kn_cpu_repeat_fwd(kn_engine *engine, const kn_tensor *x, const kn_tensor *y);
+void kn_cpu_repeat_bwd(kn_engine *engine, const kn_tensor *dy, const kn_tensor *dx);
+void kn_cpu_transposed_pack(kn_engine *engine, int ic, int oc, const void *weight, const void *bias,
+                            void *weight1, void *bias1);
+void kn_cpu_transposed_unpack(kn_engine *engine, int ic, int oc, const void *dweight1,
+                              const void *dbias1, void *dweight, void *dbias);
+void kn_cpu_mean_prob(kn_engine *engine, const kn_tensor *z, int k, int n, const kn_tensor *acc);
+void kn_cpu_paste(kn_engine *engine, const kn_tensor *outer, const kn_tensor *inner, kn_box box,
+                  const kn_tensor *dst);
+void kn_cpu_relabel(kn_engine *engine, const kn_tensor *z, const uint8_t *y);
+void kn_cpu_clear(kn_engine *engine, const kn_tensor *t);
+void kn_cpu_adam(kn_engine *engine, void *theta, const void *grad, void *mean, void *square,
+                 int64_t n, double lr, double wd, int64_t t);
+void kn_cpu_copy(kn_engine *engine, void *to, const void *from, int64_t n);
 
 #endif

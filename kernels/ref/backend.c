@@ -19,9 +19,23 @@ static const kn_ops OPS = {
     .pool_bwd = kn_ref_pool_bwd,
     .upsample_fwd = kn_ref_upsample_fwd,
     .upsample_bwd = kn_ref_upsample_bwd,
+    .perturb_fwd = kn_ref_perturb_fwd,
+    .perturb_bwd = kn_ref_perturb_bwd,
+    .repeat_fwd = kn_ref_repeat_fwd,
+    .repeat_bwd = kn_ref_repeat_bwd,
+    .spread_fwd = kn_ref_spread_fwd,
+    .spread_bwd = kn_ref_spread_bwd,
+    .transposed_pack = kn_ref_transposed_pack,
+    .transposed_unpack = kn_ref_transposed_unpack,
+    .mean_prob = kn_ref_mean_prob,
+    .paste = kn_ref_paste,
+    .relabel = kn_ref_relabel,
+    .clear = kn_ref_clear,
+    .adam = kn_ref_adam,
     .sgd = kn_ref_sgd,
     .ema = kn_ref_ema,
     .zero = kn_ref_zero,
+    .copy = kn_ref_copy,
 };
 
 static bool ref_open(kn_engine *engine, GError **error)

@@ -29,16 +29,21 @@ void kn_ref_norm_stats(kn_engine *engine, const kn_tensor *x, const kn_norm *nor
     }
 }
 
+double kn_ref_dropout_factor(uint64_t stream, uint64_t layer, double p, int64_t e)
+{
+    int within = (int)(e % 128), word = within / 32, high = within % 32 / 16, lane = within % 16;
+    qs_philox4 r = qs_philox(stream, (uint64_t)(e / 128 * 16 + lane), layer);
+    uint32_t bits = high ? r.v[word] >> 16 : r.v[word] & 0xffff;
+    return bits >= kn_dropout_threshold(p) ? kn_dropout_scale(p) : 0;
+}
+
 /* What element (pixel, c) is multiplied with: ops.h says how the mask is laid out. */
 static double mask(const kn_norm *norm, int64_t pixel, int c)
 {
     if (norm->dropout <= 0)
         return 1;
-    int64_t e = pixel * norm->channels + c;
-    int within = (int)(e % 128), word = within / 32, high = within % 32 / 16, lane = within % 16;
-    qs_philox4 r = qs_philox(norm->stream, (uint64_t)(e / 128 * 16 + lane), norm->layer);
-    uint32_t bits = high ? r.v[word] >> 16 : r.v[word] & 0xffff;
-    return bits >= kn_dropout_threshold(norm->dropout) ? kn_dropout_scale(norm->dropout) : 0;
+    return kn_ref_dropout_factor(norm->stream, norm->layer, norm->dropout,
+                                 pixel * norm->channels + c);
 }
 
 static double xhat(const kn_tensor *x, const kn_norm *norm, int64_t pixel, int c)

@@ -36,9 +36,34 @@ void kn_ref_pool_bwd(kn_engine *engine, const kn_tensor *x, const kn_tensor *dy,
 void kn_ref_upsample_fwd(kn_engine *engine, const kn_tensor *x, const kn_tensor *y);
 void kn_ref_upsample_bwd(kn_engine *engine, const kn_tensor *dy, const kn_tensor *dx);
 
+/* 0 or 1/(1-p'): element e of the mask that ops.h describes. */
+double kn_ref_dropout_factor(uint64_t stream, uint64_t layer, double p, int64_t e);
+
+void kn_ref_perturb_fwd(kn_engine *engine, const kn_tensor *x, const kn_perturb *how,
+                        const kn_tensor *y);
+void kn_ref_perturb_bwd(kn_engine *engine, const kn_tensor *dy, const kn_tensor *x,
+                        const kn_perturb *how, const kn_tensor *dx);
+void kn_ref_repeat_fwd(kn_engine *engine, const kn_tensor *x, const kn_tensor *y);
+void kn_ref_repeat_bwd(kn_engine *engine, const kn_tensor *dy, const kn_tensor *dx);
+void kn_ref_spread_fwd(kn_engine *engine, const kn_tensor *x, const kn_tensor *y);
+void kn_ref_spread_bwd(kn_engine *engine, const kn_tensor *dy, const kn_tensor *dx);
+void kn_ref_transposed_pack(kn_engine *engine, int ic, int oc, const void *weight, const void *bias,
+                            void *weight1, void *bias1);
+void kn_ref_transposed_unpack(kn_engine *engine, int ic, int oc, const void *dweight1,
+                              const void *dbias1, void *dweight, void *dbias);
+
+void kn_ref_mean_prob(kn_engine *engine, const kn_tensor *z, int k, int n, const kn_tensor *acc);
+void kn_ref_paste(kn_engine *engine, const kn_tensor *outer, const kn_tensor *inner, kn_box box,
+                  const kn_tensor *dst);
+void kn_ref_relabel(kn_engine *engine, const kn_tensor *z, const uint8_t *y);
+void kn_ref_clear(kn_engine *engine, const kn_tensor *t);
+
+void kn_ref_adam(kn_engine *engine, void *theta, const void *grad, void *mean, void *square,
+                 int64_t n, double lr, double wd, int64_t t);
 void kn_ref_sgd(kn_engine *engine, void *theta, const void *grad, void *momentum, int64_t n,
                 double lr, double m, double wd);
 void kn_ref_ema(kn_engine *engine, void *teacher, const void *student, int64_t n, double alpha);
 void kn_ref_zero(kn_engine *engine, void *x, int64_t n);
+void kn_ref_copy(kn_engine *engine, void *to, const void *from, int64_t n);
 
 #endif

@@ -67,7 +67,11 @@ static kn_weights *copy_of(kn_engine *engine, const kn_weights *from, bool train
 static bool learner_open(learner *l, kn_engine *engine, const kn_weights *from, bool trains,
                          GError **error)
 {
-    kn_pass_options options = {trains ? KN_PASS_TRAIN : KN_PASS_NOGRAD, SR_N, SR_H, SR_W, true};
+    kn_pass_options options = {.mode = trains ? KN_PASS_TRAIN : KN_PASS_NOGRAD,
+                               .n = SR_N,
+                               .h = SR_H,
+                               .w = SR_W,
+                               .no_dropout = true};
     for (int c = 0; c < QS_CLASSES_MAX; c++)
         l->gamma[0][c] = l->gamma[1][c] = SR_GAMMA0;
     return (l->weights = copy_of(engine, from, trains, error)) &&

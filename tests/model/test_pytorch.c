@@ -66,7 +66,7 @@ static void fill(float *x, int64_t n, uint64_t seed)
 static float *logits_of(const model *m, kn_pass_mode mode, const float *x, int n, int h, int w)
 {
     g_autoptr(GError) error = NULL;
-    kn_pass_options options = {mode, n, h, w, true};
+    kn_pass_options options = {.mode = mode, .n = n, .h = h, .w = w, .no_dropout = true};
     kn_pass *pass = kn_pass_create(engine, m->net, &options, &error);
     g_assert_no_error(error);
     memcpy(kn_f32(kn_pass_input(pass)), x, sizeof(float) * (size_t)(n * h * w * 3));
