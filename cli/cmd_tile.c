@@ -1,5 +1,6 @@
 /* quadslide tile: slides into the patches of a store: options, the list of slides, the run's row.
  * The work is tile_crew.c's (many slides) and tile_job.c's (one). */
+#include "base/file.h"
 #include "cli/cli.h"
 #include "cli/labels.h"
 #include "cli/tile_crew.h"
@@ -13,7 +14,7 @@
 #define MPP_MAX 100.0
 
 static char *opt_store, *opt_cohort, *opt_codec, *opt_classes, *opt_damaged, *opt_split, *opt_mask,
-    *opt_tissue_mask, *opt_reader;
+    *opt_tissue_mask, *opt_reader, *opt_preview;
 static int opt_patch = 256, opt_stride, opt_quality = 90, opt_threads;
 static cli_tissue_rules tissue; /* the defaults, then what was asked for */
 static char *opt_label_map, *opt_label_order;
@@ -76,6 +77,8 @@ static const GOptionEntry entries[] = {
     {"label-map", 0, 0, G_OPTION_ARG_STRING, &opt_label_map, CLI_LABEL_MAP_HELP, "MAP"},
     {"label-order", 0, 0, G_OPTION_ARG_STRING, &opt_label_order, CLI_LABEL_ORDER_HELP, "ORDER"},
     {"bounds-relative", 0, 0, G_OPTION_ARG_NONE, &opt_bounds, CLI_BOUNDS_HELP, NULL},
+    {"preview", 0, 0, G_OPTION_ARG_FILENAME, &opt_preview,
+     "Write a picture per slide of what was kept and why the rest was not, NAME.jpg", "DIR"},
     {"threads", 't', 0, G_OPTION_ARG_INT, &opt_threads, "Threads (all cores)", "N"},
     G_OPTION_ENTRY_NULL};
 
@@ -346,9 +349,11 @@ static int run_tile(int argc, char **argv)
     tile_run run = {0};
     GArray *jobs = g_array_new(FALSE, TRUE, sizeof(tile_job));
     GPtrArray *paths = g_ptr_array_new_with_free_func(g_free);
-    bool ok = make_config(&config, &error) && list_jobs(jobs, paths, rest, split, &error);
+    bool ok = make_config(&config, &error) && list_jobs(jobs, paths, rest, split, &error) &&
+              (!opt_preview || qs_dir_create(opt_preview, &error));
     if (ok) {
         make_run(&run, &config);
+        run.preview_dir = opt_preview;
         run.store = db_store_create(opt_store, &config, &error);
         ok = run.store && match_store(jobs, run.store, &error);
     }

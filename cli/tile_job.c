@@ -6,6 +6,7 @@
 #include "base/file.h"
 #include "cli/cli.h"
 #include "cli/labels.h"
+#include "cli/tile_preview.h"
 #include "cli/tissue_rules.h"
 
 #include <math.h>
@@ -411,11 +412,12 @@ static void record_failure(slide_work *w, tile_job *job, tile_run *run)
 
 static void settle(slide_work *w, tile_job *job, tile_run *run, bool ok)
 {
-    if (ok)
+    if (ok) {
         job->state = TILE_DONE;
-    else if (g_error_matches(job->error, QS_ERROR, QS_ERROR_STOPPED))
+        w->row.state = DB_SLIDE_DONE;
+    } else if (g_error_matches(job->error, QS_ERROR, QS_ERROR_STOPPED)) {
         job->state = TILE_STOPPED;
-    else {
+    } else {
         job->state = TILE_FAILED;
         if (!job->store_failed)
             record_failure(w, job, run);
@@ -459,6 +461,23 @@ static char *hash_of(const char *path)
     return path && g_file_test(path, G_FILE_TEST_IS_REGULAR) ? qs_file_hash(path, NULL) : NULL;
 }
 
+/* The patches are there and right without the picture: it only warns. */
+static void preview(slide_work *w, tile_job *job, tile_run *run)
+{
+    GError *error = NULL;
+    bool ready = w->slide || (open_view(w, job, run, &error) && open_rest(w, job, run, &error));
+    const tile_preview what = {.store = run->store,
+                               .row = &w->row,
+                               .slide = w->slide,
+                               .tissue = w->tissue,
+                               .mask = w->mask,
+                               .tissue_min = run->tile.tissue_min};
+    if (!ready || !tile_preview_write(&what, run->preview_dir, &error)) {
+        qs_warn("%s: no preview: %s", job->path, error->message);
+        g_error_free(error);
+    }
+}
+
 void tile_job_run(tile_job *job, tile_run *run, int n_threads)
 {
     double start = now_s();
@@ -480,6 +499,9 @@ void tile_job_run(tile_job *job, tile_run *run, int n_threads)
     } else {
         settle(&w, job, run, work_on(&w, job, run, n_threads, &job->error));
     }
+    if (run->preview_dir && (job->state == TILE_DONE || job->state == TILE_ALREADY ||
+                             (job->state == TILE_FAILED && w.row.id > 0 && w.row.n_cells > 0)))
+        preview(&w, job, run);
     wsi_mask_close(w.mask);
     wsi_tissue_destroy(w.tissue);
     wsi_slide_close(w.slide);

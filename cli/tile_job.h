@@ -14,6 +14,7 @@ typedef struct {
     wsi_tissue_options tissue;
     double mpp_override; /* 0: none */
     wsi_reader reader;
+    const char *preview_dir;     /* a picture of every slide goes there; NULL none */
     const qs_progress *progress; /* of cells, over all slides */
     int64_t n_cells;             /* of all planned slides */
     gint64 done_cells;           /* guarded by lock */

@@ -47,3 +47,40 @@ bool wsi_picture_write_png(const char *path, const uint8_t *rgb, int w, int h, G
     g_free(bytes);
     return ok;
 }
+
+static VipsImage *render(const char *text, int px)
+{
+    g_autofree char *font = g_strdup_printf("sans %d", px);
+    g_autofree char *valid = g_utf8_make_valid(text, -1);
+    g_autofree char *markup = g_markup_escape_text(valid, -1);
+    VipsImage *image = NULL;
+    /* 72 dots per inch: a point is a pixel; a font's line is about 4/3 of its size. */
+    if (vips_text(&image, markup, "font", font, "dpi", 54, NULL) != 0)
+        return NULL;
+    return image;
+}
+
+bool wsi_picture_text(const char *text, int px, uint8_t **cover, int *w, int *h, int *top,
+                      GError **error)
+{
+    if (!wsi_vips_init(error))
+        return false;
+    VipsImage *image = render(*text ? text : " ", px);
+    size_t n = 0;
+    void *pixels = image ? vips_image_write_to_memory(image, &n) : NULL;
+    if (!pixels || n != (size_t)image->Xsize * (size_t)image->Ysize) {
+        g_autofree char *why = vips_error_buffer_copy();
+        g_set_error(error, QS_ERROR, QS_ERROR_INTERNAL,
+                    "text cannot be drawn (is a font installed, as fonts-dejavu-core?): %s",
+                    g_strchomp(why));
+        g_free(pixels);
+        g_clear_object(&image);
+        return false;
+    }
+    *cover = pixels; /* libvips allocates with g_malloc */
+    *w = image->Xsize;
+    *h = image->Ysize;
+    *top = image->Yoffset; /* libvips cuts to the ink and says where it was in the line */
+    g_object_unref(image);
+    return true;
+}
