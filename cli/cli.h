@@ -14,6 +14,7 @@ typedef struct {
         *summary; /* "tile", "--store S … | SLIDE…", "slides into patches" */
     int (*run)(int argc, char **argv); /* argv[0] is the command's name */
     bool computes;                     /* runs the engine: its team's waiting is set up first */
+    const GOptionEntry *entries; /* its own options, for key files that hold them (optional) */
 } cli_command;
 
 /* Parses with GOption: prints help and errors itself. `entries` NULL-terminated; `summary` is the
@@ -24,6 +25,11 @@ typedef struct {
  * CLI_DONE to go on, -1 when help was printed (exit 0), CLI_USAGE. */
 int cli_parse(const cli_command *command, const GOptionEntry *entries, const char *description,
               int *argc, char ***argv, char ***rest);
+
+/* Checks section `section` of a key file that was read from `path` against a command's options:
+ * names and kinds of values. QS_ERROR_ARG names file, section, key and value. */
+bool cli_config_check(const char *path, GKeyFile *file, const char *section,
+                      const GOptionEntry *entries, GError **error);
 
 /* Prints "quadslide COMMAND: <message>" to stderr and returns CLI_FAILED (CLI_USAGE for
  * QS_ERROR_ARG). Frees error. */

@@ -195,4 +195,5 @@ const cli_command cli_cmd_eval = {
     .arguments = "--cohort C --split test --pred DIR [--against DIR2] --out metrics.json",
     .summary = "DSC and Jaccard of predicted masks, and their paired t-test",
     .run = run_eval,
+    .entries = entries,
 };

@@ -349,4 +349,5 @@ const cli_command cli_cmd_predict = {
     .summary = "slides into masks: one pyramidal TIFF per slide",
     .run = run_predict,
     .computes = true,
+    .entries = entries,
 };

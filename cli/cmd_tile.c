@@ -373,4 +373,5 @@ const cli_command cli_cmd_tile = {
     .arguments = "--store S --cohort cohort.csv | SLIDE…",
     .summary = "slides into patches",
     .run = run_tile,
+    .entries = entries,
 };

@@ -216,7 +216,8 @@ static bool open_store(session *s, GError **error)
 
 static bool session_open(session *s, GError **error)
 {
-    if (!open_store(s, error) || !cli_train_source_open(&s->source, s->store, error) ||
+    const cli_label_budget budget = cli_label_budget_of(s->options);
+    if (!open_store(s, error) || !cli_train_source_open(&s->source, s->store, &budget, error) ||
         !cli_validation_open(&s->validation, s->store, own.val_max_slides, error))
         return false;
     const db_store_config *config = db_store_get_config(s->store);
@@ -261,8 +262,10 @@ static void warn_once(session *s, GError *error)
     g_error_free(error);
 }
 
-static char *options_json(const tr_options *options)
+/* The options, and which slides were learnt from. */
+static char *options_json(const tr_options *options, const char *labelled_names)
 {
+    g_autofree char *names = cli_json_escape(labelled_names);
     g_autofree char *text = tr_options_to_text(options, false);
     g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
     GString *json = g_string_new("{");
@@ -272,7 +275,7 @@ static char *options_json(const tr_options *options)
         g_autofree char *value = cli_json_escape(equals + 1);
         g_string_append_printf(json, "%s\"%s\":\"%s\"", i ? "," : "", lines[i], value);
     }
-    g_string_append_c(json, '}');
+    g_string_append_printf(json, ",\"labelled_slides\":\"%s\"}", names);
     return g_string_free(json, FALSE);
 }
 
@@ -280,7 +283,7 @@ static void begin_row(session *s)
 {
     static char kind[] = "train", version[] = "quadslide " QS_VERSION, state[] = "running";
     GError *error = NULL;
-    s->config = options_json(s->options);
+    s->config = options_json(s->options, s->source.labelled_names->str);
     s->row = (db_run){.kind = kind,
                       .name = (char *)(uintptr_t)own.out,
                       .config = s->config,

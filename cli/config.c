@@ -88,3 +88,28 @@ bool cli_config_merge(const char *path, const char *command, const GOptionEntry 
     *argv = (char **)g_ptr_array_free(out, FALSE);
     return true;
 }
+
+bool cli_config_check(const char *path, GKeyFile *file, const char *section,
+                      const GOptionEntry *entries, GError **error)
+{
+    g_auto(GStrv) keys = g_key_file_get_keys(file, section, NULL, NULL);
+    for (int i = 0; keys && keys[i]; i++) {
+        g_autoptr(GPtrArray) args = g_ptr_array_new_with_free_func(g_free);
+        g_ptr_array_add(args, g_strdup(section));
+        if (!add_key(file, path, section, keys[i], entries, args, error))
+            return false;
+        g_ptr_array_add(args, NULL);
+        g_auto(GStrv) argv = (GStrv)g_ptr_array_free(g_steal_pointer(&args), FALSE);
+        g_autoptr(GOptionContext) context = g_option_context_new(NULL);
+        g_option_context_add_main_entries(context, entries, NULL);
+        GError *bad = NULL;
+        if (g_option_context_parse_strv(context, &argv, &bad))
+            continue;
+        g_autofree char *value = g_key_file_get_value(file, section, keys[i], NULL);
+        g_set_error(error, QS_ERROR, QS_ERROR_ARG, "%s: [%s] %s=%s: %s", path, section, keys[i],
+                    value, bad->message);
+        g_error_free(bad);
+        return false;
+    }
+    return true;
+}

@@ -8,13 +8,24 @@
 #include <unistd.h>
 
 extern const cli_command cli_cmd_info, cli_cmd_synth, cli_cmd_cohort, cli_cmd_tile, cli_cmd_status,
-    cli_cmd_check, cli_cmd_train, cli_cmd_predict, cli_cmd_eval, cli_cmd_report, cli_cmd_export;
+    cli_cmd_check, cli_cmd_train, cli_cmd_predict, cli_cmd_eval, cli_cmd_report, cli_cmd_export,
+    cli_cmd_experiment;
 
 /* One line a command, in the order in which a newcomer would use them. */
 static const cli_command *const commands[] = {
-    &cli_cmd_info,   &cli_cmd_synth,  &cli_cmd_cohort, &cli_cmd_tile,
-    &cli_cmd_status, &cli_cmd_check,  &cli_cmd_train,  &cli_cmd_predict,
-    &cli_cmd_eval,   &cli_cmd_report, &cli_cmd_export, NULL,
+    &cli_cmd_info,
+    &cli_cmd_synth,
+    &cli_cmd_cohort,
+    &cli_cmd_tile,
+    &cli_cmd_status,
+    &cli_cmd_check,
+    &cli_cmd_train,
+    &cli_cmd_predict,
+    &cli_cmd_eval,
+    &cli_cmd_experiment,
+    &cli_cmd_report,
+    &cli_cmd_export,
+    NULL,
 };
 
 static void on_stop_signal(int number)
@@ -52,7 +63,7 @@ static void print_help(FILE *to)
             "Usage: quadslide COMMAND [OPTION…]\n\nCommands:\n",
             QS_VERSION);
     for (int i = 0; commands[i]; i++)
-        fprintf(to, "  %-8s  %s\n", commands[i]->name, commands[i]->summary);
+        fprintf(to, "  %-10s  %s\n", commands[i]->name, commands[i]->summary);
     fprintf(to, "\n`quadslide COMMAND --help` explains each. Every command takes --config FILE (an "
                 "INI file:\n"
                 "sections named as the commands, keys as the options; the command line wins),\n"

@@ -11,6 +11,17 @@
 
 enum { NAME_WIDTH = 32 };
 
+static const cli_metric metric_table[] = {
+    {"dsc", "DSC", "fraction", true},
+    {"jaccard", "Jaccard", "fraction", true},
+};
+
+const cli_metric *cli_metrics(size_t *n)
+{
+    *n = G_N_ELEMENTS(metric_table);
+    return metric_table;
+}
+
 double cli_dsc(const inf_counts *counts, int cls)
 {
     return cls == 0 ? inf_dsc_foreground(counts) : inf_dsc(counts, cls);

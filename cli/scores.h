@@ -24,6 +24,14 @@ typedef struct {
     inf_counts pooled;
 } cli_scores;
 
+/* A number that a slide is scored by, under its name in JSON. */
+typedef struct {
+    const char *key, *label; /* "dsc", "DSC" */
+    const char *unit;
+    bool higher_is_better;
+} cli_metric;
+const cli_metric *cli_metrics(size_t *n);
+
 /* Scores every slide of the set; failures are printed through cli_fail, each by name. False only on
  * a stop request or when the class table cannot be had. `classes_text` NULL: the table noted beside
  * the predictions, else background/foreground. */

@@ -32,14 +32,17 @@ static bool add_slide(cli_train_source *s, const db_slide *slide, GArray *items,
     return true;
 }
 
-bool cli_train_source_open(cli_train_source *s, db_store *store, GError **error)
+bool cli_train_source_open(cli_train_source *s, db_store *store, const cli_label_budget *budget,
+                           GError **error)
 {
-    *s = (cli_train_source){.store = store, .patches = g_array_new(FALSE, FALSE, sizeof(db_patch))};
+    *s = (cli_train_source){.store = store,
+                            .patches = g_array_new(FALSE, FALSE, sizeof(db_patch)),
+                            .labelled_names = g_string_new(NULL)};
     GArray *slides = db_slide_list(store, error);
     if (!slides)
         return false;
     GArray *items = g_array_new(FALSE, FALSE, sizeof(tr_item));
-    bool ok = true;
+    bool ok = cli_label_budget_apply(budget, slides, error);
     for (guint i = 0; ok && i < slides->len; i++) {
         const db_slide *slide = &g_array_index(slides, db_slide, i);
         if (slide->split != DB_SPLIT_TRAIN)
@@ -49,6 +52,9 @@ bool cli_train_source_open(cli_train_source *s, db_store *store, GError **error)
                     db_slide_state_name(slide->state));
         s->n_train_slides++;
         s->n_labelled_slides += slide->labelled;
+        if (slide->labelled)
+            g_string_append_printf(s->labelled_names, "%s%s", s->labelled_names->len ? ";" : "",
+                                   slide->name);
         ok = add_slide(s, slide, items, error);
     }
     g_array_unref(slides);
@@ -71,6 +77,8 @@ void cli_train_source_close(cli_train_source *s)
     g_free((void *)(uintptr_t)s->source.items);
     if (s->patches)
         g_array_unref(s->patches);
+    if (s->labelled_names)
+        g_string_free(s->labelled_names, TRUE);
     memset(s, 0, sizeof *s);
 }
 

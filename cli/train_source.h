@@ -2,7 +2,7 @@
 #ifndef QS_CLI_TRAIN_SOURCE_H
 #define QS_CLI_TRAIN_SOURCE_H
 
-#include "db/store.h"
+#include "cli/label_budget.h"
 #include "train/source.h"
 
 typedef struct {
@@ -10,10 +10,13 @@ typedef struct {
     db_store *store; /* borrowed */
     GArray *patches; /* of db_patch: source.items[i] is patches[i] */
     int64_t n_train_slides, n_labelled_slides;
+    GString *labelled_names; /* of the labelled slides, separated by ; */
 } cli_train_source;
 
-/* Kept patches of the training slides. QS_ERROR_ARG when there are none. */
-bool cli_train_source_open(cli_train_source *s, db_store *store, GError **error);
+/* Kept patches of the training slides; labelled are those that the budget chose. QS_ERROR_ARG when
+ * there are none, or too few labelled cases. */
+bool cli_train_source_open(cli_train_source *s, db_store *store, const cli_label_budget *budget,
+                           GError **error);
 void cli_train_source_close(cli_train_source *s);
 
 /* Mean and standard deviation of RGB/255 over the slide pixels of all training patches, labelled or

@@ -10,42 +10,52 @@ void db_run_clear(db_run *run)
         g_clear_pointer(texts[i], g_free);
 }
 
-bool db_run_begin(db_store *store, db_run *run, GError **error)
+/* Under the connection's lock. */
+static bool insert_run(db_store *store, db_run *run, GError **error)
+{
+    db_query q;
+    if (!db_query_init(
+            &q, store->sql,
+            "INSERT INTO runs (kind, name, config, version, device, seed, state, started_at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, strftime('%Y-%m-%dT%H:%M:%SZ'))",
+            error))
+        return false;
+    db_bind_text(&q, run->kind);
+    db_bind_text(&q, run->name);
+    db_bind_text(&q, run->config);
+    db_bind_text(&q, run->version);
+    db_bind_text(&q, run->device);
+    db_bind_int(&q, run->seed);
+    db_bind_text(&q, run->state ? run->state : "running");
+    if (!db_query_run(&q, error))
+        return false;
+    run->id = sqlite3_last_insert_rowid(store->sql->handle);
+    return true;
+}
+
+static bool may_insert(db_store *store, const db_run *run, GError **error)
 {
     if (!db_store_need_write(store, error))
         return false;
-    if (!run->kind || !*run->kind) {
-        g_set_error(error, QS_ERROR, QS_ERROR_ARG, "%s: a run needs its kind", store->dir);
+    if (run->kind && *run->kind)
+        return true;
+    g_set_error(error, QS_ERROR, QS_ERROR_ARG, "%s: a run needs its kind", store->dir);
+    return false;
+}
+
+bool db_run_begin(db_store *store, db_run *run, GError **error)
+{
+    if (!may_insert(store, run, error))
         return false;
-    }
     db_sql_lock(store->sql);
-    db_query q;
-    bool ok = db_query_init(
-        &q, store->sql,
-        "INSERT INTO runs (kind, name, config, version, device, seed, state, started_at)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, strftime('%Y-%m-%dT%H:%M:%SZ'))",
-        error);
-    if (ok) {
-        db_bind_text(&q, run->kind);
-        db_bind_text(&q, run->name);
-        db_bind_text(&q, run->config);
-        db_bind_text(&q, run->version);
-        db_bind_text(&q, run->device);
-        db_bind_int(&q, run->seed);
-        db_bind_text(&q, run->state ? run->state : "running");
-        ok = db_query_run(&q, error);
-        if (ok)
-            run->id = sqlite3_last_insert_rowid(store->sql->handle);
-    }
+    bool ok = insert_run(store, run, error);
     db_sql_unlock(store->sql);
     return ok;
 }
 
-bool db_run_end(db_store *store, int64_t run_id, const char *state, GError **error)
+/* Under the connection's lock. */
+static bool end_run(db_store *store, int64_t run_id, const char *state, GError **error)
 {
-    if (!db_store_need_write(store, error))
-        return false;
-    db_sql_lock(store->sql);
     db_query q;
     bool ok = db_query_init(&q, store->sql,
                             "UPDATE runs SET state = ?, ended_at = strftime('%Y-%m-%dT%H:%M:%SZ')"
@@ -61,6 +71,15 @@ bool db_run_end(db_store *store, int64_t run_id, const char *state, GError **err
             ok = false;
         }
     }
+    return ok;
+}
+
+bool db_run_end(db_store *store, int64_t run_id, const char *state, GError **error)
+{
+    if (!db_store_need_write(store, error))
+        return false;
+    db_sql_lock(store->sql);
+    bool ok = end_run(store, run_id, state, error);
     db_sql_unlock(store->sql);
     return ok;
 }
@@ -169,6 +188,61 @@ GArray *db_metric_list(db_store *store, int64_t run_id, const char *name, GError
             metric.value = db_read_double(&q);
             metric.slide_id = db_read_int(&q);
             g_array_append_val(list, metric);
+        }
+    }
+    db_sql_unlock(store->sql);
+    if (row == 0)
+        return list;
+    g_array_unref(list);
+    return NULL;
+}
+
+bool db_run_record(db_store *store, db_run *run, const db_measure *measures, size_t n,
+                   GError **error)
+{
+    if (!may_insert(store, run, error))
+        return false;
+    db_sql_lock(store->sql);
+    bool begun = db_sql_begin(store->sql, error);
+    bool ok = begun && insert_run(store, run, error) &&
+              end_run(store, run->id, run->state ? run->state : "done", error);
+    for (size_t i = 0; ok && i < n; i++)
+        ok = insert_metric(store, run->id, measures[i].step, measures[i].name, measures[i].value,
+                           measures[i].unit, measures[i].slide_id, error);
+    if (ok)
+        ok = db_sql_commit(store->sql, error);
+    else if (begun)
+        db_sql_rollback(store->sql);
+    db_sql_unlock(store->sql);
+    return ok;
+}
+
+static void clear_measure(gpointer data)
+{
+    db_measure *measure = data;
+    g_free(measure->name);
+    g_free(measure->unit);
+}
+
+GArray *db_measure_list(db_store *store, int64_t run_id, GError **error)
+{
+    GArray *list = g_array_new(FALSE, TRUE, sizeof(db_measure));
+    g_array_set_clear_func(list, clear_measure);
+    db_query q;
+    int row = -1;
+    db_sql_lock(store->sql);
+    if (db_query_init(&q, store->sql,
+                      "SELECT name, unit, step, coalesce(slide_id, 0), value FROM metrics"
+                      " WHERE run_id = ? ORDER BY id",
+                      error)) {
+        db_bind_int(&q, run_id);
+        while ((row = db_query_step(&q, error)) == 1) {
+            db_measure measure = {.name = db_read_text(&q)};
+            measure.unit = db_read_text(&q);
+            measure.step = db_read_int(&q);
+            measure.slide_id = db_read_int(&q);
+            measure.value = db_read_double(&q);
+            g_array_append_val(list, measure);
         }
     }
     db_sql_unlock(store->sql);

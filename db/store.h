@@ -215,6 +215,19 @@ typedef struct {
 GArray *db_metric_list(db_store *store, int64_t run_id, const char *name,
                        GError **error); /* by step */
 
+/* A number of a finished run, with all that belongs to it. */
+typedef struct {
+    char *name, *unit; /* unit may be NULL */
+    int64_t step, slide_id;
+    double value;
+} db_measure;
+/* A run that is over and all its numbers, in one transaction: all are there or none. Sets run->id;
+ * run->state as given. */
+bool db_run_record(db_store *store, db_run *run, const db_measure *measures, size_t n,
+                   GError **error);
+/* Every number of a run, of db_measure, by id; clear func set. */
+GArray *db_measure_list(db_store *store, int64_t run_id, GError **error);
+
 /* ---- summary ----------------------------------------------------------------------------------
  */
 typedef struct {

@@ -11,6 +11,7 @@ static const char *const conv_names[] = {"direct", "auto", NULL};
 static const char *const ramp_names[] = {"paper", "released", NULL};
 static const char *const sup_names[] = {"paper", "ssl4mis", NULL};
 static const char *const phi_names[] = {"linear", "reciprocal", "cosine", "gauss", NULL};
+static const char *const pool_names[] = {"labelled", "masked", NULL};
 static const char *const scope_names[] = {"separate", "shared", NULL};
 static const char *const absent_names[] = {"keep", "released", NULL};
 static const char *const confidence_names[] = {"max", "mad", "var", "std", NULL};
@@ -53,6 +54,11 @@ static const tr_option table[] = {
     NUMBER("batch-labelled", TR_INT, batch_labelled, 1, 4096, true, "labelled patches a step"),
     NUMBER("batch-unlabelled", TR_INT, batch_unlabelled, 0, 4096, true,
            "unlabelled patches a step"),
+    NUMBER("labelled-cases", TR_INT, labelled_cases, 0, 1e6, true,
+           "learn from the labels of so many cases, drawn by label-seed; 0: all"),
+    NUMBER("label-seed", TR_INT64, label_seed, -1, 1e18, true, "draws the cases; -1: the seed"),
+    CHOICE("label-pool", label_pool, pool_names, true,
+           "drawn from the cases marked labelled, or from all that have a mask"),
     NUMBER("loader-threads", TR_INT, loader_threads, 1, 64, false, "threads that read and augment"),
     FLAG("no-augment", augment, false, true, "no flips, quarter turns, jitter"),
     NUMBER("jitter-stain", TR_DOUBLE, jitter_stain, 0, 1, true,
@@ -142,6 +148,7 @@ void tr_options_init(tr_options *o)
         .conv = KN_CONV_AUTO,
         .batch_labelled = 12,
         .batch_unlabelled = 12,
+        .label_seed = -1,
         .loader_threads = 1,
         .augment = true,
         .jitter_stain = 0.05,

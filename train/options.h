@@ -6,6 +6,9 @@
 #include "kernels/loss.h"
 #include "train/ssl/method.h"
 
+/* Which training cases a label budget chooses from: those marked labelled, or all with a mask. */
+typedef enum { TR_LABELS_LABELLED, TR_LABELS_MASKED } tr_label_pool;
+
 typedef enum { TR_LOSS_PLAIN, TR_LOSS_METASSL } tr_loss;
 typedef enum { TR_SUP_PAPER, TR_SUP_SSL4MIS } tr_sup;
 typedef enum { TR_RAMP_PAPER, TR_RAMP_RELEASED } tr_ramp;
@@ -26,6 +29,9 @@ typedef struct {
     const char *init;
     /* data */
     int batch_labelled, batch_unlabelled;
+    int labelled_cases; /* 0: all that the pool has */
+    int64_t label_seed; /* -1: seed */
+    tr_label_pool label_pool;
     int loader_threads;
     bool augment;
     double jitter_stain, jitter_brightness;
