@@ -91,7 +91,7 @@ double exp_measure(const exp_run *run, const char *name);
 /* ---- experiment_crew.c: runs the trainings ---- */
 /* Cuts every slide of the cohort into the store, by `quadslide tile`. */
 bool exp_tile(experiment *e, GError **error);
-/* Runs what is TODO, `jobs` at once. False on a stop request only; failed runs are marked and said.
+/* Runs what is left, `jobs` at once. False on a stop request only; failed runs are marked and said.
  * `finished` is called after each, from one thread at a time. */
 bool exp_crew_run(experiment *e, void (*finished)(experiment *e), GError **error);
 
