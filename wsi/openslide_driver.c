@@ -17,6 +17,7 @@
 #include "wsi/stages.h"
 
 #include "base/error.h"
+#include "base/rgb.h"
 
 #include <openslide.h>
 
@@ -172,9 +173,9 @@ static char *read_again(openslide_data *data, uint32_t *argb, int level, int64_t
 /* Premultiplied ARGB over an opaque background. */
 static void row_to_rgb(const uint32_t *argb, int w, const uint8_t *background, uint8_t *rgb)
 {
-    for (int i = 0; i < w; i++) {
+    for (int i = (int)qs_rgb_from_opaque_argb(argb, (size_t)w, rgb); i < w; i++) {
         uint32_t p = argb[i];
-        if (G_LIKELY(p >> 24 == 255)) {
+        if (p >> 24 == 255) {
             rgb[3 * i] = (uint8_t)(p >> 16);
             rgb[3 * i + 1] = (uint8_t)(p >> 8);
             rgb[3 * i + 2] = (uint8_t)p;

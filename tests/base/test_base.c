@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/philox.h"
 #include "base/report.h"
+#include "base/rgb.h"
 #include "base/rng.h"
 
 #include <glib/gstdio.h>
@@ -396,6 +397,40 @@ static void test_reports(void)
     qs_set_error_errno(NULL, ENOENT, "no place for it");
 }
 
+/* Every length, so that groups and the rest both count; every byte differs from its neighbours. */
+static void test_rgb(void)
+{
+    enum { N = 70 };
+    uint8_t rgb[3 * N], r[N], g[N], b[N], again[3 * N + 1], want[3 * N + 1];
+    uint32_t argb[N];
+    for (size_t i = 0; i < 3 * N; i++)
+        rgb[i] = (uint8_t)(i * 37 + 11);
+    for (size_t n = 0; n <= N; n++) {
+        qs_rgb_split(rgb, n, r, g, b);
+        for (size_t i = 0; i < n; i++) {
+            g_assert_cmpint(r[i], ==, rgb[3 * i]);
+            g_assert_cmpint(g[i], ==, rgb[3 * i + 1]);
+            g_assert_cmpint(b[i], ==, rgb[3 * i + 2]);
+        }
+        memset(again, 0xee, sizeof again);
+        qs_rgb_join(r, g, b, n, again);
+        g_assert_cmpmem(again, 3 * n, rgb, 3 * n);
+        g_assert_cmpint(again[3 * n], ==, 0xee); /* and not a byte more */
+    }
+    for (size_t clear = 0; clear <= N; clear++) { /* pixel `clear` is not opaque; N: all are */
+        for (size_t i = 0; i < N; i++)
+            argb[i] = (i == clear ? 0x7f000000u : 0xff000000u) | (uint32_t)rgb[3 * i] << 16 |
+                      (uint32_t)rgb[3 * i + 1] << 8 | rgb[3 * i + 2];
+        memset(again, 0xee, sizeof again);
+        size_t done = qs_rgb_from_opaque_argb(argb, N, again);
+        g_assert_cmpuint(done, <=, clear);
+        g_assert_cmpuint(done + 16, >, MIN(clear, N - N % 16));
+        memcpy(want, rgb, 3 * N);
+        memset(want + 3 * done, 0xee, sizeof want - 3 * done);
+        g_assert_cmpmem(again, sizeof again, want, sizeof want);
+    }
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -409,5 +444,6 @@ int main(int argc, char **argv)
     g_test_add_func("/base/file/replace", test_replace);
     g_test_add_func("/base/file/hash", test_hash);
     g_test_add_func("/base/reports", test_reports);
+    g_test_add_func("/base/rgb", test_rgb);
     return g_test_run();
 }
