@@ -1,5 +1,6 @@
 /* quadslide status: what is in a store. */
 #include "cli/cli.h"
+#include "cli/run_times.h"
 #include "db/store.h"
 
 #include <json-glib/json-glib.h>
@@ -8,10 +9,12 @@
 
 extern const cli_command cli_cmd_status;
 
-static gboolean opt_json, opt_slides;
+static gboolean opt_json, opt_slides, opt_damage;
 
 static const GOptionEntry entries[] = {
     {"slides", 's', 0, G_OPTION_ARG_NONE, &opt_slides, "Also one line a slide", NULL},
+    {"damage", 'd', 0, G_OPTION_ARG_NONE, &opt_damage,
+     "Also one line a damaged, missing or filled region: slide, place, reason", NULL},
     {"json", 0, 0, G_OPTION_ARG_NONE, &opt_json, "Print everything as JSON", NULL},
     G_OPTION_ENTRY_NULL};
 
@@ -20,7 +23,9 @@ static const char description[] =
     "done,\n"
     "failed), cells looked at, patches kept, patches of labelled slides, and bytes; the share of "
     "each class\n"
-    "among the pixels that have a label; and the runs that were logged, with their state.\n"
+    "among the pixels that have a label; the runs that were logged, with their state; and where "
+    "the "
+    "time of tiling went.\n"
     "Nothing is changed, and a store that is being tiled or trained from can be looked at.\n\n"
     "Exit status: 0 done, 1 the store cannot be read, 2 wrong usage.";
 
@@ -29,7 +34,8 @@ typedef struct {
     const db_store_config *config;
     const char *dir;
     db_summary sum;
-    GArray *slides, *runs;
+    GArray *slides, *runs, *damage;
+    GArray *times; /* of cli_run_times, by run; threads 0 when there are none */
 } status_data;
 
 static void member_int(JsonBuilder *b, const char *name, int64_t value)
@@ -85,6 +91,51 @@ static void json_splits(JsonBuilder *b, const status_data *d)
     json_builder_end_object(b);
 }
 
+static void json_times(JsonBuilder *b, const cli_run_times *t)
+{
+    if (t->threads == 0)
+        return;
+    json_builder_set_member_name(b, "times");
+    json_builder_begin_object(b);
+    member_double(b, "wall_s", t->wall_s);
+    member_double(b, "megapixels", t->megapixels);
+    member_double(b, "threads", t->threads);
+    member_double(b, "hash_s", t->hash_s);
+    member_double(b, "tissue_and_mask_s", t->prepare_s);
+    for (int k = 0; k < WSI_STAGES_N; k++) {
+        g_autofree char *name = g_strconcat(wsi_stage_name((wsi_stage)k), "_s", NULL);
+        member_double(b, name, t->stage_s[k]);
+    }
+    json_builder_end_object(b);
+}
+
+static const char *slide_name(const status_data *d, int64_t id)
+{
+    for (guint i = 0; i < d->slides->len; i++)
+        if (g_array_index(d->slides, db_slide, i).id == id)
+            return g_array_index(d->slides, db_slide, i).name;
+    return "?";
+}
+
+static void json_damage(JsonBuilder *b, const status_data *d)
+{
+    json_builder_set_member_name(b, "damage");
+    json_builder_begin_array(b);
+    for (guint i = 0; i < d->damage->len; i++) {
+        const db_damage *row = &g_array_index(d->damage, db_damage, i);
+        json_builder_begin_object(b);
+        member_text(b, "slide", slide_name(d, row->slide_id));
+        member_text(b, "kind", db_damage_kind_name(row->kind));
+        member_int(b, "x", row->x_l0);
+        member_int(b, "y", row->y_l0);
+        member_int(b, "width", row->w_l0);
+        member_int(b, "height", row->h_l0);
+        member_text(b, "reason", row->reason);
+        json_builder_end_object(b);
+    }
+    json_builder_end_array(b);
+}
+
 static void json_lists(JsonBuilder *b, const status_data *d)
 {
     json_builder_set_member_name(b, "slides");
@@ -125,9 +176,11 @@ static void json_lists(JsonBuilder *b, const status_data *d)
         member_text(b, "device", r->device);
         member_int(b, "seed", r->seed);
         member_int(b, "metrics", r->n_metrics);
+        json_times(b, &g_array_index(d->times, cli_run_times, i));
         json_builder_end_object(b);
     }
     json_builder_end_array(b);
+    json_damage(b, d);
 }
 
 static void print_json(const status_data *d)
@@ -234,6 +287,55 @@ static void print_runs(const status_data *d)
     }
 }
 
+static void print_times(const status_data *d)
+{
+    bool head = false;
+    for (guint i = 0; i < d->runs->len; i++) {
+        const cli_run_times *t = &g_array_index(d->times, cli_run_times, i);
+        if (t->threads == 0)
+            continue;
+        if (!head)
+            cli_print("\n%4s %9s  where the time went\n", "run", "time");
+        head = true;
+        g_autofree char *wall = cli_format_seconds(t->wall_s), *text = cli_run_times_text(t);
+        cli_print("%4d %9s  %s\n", (int)g_array_index(d->runs, db_run, i).id, wall, text);
+    }
+}
+
+/* The ledger: all of it with --damage, else what there is by kind. */
+static void print_damage(const status_data *d)
+{
+    int n[DB_DAMAGE_FILLED + 1] = {0};
+    for (guint i = 0; i < d->damage->len; i++)
+        n[g_array_index(d->damage, db_damage, i).kind]++;
+    if (d->damage->len == 0)
+        return;
+    cli_print("\nledger: %d damaged, %d missing, %d filled regions%s\n", n[DB_DAMAGE_DAMAGED],
+              n[DB_DAMAGE_MISSING], n[DB_DAMAGE_FILLED], opt_damage ? "" : "; --damage shows each");
+    if (!opt_damage)
+        return;
+    cli_print("%-28s %-8s %31s  %s\n", "slide", "kind", "level-0 pixels x,y (w x h)", "reason");
+    for (guint i = 0; i < d->damage->len; i++) {
+        const db_damage *row = &g_array_index(d->damage, db_damage, i);
+        g_autofree char *place = g_strdup_printf("%" G_GINT64_FORMAT ",%" G_GINT64_FORMAT
+                                                 " (%" G_GINT64_FORMAT " x %" G_GINT64_FORMAT ")",
+                                                 row->x_l0, row->y_l0, row->w_l0, row->h_l0);
+        cli_print("%-28s %-8s %31s  %s\n", slide_name(d, row->slide_id),
+                  db_damage_kind_name(row->kind), place, row->reason);
+    }
+}
+
+static bool read_times(db_store *store, status_data *d, GError **error)
+{
+    bool ok = true, known;
+    d->times = g_array_new(FALSE, TRUE, sizeof(cli_run_times));
+    g_array_set_size(d->times, d->runs->len);
+    for (guint i = 0; ok && i < d->runs->len; i++)
+        ok = cli_run_times_load(store, g_array_index(d->runs, db_run, i).id,
+                                &g_array_index(d->times, cli_run_times, i), &known, error);
+    return ok;
+}
+
 static int run_status(const char *dir)
 {
     GError *error = NULL;
@@ -243,7 +345,8 @@ static int run_status(const char *dir)
     status_data d = {.config = db_store_get_config(store), .dir = dir};
     int status = CLI_DONE;
     if (db_store_summarise(store, &d.sum, &error) && (d.slides = db_slide_list(store, &error)) &&
-        (d.runs = db_run_list(store, &error))) {
+        (d.runs = db_run_list(store, &error)) && (d.damage = db_damage_list(store, 0, &error)) &&
+        read_times(store, &d, &error)) {
         if (opt_json) {
             print_json(&d);
         } else {
@@ -253,12 +356,16 @@ static int run_status(const char *dir)
             if (opt_slides)
                 print_slides(&d);
             print_runs(&d);
+            print_times(&d);
+            print_damage(&d);
         }
     } else {
         status = cli_fail(error);
     }
     g_clear_pointer(&d.slides, g_array_unref);
     g_clear_pointer(&d.runs, g_array_unref);
+    g_clear_pointer(&d.damage, g_array_unref);
+    g_clear_pointer(&d.times, g_array_unref);
     db_store_close(store);
     return status;
 }

@@ -4,6 +4,7 @@
 #include "cli/cli.h"
 #include "cli/labels.h"
 #include "cli/tile_crew.h"
+#include "cli/tile_plan.h"
 #include "cli/tissue_rules.h"
 #include "wsi/cohort.h"
 
@@ -89,12 +90,33 @@ static const char description[] =
     "Exit status: 0 all slides, 3 some failed, 1 all failed or the store could not be written, 2 "
     "wrong usage.";
 
-extern const cli_command cli_cmd_tile;
+extern const cli_command cli_cmd_tile, cli_cmd_plan;
+
+/* `plan` takes every option of `tile`, and these. */
+static double opt_rate;
+static gboolean opt_json;
+static const GOptionEntry plan_entries[] = {
+    {"rate", 0, 0, G_OPTION_ARG_DOUBLE, &opt_rate,
+     "Megapixels a second that the run will make (measured in --store, else 20 a thread)", "MP/S"},
+    {"json", 0, 0, G_OPTION_ARG_NONE, &opt_json, "Print everything as JSON", NULL},
+    G_OPTION_ENTRY_NULL};
+
+static const char plan_description[] =
+    "A dry run of `tile` with the same options, from headers alone: patches, bytes, memory and "
+    "minutes, "
+    "and the\n"
+    "slides that would fail, each with its reason. Nothing is written. With --store what its "
+    "finished "
+    "slides and\n"
+    "runs have measured is used; every figure says whether it was counted, measured or stated.\n\n"
+    "Exit status: 0 all slides, 3 some would fail, 1 all would fail, 2 wrong usage.";
 
 /* ---- options ---- */
-static const char *find_fault(char **rest, db_split *split)
+static const char *find_fault(char **rest, db_split *split, bool planning)
 {
-    if (!opt_store)
+    if (!(opt_rate >= 0) || !isfinite(opt_rate))
+        return "--rate is megapixels a second, above 0";
+    if (!opt_store && !planning)
         return "give the store with --store DIR";
     if (!opt_cohort && !rest[0])
         return "name slides, or a cohort with --cohort FILE";
@@ -318,9 +340,20 @@ static int64_t begin_run(db_store *store, const db_store_config *config, int n_t
     return 0;
 }
 
+static bool make_guard(GArray *jobs, tile_run *run, GError **error)
+{
+    g_autofree tile_guard_slide *slides = g_new0(tile_guard_slide, jobs->len + 1);
+    for (guint i = 0; i < jobs->len; i++) {
+        const tile_job *job = &g_array_index(jobs, tile_job, i);
+        slides[i] = (tile_guard_slide){job->path, job->case_id, job->split};
+    }
+    run->guard = tile_guard_create(run->store, slides, jobs->len, error);
+    return run->guard != NULL;
+}
+
 static int tile(GArray *jobs, tile_run *run, int n_threads)
 {
-    int64_t run_id = begin_run(run->store, run->config, n_threads);
+    int64_t run_id = run->run_id = begin_run(run->store, run->config, n_threads);
     int status = tile_crew_run(jobs, run, n_threads);
     GError *error = NULL;
     if (run_id && !db_run_end(run->store, run_id, run_state(status), &error)) {
@@ -330,18 +363,54 @@ static int tile(GArray *jobs, tile_run *run, int n_threads)
     return status;
 }
 
-static int run_tile(int argc, char **argv)
+/* The store is looked at when it is there already. */
+static int plan(GArray *jobs, tile_run *run, int n_threads)
+{
+    const tile_plan_options options = {opt_store, opt_rate, opt_json, n_threads};
+    g_autofree char *index = opt_store ? g_build_filename(opt_store, "index.db", NULL) : NULL;
+    GError *error = NULL;
+    if (index && g_file_test(index, G_FILE_TEST_EXISTS)) {
+        run->store = db_store_open(opt_store, true, &error);
+        if (!run->store || !match_store(jobs, run->store, &error) ||
+            !make_guard(jobs, run, &error)) {
+            db_store_close(run->store);
+            return cli_fail(error);
+        }
+    }
+    int status = tile_plan_run(jobs, run, &options);
+    tile_guard_destroy(run->guard);
+    db_store_close(run->store);
+    return status;
+}
+
+/* Opens what the jobs go to and runs them, or says what that would be. */
+static int run_jobs(GArray *jobs, tile_run *run, bool planning)
+{
+    GError *error = NULL;
+    int n_threads = opt_threads ? opt_threads : (int)g_get_num_processors();
+    if (planning)
+        return plan(jobs, run, n_threads);
+    run->store = db_store_create(opt_store, run->config, &error);
+    bool ok = run->store && match_store(jobs, run->store, &error) && make_guard(jobs, run, &error);
+    int status = ok ? tile(jobs, run, n_threads) : cli_fail(error);
+    tile_guard_destroy(run->guard);
+    db_store_close(run->store);
+    return status;
+}
+
+static int run_with(const cli_command *command, const GOptionEntry *options, const char *text,
+                    bool planning, int argc, char **argv)
 {
     g_auto(GStrv) rest = NULL;
     cli_tissue_rules_init(&tissue);
-    int status = cli_parse(&cli_cmd_tile, entries, description, &argc, &argv, &rest);
+    int status = cli_parse(command, options, text, &argc, &argv, &rest);
     if (status != CLI_DONE)
         return status < 0 ? CLI_DONE : status;
     tissue.none = opt_no_tissue;
     tissue.options.otsu = opt_otsu;
     tissue.blank_rule = opt_blank;
     db_split split;
-    const char *fault = find_fault(rest, &split);
+    const char *fault = find_fault(rest, &split, planning);
     if (fault)
         return cli_usage("%s", fault);
     GError *error = NULL;
@@ -350,16 +419,14 @@ static int run_tile(int argc, char **argv)
     GArray *jobs = g_array_new(FALSE, TRUE, sizeof(tile_job));
     GPtrArray *paths = g_ptr_array_new_with_free_func(g_free);
     bool ok = make_config(&config, &error) && list_jobs(jobs, paths, rest, split, &error) &&
-              (!opt_preview || qs_dir_create(opt_preview, &error));
+              (!opt_preview || planning || qs_dir_create(opt_preview, &error));
     if (ok) {
         make_run(&run, &config);
         run.preview_dir = opt_preview;
-        run.store = db_store_create(opt_store, &config, &error);
-        ok = run.store && match_store(jobs, run.store, &error);
+        status = run_jobs(jobs, &run, planning);
+    } else {
+        status = cli_fail(error);
     }
-    int n_threads = opt_threads ? opt_threads : (int)g_get_num_processors();
-    status = ok ? tile(jobs, &run, n_threads) : cli_fail(error);
-    db_store_close(run.store);
     for (guint i = 0; i < jobs->len; i++)
         tile_job_clear(&g_array_index(jobs, tile_job, i));
     g_array_unref(jobs);
@@ -368,10 +435,31 @@ static int run_tile(int argc, char **argv)
     return status;
 }
 
+static int run_tile(int argc, char **argv)
+{
+    return run_with(&cli_cmd_tile, entries, description, false, argc, argv);
+}
+
+static int run_plan(int argc, char **argv)
+{
+    GOptionEntry all[G_N_ELEMENTS(entries) + G_N_ELEMENTS(plan_entries)];
+    size_t n = G_N_ELEMENTS(entries) - 1; /* without the end */
+    memcpy(all, entries, n * sizeof *all);
+    memcpy(all + n, plan_entries, sizeof plan_entries);
+    return run_with(&cli_cmd_plan, all, plan_description, true, argc, argv);
+}
+
 const cli_command cli_cmd_tile = {
     .name = "tile",
     .arguments = "--store S --cohort cohort.csv | SLIDE…",
     .summary = "slides into patches",
     .run = run_tile,
     .entries = entries,
+};
+
+const cli_command cli_cmd_plan = {
+    .name = "plan",
+    .arguments = "[--store S] --cohort cohort.csv | SLIDE…",
+    .summary = "what tile would make and take, and what would fail",
+    .run = run_plan,
 };

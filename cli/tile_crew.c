@@ -3,6 +3,7 @@
 #include "cli/tile_crew.h"
 
 #include "cli/cli.h"
+#include "cli/run_times.h"
 
 #include <string.h>
 
@@ -22,7 +23,7 @@ static gint by_memory(gconstpointer a, gconstpointer b)
 }
 
 /* The n_threads hungriest slides at once, each with its share of the threads. */
-static void peak_needs(GPtrArray *order, int n_threads, int64_t *memory, int64_t *temp)
+void tile_crew_needs(GPtrArray *order, int n_threads, int64_t *memory, int64_t *temp)
 {
     g_autoptr(GPtrArray) sorted = g_ptr_array_copy(order, NULL, NULL);
     g_ptr_array_sort(sorted, by_memory);
@@ -39,11 +40,13 @@ static void peak_needs(GPtrArray *order, int n_threads, int64_t *memory, int64_t
     *temp = largest_temp * MIN(n_threads, (int)sorted->len);
 }
 
-static void say_plan(GArray *jobs, const tile_run *run, GPtrArray *order, int n_threads,
-                     int n_broken)
+static void say_plan(GArray *jobs, const tile_run *run, GPtrArray *order, int n_threads)
 {
     int64_t memory, temp;
-    peak_needs(order, n_threads, &memory, &temp);
+    int n_broken = 0;
+    for (guint i = 0; i < order->len; i++)
+        n_broken += ((const tile_job *)order->pdata[i])->state == TILE_FAILED;
+    tile_crew_needs(order, n_threads, &memory, &temp);
     g_autofree char *memory_text = cli_format_bytes(memory), *temp_text = cli_format_bytes(temp);
     cli_print("%u slides, %" G_GINT64_FORMAT
               " patches of %d pixels at stride %d, %d threads, at most %s of memory",
@@ -56,20 +59,17 @@ static void say_plan(GArray *jobs, const tile_run *run, GPtrArray *order, int n_
         cli_print("%d of them cannot be opened; they are recorded as failed\n", n_broken);
 }
 
-static bool plan(GArray *jobs, tile_run *run, GPtrArray *order, int n_threads)
+bool tile_crew_plan(GArray *jobs, tile_run *run, GPtrArray *order)
 {
-    int n_broken = 0;
     for (guint i = 0; i < jobs->len && !qs_stop_requested(); i++) {
         tile_job *job = &g_array_index(jobs, tile_job, i);
         qs_progress_update(run->progress, "plan", i, jobs->len, NULL);
         tile_job_plan(job, run);
         run->n_cells += job->n_cells;
-        n_broken += job->state == TILE_FAILED;
         g_ptr_array_add(order, job);
     }
     cli_progress_end();
     g_ptr_array_sort(order, by_cells);
-    say_plan(jobs, run, order, n_threads, n_broken);
     return !qs_stop_requested();
 }
 
@@ -146,7 +146,7 @@ static void work(tile_run *run, GPtrArray *order, int n_threads)
 
 typedef struct {
     int n[TILE_STOPPED + 1], n_masks[WSI_MASK_KINDS], n_small_masks;
-    int64_t kept, tissue, blank, damaged, pixels;
+    int64_t kept, tissue, blank, damaged, gaps, pixels;
     double hash_s, prepare_s;
     wsi_stages stages;
 } totals;
@@ -163,6 +163,7 @@ static totals sum_up(GArray *jobs)
         t.tissue += job->n_tissue;
         t.blank += job->n_blank;
         t.damaged += job->n_damaged;
+        t.gaps += job->gaps.n_regions;
         t.pixels += job->pixels;
         t.hash_s += job->hash_s;
         t.prepare_s += job->prepare_s;
@@ -172,8 +173,24 @@ static totals sum_up(GArray *jobs)
     return t;
 }
 
-static void print_summary(const totals *t, double wall_s)
+static cli_run_times times_of(const totals *t, double wall_s, int n_threads)
 {
+    cli_run_times times = {.wall_s = wall_s,
+                           .hash_s = t->hash_s,
+                           .prepare_s = t->prepare_s,
+                           .megapixels = (double)t->pixels * 1e-6,
+                           .patches = (double)t->kept,
+                           .damaged = (double)t->damaged,
+                           .missing = (double)t->gaps,
+                           .threads = n_threads};
+    for (int i = 0; i < WSI_STAGES_N; i++)
+        times.stage_s[i] = wsi_stage_seconds(&t->stages, (wsi_stage)i);
+    return times;
+}
+
+static void print_summary(const totals *t, const cli_run_times *times)
+{
+    double wall_s = times->wall_s;
     g_autofree char *wall = cli_format_seconds(wall_s);
     cli_print("slides    %d done, %d were already, %d failed, %d stopped or not begun\n",
               t->n[TILE_DONE], t->n[TILE_ALREADY], t->n[TILE_FAILED],
@@ -191,12 +208,12 @@ static void print_summary(const totals *t, double wall_s)
                   t->n_masks[WSI_MASK_LABELS], t->n_masks[WSI_MASK_BINARY_255],
                   t->n_masks[WSI_MASK_BINARY_JPEG], t->n_masks[WSI_MASK_ANNOTATION],
                   t->n_small_masks);
-    cli_print("time      %s, %.1f MP/s; thread seconds: hash %.1f, tissue and mask %.1f", wall,
-              wall_s > 0 ? (double)t->pixels * 1e-6 / wall_s : 0.0, t->hash_s, t->prepare_s);
-    for (int i = 0; i < WSI_STAGES_N; i++)
-        cli_print(", %s %.1f", wsi_stage_name((wsi_stage)i),
-                  wsi_stage_seconds(&t->stages, (wsi_stage)i));
-    cli_print("\n");
+    if (t->gaps > 0)
+        cli_print("missing   %" G_GINT64_FORMAT
+                  " regions have no bytes in their file; `status --damage` says where\n",
+                  t->gaps);
+    g_autofree char *went = cli_run_times_text(times);
+    cli_print("time      %s, %s\n", wall, went);
     cli_log_json("summary",
                  "\"done\":%d,\"already\":%d,\"failed\":%d,\"kept\":%" G_GINT64_FORMAT
                  ",\"tissue\":%" G_GINT64_FORMAT ",\"blank\":%" G_GINT64_FORMAT
@@ -225,13 +242,27 @@ static int exit_status(GArray *jobs, const totals *t)
     return t->n[TILE_DONE] + t->n[TILE_ALREADY] > 0 ? CLI_PARTLY : CLI_FAILED;
 }
 
+/* Failing to log fails nothing else. */
+static void store_times(const tile_run *run, const cli_run_times *times)
+{
+    GError *error = NULL;
+    if (run->run_id == 0 || cli_run_times_store(run->store, run->run_id, times, &error))
+        return;
+    qs_warn("where the time went is not recorded: %s", error->message);
+    g_error_free(error);
+}
+
 int tile_crew_run(GArray *jobs, tile_run *run, int n_threads)
 {
     g_autoptr(GPtrArray) order = g_ptr_array_new();
     int64_t start = g_get_monotonic_time();
-    if (plan(jobs, run, order, n_threads))
+    if (tile_crew_plan(jobs, run, order)) {
+        say_plan(jobs, run, order, n_threads);
         work(run, order, n_threads);
+    }
     totals t = sum_up(jobs);
-    print_summary(&t, (double)(g_get_monotonic_time() - start) * 1e-6);
+    cli_run_times times = times_of(&t, (double)(g_get_monotonic_time() - start) * 1e-6, n_threads);
+    print_summary(&t, &times);
+    store_times(run, &times);
     return exit_status(jobs, &t);
 }

@@ -166,6 +166,10 @@ void tile_job_plan(tile_job *job, const tile_run *run)
         one.n_threads = 1;
         two.n_threads = 2;
         job->n_cells = w.grid.n_cells;
+        job->w_l0 = wsi_slide_get_info(w.slide)->levels[0].w;
+        job->h_l0 = wsi_slide_get_info(w.slide)->levels[0].h;
+        job->mpp_l0 = wsi_slide_get_info(w.slide)->mpp;
+        job->downsample = w.view.downsample;
         /* A writer's batch grows by doubling, and holds no more than the slide has. */
         int64_t all = w.grid.n_cells * run->config->patch_px * run->config->patch_px * 4;
         job->memory = wsi_tile_memory(&w.view, &one) +
@@ -394,6 +398,12 @@ static bool work_on(slide_work *w, tile_job *job, tile_run *run, int n_threads, 
         job->store_failed = true;
         return false;
     }
+    if (!tile_ledger_add_gaps(run->store, w->row.id, w->slide, w->view.level, &job->gaps,
+                              &job->store_failed, error))
+        return false;
+    if (job->gaps.n_regions > 0)
+        qs_info("%s: %.1f %% of it has no bytes in the file; `status --damage` says where",
+                job->path, 100 * job->gaps.share);
     return tile_into_writer(w, job, run, n_threads, error);
 }
 
@@ -488,7 +498,9 @@ void tile_job_run(tile_job *job, tile_run *run, int n_threads)
     w.row.mask_hash = hash_of(job->mask_path);
     w.row.tissue_hash = hash_of(job->tissue_path);
     job->hash_s = now_s() - start;
-    if (!check_masks_unchanged(job, &w.row, &job->error)) {
+    const tile_guard_slide me = {job->path, job->case_id, job->split};
+    if (!tile_guard_content(run->guard, &me, w.row.content_hash, &job->error) ||
+        !check_masks_unchanged(job, &w.row, &job->error)) {
         job->state = TILE_FAILED;
     } else if (!db_slide_put(run->store, &w.row, &job->error)) {
         /* A replaced file is the slide's fault, anything else the store's. */

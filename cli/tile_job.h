@@ -3,6 +3,8 @@
 #ifndef QS_CLI_TILE_JOB_H
 #define QS_CLI_TILE_JOB_H
 
+#include "cli/tile_guard.h"
+#include "cli/tile_ledger.h"
 #include "db/store.h"
 #include "wsi/tile.h"
 
@@ -15,6 +17,8 @@ typedef struct {
     double mpp_override; /* 0: none */
     wsi_reader reader;
     const char *preview_dir;     /* a picture of every slide goes there; NULL none */
+    tile_guard *guard;           /* of leaks; NULL none */
+    int64_t run_id;              /* of the store's row; 0 none */
     const qs_progress *progress; /* of cells, over all slides */
     int64_t n_cells;             /* of all planned slides */
     gint64 done_cells;           /* guarded by lock */
@@ -36,12 +40,15 @@ typedef struct {
     int64_t n_cells, memory; /* memory of one thread, without what each further thread adds */
     int64_t memory_per_thread;
     int64_t temp_bytes; /* of temporary files */
+    int64_t w_l0, h_l0;
+    double mpp_l0, downsample; /* 0 unknown */
     /* Filled by tile_job_run: */
     tile_state state;
     GError *error;      /* why FAILED, or what stopped the store */
     bool store_failed;  /* the store, not the slide: no other slide can go on */
     int64_t resumed_at; /* cells that were in the store already */
     int64_t n_kept, n_tissue, n_blank, n_damaged; /* of this run */
+    tile_gaps gaps;
     bool has_mask;
     wsi_mask_kind mask_kind;
     int mask_factor;

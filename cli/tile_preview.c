@@ -28,7 +28,7 @@ enum {
     MIN_W = 900, /* so that the legend has room below a narrow slide */
     QUALITY = 90,
     SCALE_W_MIN = 240, /* narrower pictures get no scale bar */
-    GRID_PX_MIN = 7, /* cells smaller than this get no lines */
+    GRID_PX_MIN = 7,   /* cells smaller than this get no lines */
 };
 
 static const cli_ink paper = {{255, 255, 255}}, text_ink = {{33, 37, 41}},

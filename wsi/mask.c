@@ -242,6 +242,19 @@ static bool open_annotation(wsi_mask *mask, const qs_classes *classes, const wsi
     return mask->annot != NULL;
 }
 
+bool wsi_mask_check_header(const char *path, int64_t slide_w, int64_t slide_h, GError **error)
+{
+    wsi_mask mask = {.slide_w = slide_w, .slide_h = slide_h};
+    g_autofree char *copy = g_strdup(path);
+    if (wsi_annotations_sniff(path))
+        return true;
+    mask.info.path = copy;
+    wsi_raster *raster = open_raster(&mask, error);
+    bool ok = raster && check_size(&mask, wsi_raster_get_info(raster), error);
+    wsi_raster_close(raster);
+    return ok;
+}
+
 wsi_mask *wsi_mask_open_with(const char *path, int64_t slide_w, int64_t slide_h,
                              const qs_classes *classes, const wsi_mask_options *options,
                              GError **error)

@@ -47,6 +47,9 @@ wsi_mask *wsi_mask_open(const char *path, int64_t slide_w, int64_t slide_h,
 wsi_mask *wsi_mask_open_with(const char *path, int64_t slide_w, int64_t slide_h,
                              const qs_classes *classes, const wsi_mask_options *options,
                              GError **error);
+/* What can be said without reading pixels or outlines: it is there, of a kind that is read, and, an image,
+ * of a size that fits the slide's. */
+bool wsi_mask_check_header(const char *path, int64_t slide_w, int64_t slide_h, GError **error);
 void wsi_mask_close(wsi_mask *mask);
 const wsi_mask_info *wsi_mask_get_info(const wsi_mask *mask);
 /* What was found in an annotation file and done about it, one remark a line; NULL for an image or

@@ -1,0 +1,19 @@
+/* The dry run of `tile`: what it would make and take, and which slides would fail, from headers
+ * alone. */
+#ifndef QS_CLI_TILE_PLAN_H
+#define QS_CLI_TILE_PLAN_H
+
+#include "cli/tile_job.h"
+
+typedef struct {
+    const char *store; /* where it would go, for the space there; NULL not said */
+    double rate;       /* MP/s of the whole run, as the user states it; 0 measured or default */
+    bool json;
+    int n_threads;
+} tile_plan_options;
+
+/* jobs as for tile_crew_run; run->store NULL or open for reading: what was measured there is used.
+ * Prints; returns the exit status that `tile` would begin with. */
+int tile_plan_run(GArray *jobs, tile_run *run, const tile_plan_options *options);
+
+#endif
