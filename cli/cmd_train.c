@@ -217,7 +217,8 @@ static bool open_store(session *s, GError **error)
 static bool session_open(session *s, GError **error)
 {
     const cli_label_budget budget = cli_label_budget_of(s->options);
-    if (!open_store(s, error) || !cli_train_source_open(&s->source, s->store, &budget, error) ||
+    if (!open_store(s, error) ||
+        !cli_train_source_open(&s->source, s->store, &budget, s->options->where, error) ||
         !cli_validation_open(&s->validation, s->store, own.val_max_slides, error))
         return false;
     const db_store_config *config = db_store_get_config(s->store);
@@ -237,6 +238,9 @@ static bool session_open(session *s, GError **error)
               " labelled), %u validation slides\n",
               s->source.source.n_items, s->source.n_train_slides, s->source.n_labelled_slides,
               s->validation.slides->len);
+    if (s->source.n_left_out > 0)
+        cli_print("%" G_GINT64_FORMAT " patches are left out by --where \"%s\"\n",
+                  s->source.n_left_out, s->options->where);
     if (s->validation.slides->len == 0)
         qs_warn("no slide of split val has a mask: nothing is validated, and best.safetensors is "
                 "not written");

@@ -1,6 +1,7 @@
 #include "cli/train_source.h"
 
 #include "base/error.h"
+#include "db/where.h"
 
 #include <math.h>
 #include <string.h>
@@ -13,13 +14,18 @@ static bool read_patch(void *user, size_t item, uint8_t *rgb, uint8_t *label, GE
     return db_patch_read(s->store, &g_array_index(s->patches, db_patch, item), rgb, label, error);
 }
 
-static bool add_slide(cli_train_source *s, const db_slide *slide, GArray *items, GError **error)
+static bool add_slide(cli_train_source *s, const db_slide *slide, const db_where *where,
+                      GArray *items, GError **error)
 {
     GArray *patches = db_patch_list(s->store, slide->id, true, error);
     if (!patches)
         return false;
     for (guint i = 0; i < patches->len; i++) {
         const db_patch *p = &g_array_index(patches, db_patch, i);
+        if (!db_where_holds(where, p)) {
+            s->n_left_out++;
+            continue;
+        }
         tr_item item = {.slide_id = slide->id,
                         .labelled = slide->labelled && p->has_label,
                         .has_label = p->has_label,
@@ -32,15 +38,35 @@ static bool add_slide(cli_train_source *s, const db_slide *slide, GArray *items,
     return true;
 }
 
+static bool fail_empty(const cli_train_source *s, const char *where, GError **error)
+{
+    const char *dir = db_store_get_dir(s->store);
+    if (s->n_left_out > 0)
+        g_set_error(error, QS_ERROR, QS_ERROR_ARG,
+                    "%s: none of its %" G_GINT64_FORMAT
+                    " training patches fulfils --where \"%s\"; `tile --preview` and the store's "
+                    "patches table show their numbers",
+                    dir, s->n_left_out, where);
+    else
+        g_set_error(error, QS_ERROR, QS_ERROR_ARG,
+                    "%s: has no patches of split train; `quadslide status` shows what it has", dir);
+    return false;
+}
+
 bool cli_train_source_open(cli_train_source *s, db_store *store, const cli_label_budget *budget,
-                           GError **error)
+                           const char *where_text, GError **error)
 {
     *s = (cli_train_source){.store = store,
                             .patches = g_array_new(FALSE, FALSE, sizeof(db_patch)),
                             .labelled_names = g_string_new(NULL)};
-    GArray *slides = db_slide_list(store, error);
-    if (!slides)
+    db_where *where = NULL;
+    if (where_text && *where_text && !(where = db_where_create(where_text, error)))
         return false;
+    GArray *slides = db_slide_list(store, error);
+    if (!slides) {
+        db_where_destroy(where);
+        return false;
+    }
     GArray *items = g_array_new(FALSE, FALSE, sizeof(tr_item));
     bool ok = cli_label_budget_apply(budget, slides, error);
     for (guint i = 0; ok && i < slides->len; i++) {
@@ -55,20 +81,17 @@ bool cli_train_source_open(cli_train_source *s, db_store *store, const cli_label
         if (slide->labelled)
             g_string_append_printf(s->labelled_names, "%s%s", s->labelled_names->len ? ";" : "",
                                    slide->name);
-        ok = add_slide(s, slide, items, error);
+        ok = add_slide(s, slide, where, items, error);
     }
     g_array_unref(slides);
+    db_where_destroy(where);
     s->source = (tr_source){.user = s,
                             .patch_px = db_store_get_config(store)->patch_px,
                             .n_items = items->len,
                             .read = read_patch};
     s->source.items = (const tr_item *)(void *)g_array_free(items, FALSE);
-    if (ok && s->source.n_items == 0) {
-        g_set_error(error, QS_ERROR, QS_ERROR_ARG,
-                    "%s: has no patches of split train; `quadslide status` shows what it has",
-                    db_store_get_dir(store));
-        return false;
-    }
+    if (ok && s->source.n_items == 0)
+        return fail_empty(s, where_text, error);
     return ok;
 }
 

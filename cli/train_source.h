@@ -11,12 +11,14 @@ typedef struct {
     GArray *patches; /* of db_patch: source.items[i] is patches[i] */
     int64_t n_train_slides, n_labelled_slides;
     GString *labelled_names; /* of the labelled slides, separated by ; */
+    int64_t n_left_out;      /* patches of which the condition does not hold */
 } cli_train_source;
 
-/* Kept patches of the training slides; labelled are those that the budget chose. QS_ERROR_ARG when
- * there are none, or too few labelled cases. */
+/* Kept patches of the training slides of which the condition holds (db/where.h; NULL or "": all);
+ * labelled are those that the budget chose. QS_ERROR_ARG when there are none, or too few labelled
+ * cases. */
 bool cli_train_source_open(cli_train_source *s, db_store *store, const cli_label_budget *budget,
-                           GError **error);
+                           const char *where, GError **error);
 void cli_train_source_close(cli_train_source *s);
 
 /* Mean and standard deviation of RGB/255 over the slide pixels of all training patches, labelled or

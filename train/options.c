@@ -51,6 +51,9 @@ static const tr_option table[] = {
     NUMBER("width", TR_INT, width, 1, 64, true, "channels of the first level: 16 or 32"),
     TEXT("init", init, true, "start from the weights of this safetensors file"),
     /* data */
+    TEXT("where", where, true,
+         "train on patches of which this holds, e.g. \"blur>=20 and pen<0.05\"; of tissue, white, "
+         "dark, saturation, blur, pen"),
     NUMBER("batch-labelled", TR_INT, batch_labelled, 1, 4096, true, "labelled patches a step"),
     NUMBER("batch-unlabelled", TR_INT, batch_unlabelled, 0, 4096, true,
            "unlabelled patches a step"),
@@ -389,7 +392,7 @@ char *tr_options_difference(const char *was, const char *is)
             continue;
         int n = (int)(equals - new_lines[i]);
         const char *old = line_value(old_lines, new_lines[i], (size_t)n);
-        if (!old || strcmp(old, equals + 1) != 0)
+        if (strcmp(old ? old : "", equals + 1) != 0) /* a run from before the option had none */
             return g_strdup_printf("%.*s is \"%s\", was \"%s\"", n, new_lines[i], equals + 1,
                                    old ? old : "");
     }
