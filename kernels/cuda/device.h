@@ -1,0 +1,70 @@
+/* One GPU as the backend sees it: its memory, one stream of work, its clock, captured graphs. The
+ * only place that knows the CUDA runtime is device.c; device_emu.c stands in for it in the tests.
+ *
+ * Work is put on the stream and done in order; nothing waits but what says so. An error of the GPU
+ * shows up later than its cause, so it sticks: kn_device_check hands out the first one, with the
+ * call or kernel after which it was seen. One thread drives a device. */
+#ifndef QS_KERNELS_CUDA_DEVICE_H
+#define QS_KERNELS_CUDA_DEVICE_H
+
+#include "kernels/cuda/launch.h"
+
+#include <glib.h>
+#include <stdbool.h>
+
+typedef struct {
+    char name[128];
+    int sm; /* compute capability × 10: 90 */
+    int n_multiprocessors;
+    int64_t bytes, bytes_free;
+    int runtime_version, driver_version; /* 13000 */
+} kn_device_info;
+
+/* `index` among the visible GPUs. QS_ERROR_UNSUPPORTED says what is missing: no driver, no GPU, one
+ * older than sm_80. */
+kn_device *kn_device_open(int index, GError **error);
+void kn_device_close(kn_device *device); /* NULL accepted */
+const kn_device_info *kn_device_get_info(const kn_device *device);
+/* Free bytes now. */
+int64_t kn_device_free_bytes(kn_device *device);
+
+/* Zeroed; QS_ERROR_MEMORY names `what` and the bytes. 0 bytes give NULL. */
+bool kn_device_alloc(kn_device *device, void **p, size_t bytes, const char *what, GError **error);
+void kn_device_free(kn_device *device, void *p);
+/* Host memory that the GPU reads and writes directly (pinned, mapped), zeroed. */
+bool kn_device_host_alloc(kn_device *device, void **p, size_t bytes, const char *what,
+                          GError **error);
+void kn_device_host_free(kn_device *device, void *p);
+
+/* On the stream. The host side of an upload may be reused when it is pageable; when it came from
+ * kn_device_host_alloc, only after a wait. */
+void kn_device_upload(kn_device *device, void *dst, const void *src, size_t bytes);
+void kn_device_copy(kn_device *device, void *dst, const void *src, size_t bytes);
+void kn_device_clear(kn_device *device, void *dst, size_t bytes);
+/* Waits for all before it. */
+void kn_device_download(kn_device *device, void *dst, const void *src, size_t bytes);
+void kn_device_wait(kn_device *device);
+/* Waits, then false with the first error that stuck. */
+bool kn_device_check(kn_device *device, GError **error);
+/* For what drives the stream beside our kernels (cuDNN): an error to stick. */
+void kn_device_fail(kn_device *device, const char *call, const char *message);
+
+/* Milliseconds that the stream took between the two; stop waits. */
+void kn_device_timer_start(kn_device *device);
+double kn_device_timer_stop(kn_device *device);
+
+/* Marks in the stream, so that a host that runs ahead can be held back: wait returns when all
+ * before the mark is done. slot 0 … KN_DEVICE_MARKS-1; waiting for one never set returns at once. */
+enum { KN_DEVICE_MARKS = 64 };
+void kn_device_mark(kn_device *device, int slot);
+void kn_device_wait_mark(kn_device *device, int slot);
+
+/* What is put on the stream between begin and end is not done but recorded; the graph does it each
+ * time it is launched. NULL (with the error stuck) when it cannot be recorded. */
+typedef struct kn_graph kn_graph;
+void kn_device_capture_begin(kn_device *device);
+kn_graph *kn_device_capture_end(kn_device *device);
+void kn_graph_launch(kn_device *device, kn_graph *graph);
+void kn_graph_destroy(kn_graph *graph); /* NULL accepted */
+
+#endif

@@ -1,0 +1,90 @@
+/* CUDA's words on the CPU, for the tests: a grid runs block by block on one thread; the threads of
+ * a block are fibers that give way at barriers and warp exchanges only, so whatever a kernel gets
+ * wrong is wrong every time. kn_emu_set_order says in which order blocks and threads run.
+ *
+ * What stops a test with a message: a barrier that part of a block never reaches, two different
+ * barriers met at once, a warp exchange without the whole warp, too much shared memory, a block or
+ * grid that no GPU takes. Shared memory is filled with NaN before each block. C++17. */
+#ifndef QS_KERNELS_CUDA_EMU_H
+#define QS_KERNELS_CUDA_EMU_H
+
+#include "kernels/cuda/launch.h"
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#define __global__ static
+#define __device__
+#define __host__
+#define __forceinline__ inline
+#define __launch_bounds__(...)
+#define __restrict__ __restrict
+
+struct kn_emu_index {
+    unsigned x, y, z;
+};
+struct kn_emu_warp;
+struct kn_emu_thread {
+    kn_emu_index thread, block, block_dim, grid_dim;
+    kn_emu_warp *warp;
+    int lane;
+    unsigned phase;       /* warp exchanges done */
+    size_t shared_used;   /* what its KN_SHARED lines took */
+    int line;             /* of the barrier it waits at */
+    unsigned barriers;    /* passed */
+    int state;            /* emu.cc's */
+};
+/* The thread that runs now. */
+extern kn_emu_thread *kn_emu_now;
+
+#define threadIdx (kn_emu_now->thread)
+#define blockIdx (kn_emu_now->block)
+#define blockDim (kn_emu_now->block_dim)
+#define gridDim (kn_emu_now->grid_dim)
+
+void kn_emu_barrier(int line);
+#define __syncthreads() kn_emu_barrier(__LINE__)
+
+/* Every thread names the same arrays in the same order at its kernel's top: the same addresses. */
+void *kn_emu_shared(size_t bytes);
+#define KN_SHARED(type, name, n) type *const name = (type *)kn_emu_shared(sizeof(type) * (n))
+
+/* Gives `mine` to the warp and returns everyone's, 32 slots of `bytes`, when all have given. */
+enum { KN_EMU_SLOT = 64 };
+const unsigned char *kn_emu_exchange(const void *mine, size_t bytes);
+
+template <class T> static inline T kn_shuffle_down(T value, int by)
+{
+    const unsigned char *all = kn_emu_exchange(&value, sizeof value);
+    int from = kn_emu_now->lane + by;
+    T out = value;
+    if (from < 32)
+        memcpy(&out, all + (size_t)from * KN_EMU_SLOT, sizeof out);
+    return out;
+}
+
+void kn_mma_bf16(float d[4], const uint32_t a[4], const uint32_t b[2]);
+
+/* Runs body once a thread. */
+void kn_emu_run(kn_device *device, const char *name, kn_emu_index grid, unsigned block,
+                void (*body)(void *), void *user);
+
+struct kn_emu_grid : kn_emu_index {
+    kn_emu_grid(long long gx, long long gy = 1)
+    {
+        x = (unsigned)gx, y = (unsigned)gy, z = 1;
+    }
+};
+#define KN_GRID(x, y) kn_emu_grid((long long)(x), (long long)(y))
+
+template <class F>
+static void kn_emu_launch(kn_device *device, const char *name, kn_emu_grid grid, unsigned block,
+                          F body)
+{
+    kn_emu_run(device, name, grid, block, [](void *f) { (*(F *)f)(); }, &body);
+}
+#define KN_LAUNCH(device, kernel, grid, block, ...)                                                \
+    kn_emu_launch(device, #kernel, grid, (unsigned)(block), [=]() { kernel(__VA_ARGS__); })
+
+#endif

@@ -1,0 +1,96 @@
+/* What every .cu file is written in: the subset of CUDA that nvcc compiles for a GPU and that a C++
+ * compiler with -DKN_EMULATE compiles for the emulation of emu.h. A kernel in this subset
+ *   - is one-dimensional in its block (threadIdx.x) and one- or two-dimensional in its grid;
+ *   - takes its shared memory from KN_SHARED at its top, meets at __syncthreads() with its whole
+ *     block, and speaks within a warp through kn_shuffle_down and kn_mma_bf16 with the whole warp;
+ *   - uses no atomics, so its result has one order of additions and one only;
+ *   - is started by KN_LAUNCH from a plain C function that launch.h declares.
+ *
+ * Shared memory is poisoned before each block under emulation, and threads and blocks run in
+ * several orders, so a missing barrier or an index off by one gives a wrong or different answer. */
+#ifndef QS_KERNELS_CUDA_LANG_H
+#define QS_KERNELS_CUDA_LANG_H
+
+#include "kernels/cuda/bf16.h"
+#include "kernels/cuda/index.h"
+#include "kernels/cuda/launch.h"
+
+#include <math.h>
+
+#ifdef KN_EMULATE
+#include "kernels/cuda/emu.h"
+
+#define KN_UNROLL
+#else
+#include <cuda_runtime.h>
+
+#define KN_UNROLL _Pragma("unroll")
+
+#define KN_SHARED(type, name, n) __shared__ type name[n]
+
+/* kernel: a name, in parentheses when it has template arguments. grid: KN_GRID(x,y) or a number. */
+#define KN_LAUNCH(device, kernel, grid, block, ...)                                                \
+    do {                                                                                           \
+        (kernel)<<<(grid), (unsigned)(block), 0, (cudaStream_t)kn_device_stream(device)>>>(        \
+            __VA_ARGS__);                                                                          \
+        kn_device_launched(device, #kernel);                                                       \
+    } while (0)
+#define KN_GRID(x, y) dim3((unsigned)(x), (unsigned)(y))
+
+template <class T> __device__ static inline T kn_shuffle_down(T value, int by)
+{
+    return __shfl_down_sync(0xffffffffu, value, (unsigned)by);
+}
+
+/* d (16×8 f32) += a (16×16 bf16, rows) · b (16×8 bf16, columns), spread over the warp's lanes as
+ * PTX says for mma.sync.m16n8k16: emu.cc spells the layout out. */
+__device__ static inline void kn_mma_bf16(float d[4], const uint32_t a[4], const uint32_t b[2])
+{
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
+                 "{%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+#endif
+
+/* V elements that are moved by one instruction: address and count divide by V. */
+template <class T, int V> struct alignas(sizeof(T) * V) kn_vec {
+    T v[V];
+};
+
+__device__ static inline float kn_load(const float *p)
+{
+    return *p;
+}
+__device__ static inline float kn_load(const kn_bf16 *p)
+{
+    return kn_bf16_to_f32(*p);
+}
+__device__ static inline void kn_store(float *p, float x)
+{
+    *p = x;
+}
+__device__ static inline void kn_store(kn_bf16 *p, float x)
+{
+    *p = kn_bf16_from_f32(x);
+}
+
+template <class T, int V> __device__ static inline void kn_load_v(const T *p, float out[V])
+{
+    kn_vec<T, V> x = *(const kn_vec<T, V> *)p;
+    for (int i = 0; i < V; i++)
+        out[i] = kn_load(&x.v[i]);
+}
+template <class T, int V> __device__ static inline void kn_store_v(T *p, const float in[V])
+{
+    kn_vec<T, V> x;
+    for (int i = 0; i < V; i++)
+        kn_store(&x.v[i], in[i]);
+    *(kn_vec<T, V> *)p = x;
+}
+
+/* This thread's number in the grid's first dimension, and how many there are. */
+#define KN_THREAD ((int64_t)blockIdx.x * blockDim.x + threadIdx.x)
+#define KN_THREADS ((int64_t)gridDim.x * blockDim.x)
+
+#endif

@@ -1,0 +1,111 @@
+/* The own kernels as C functions: each puts its work on the device's stream and returns. Defined in
+ * the .cu files; called by the backend's C. Arrays are of f32 in the GPU's memory unless said;
+ * tensors are NHWC, f32 or bf16 (kn_tensor.dtype), slices where ops.h says so. What varies from step
+ * to step is read where the kernel runs (…_at) when the pointer is not NULL, so that a recorded
+ * graph can be played again. Nothing here allocates; shapes are the caller's to keep right. */
+#ifndef QS_KERNELS_CUDA_LAUNCH_H
+#define QS_KERNELS_CUDA_LAUNCH_H
+
+#include "kernels/tensor.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct kn_device kn_device;
+/* Two of device.h's functions, for KN_LAUNCH. */
+void *kn_device_stream(kn_device *device);
+void kn_device_launched(kn_device *device, const char *kernel);
+#ifdef KN_EMULATE
+/* 0 forward, 1 backward, 2 shuffled by seed: blocks, and threads of a block. */
+void kn_emu_set_order(int mode, unsigned seed);
+#endif
+
+/* ---- norm.cu: as kn_norm of ops.h ---------------------------------------------------------------- */
+typedef struct {
+    int channels;
+    const float *gamma, *beta;
+    float *dgamma, *dbeta;
+    float *running_mean, *running_var;
+    const float *conv_bias;
+    float *mean, *inv_std;
+    float slope;
+    uint32_t threshold; /* of dropout; 0: none */
+    float scale;        /* of what is kept */
+    uint64_t stream, layer;
+    const uint64_t *stream_at; /* NULL: stream */
+} kn_cu_norm;
+
+/* Bytes of the partial sums that the reductions need, for any shape. */
+size_t kn_cu_partials_bytes(int channels_max);
+void kn_cu_norm_stats(kn_device *device, kn_tensor x, kn_cu_norm norm, double *partials);
+void kn_cu_norm_apply(kn_device *device, kn_tensor x, kn_cu_norm norm, kn_tensor y);
+void kn_cu_norm_bwd(kn_device *device, kn_tensor dy, kn_tensor x, kn_cu_norm norm, kn_tensor dx,
+                    double *partials);
+
+/* ---- resample.cu --------------------------------------------------------------------------------- */
+/* copy.data NULL: none. */
+void kn_cu_pool_fwd(kn_device *device, kn_tensor x, kn_tensor y, kn_tensor copy);
+void kn_cu_pool_bwd(kn_device *device, kn_tensor x, kn_tensor dy, kn_tensor dx);
+void kn_cu_upsample_fwd(kn_device *device, kn_tensor x, kn_tensor y);
+void kn_cu_upsample_bwd(kn_device *device, kn_tensor dy, kn_tensor dx);
+
+/* ---- arrays.cu ----------------------------------------------------------------------------------- */
+/* lr_at, alpha_at: NULL, or where the value is found. */
+void kn_cu_sgd(kn_device *device, float *theta, const float *grad, float *momentum, int64_t n,
+               float lr, const float *lr_at, float m, float wd);
+void kn_cu_ema(kn_device *device, float *teacher, const float *student, int64_t n, float alpha,
+               const float *alpha_at);
+/* The two in one pass over the student's arrays; bits as one after the other. */
+void kn_cu_sgd_ema(kn_device *device, float *theta, const float *grad, float *momentum,
+                   float *teacher, int64_t n, float lr, const float *lr_at, float m, float wd,
+                   float alpha, const float *alpha_at);
+/* fold.h, weight (oc, per_oc). */
+void kn_cu_fold(kn_device *device, int oc, int64_t per_oc, const float *weight, const float *bias,
+                const float *gamma, const float *beta, const float *mean, const float *var,
+                float *weight_out, float *bias_out);
+/* Dense elements of dst from src, f32 or bf16 either side. */
+void kn_cu_cast(kn_device *device, void *dst, kn_dtype dst_type, const void *src,
+                kn_dtype src_type, int64_t n);
+
+/* ---- conv.cu: f32 or bf16 tensors in any mixture, one thread an output, for any shape -------------- */
+typedef struct {
+    int n, h, w, ic, oc, k;
+    int leaky;
+} kn_cu_conv;
+
+/* weight (oc,ic,k,k) to (taps, ic, oc) and, for the data gradient, (taps, oc, ic) mirrored. */
+void kn_cu_conv_pack(kn_device *device, kn_cu_conv c, const float *weight, const float *bias,
+                     float *fwd, float *bwd, float *bias_out);
+void kn_cu_conv_fwd(kn_device *device, kn_cu_conv c, kn_tensor src, const float *packed,
+                    const float *bias, kn_tensor dst);
+/* dsrc = ddst convolved with the mirrored weights; `packed` is kn_cu_conv_pack's bwd. */
+void kn_cu_conv_bwd_data(kn_device *device, kn_cu_conv c, kn_tensor ddst, const float *packed,
+                         kn_tensor dsrc);
+size_t kn_cu_conv_bwd_weights_bytes(kn_cu_conv c);
+/* dweight += ; dbias += or NULL. */
+void kn_cu_conv_bwd_weights(kn_device *device, kn_cu_conv c, kn_tensor src, kn_tensor ddst,
+                            float *dweight, float *dbias, void *scratch);
+
+/* ---- conv_mma.cu: tensor cores, operands rounded to bf16, sums in f32 ------------------------------ */
+/* kn_conv_packed_n() elements each; bwd NULL: not wanted. */
+void kn_cu_mma_pack(kn_device *device, kn_cu_conv c, const float *weight, void *fwd, void *bwd);
+void kn_cu_mma_fwd(kn_device *device, kn_cu_conv c, kn_tensor src, const void *packed,
+                   const float *bias, kn_tensor dst);
+void kn_cu_mma_bwd_data(kn_device *device, kn_cu_conv c, kn_tensor ddst, const void *packed,
+                        kn_tensor dsrc);
+size_t kn_cu_mma_bwd_weights_bytes(kn_cu_conv c);
+void kn_cu_mma_bwd_weights(kn_device *device, kn_cu_conv c, kn_tensor src, kn_tensor ddst,
+                           float *dweight, float *dbias, void *scratch);
+/* dbias (c) += the sums of ddst over all pixels. */
+size_t kn_cu_bias_grad_bytes(int oc);
+void kn_cu_bias_grad(kn_device *device, kn_tensor ddst, float *dbias, void *scratch);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
