@@ -7,7 +7,13 @@
 #include <omp.h>
 #include <string.h>
 
-static const kn_backend *const BACKENDS[] = {&kn_backend_cpu, &kn_backend_ref, NULL};
+/* The last place is for a backend that is added. */
+static const kn_backend *backends[] = {&kn_backend_cpu, &kn_backend_ref, NULL, NULL};
+
+void kn_engine_add_backend(const kn_backend *backend)
+{
+    backends[G_N_ELEMENTS(backends) - 2] = backend;
+}
 
 bool kn_disabled(const char *what)
 {
@@ -21,13 +27,16 @@ bool kn_disabled(const char *what)
 static const kn_backend *find_backend(const char *name, GError **error)
 {
     g_autoptr(GString) known = g_string_new(NULL);
-    for (int i = 0; BACKENDS[i]; i++) {
-        if (g_str_equal(BACKENDS[i]->name, name) && !kn_disabled(name))
-            return BACKENDS[i];
-        g_string_append_printf(known, " %s", BACKENDS[i]->name);
+    for (int i = 0; backends[i]; i++) {
+        if (g_str_equal(backends[i]->name, name) && !kn_disabled(name))
+            return backends[i];
+        g_string_append_printf(known, " %s", backends[i]->name);
     }
-    g_set_error(error, QS_ERROR, QS_ERROR_ARG, "backend '%s' is %s; known:%s", name,
-                kn_disabled(name) ? "disabled by QS_DISABLE" : "not known", known->str);
+    const char *why = kn_disabled(name)             ? "disabled by QS_DISABLE"
+                      : g_str_equal(name, "cuda") ? "not in this program: it was built without CUDA"
+                                                    : "not known";
+    g_set_error(error, QS_ERROR, QS_ERROR_ARG, "device '%s' is %s; known:%s", name, why,
+                known->str);
     return NULL;
 }
 
@@ -63,6 +72,8 @@ kn_engine *kn_engine_create(const kn_engine_options *options, GError **error)
     kn_engine *engine = g_new0(kn_engine, 1);
     engine->backend = backend;
     engine->conv_mode = options->conv;
+    engine->precision = options->precision;
+    engine->act = backend->ops->dtype;
     engine->n_threads = options->n_threads > 0 ? options->n_threads : omp_get_num_procs();
     engine->choices = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
     size_t partials_bytes = (size_t)engine->n_threads * 4 * KN_CHANNELS_MAX * sizeof(double);
@@ -81,8 +92,9 @@ void kn_engine_destroy(kn_engine *engine)
 {
     if (!engine)
         return;
+    if (engine->scratch.data)
+        kn_engine_free(engine, &engine->scratch);
     engine->backend->close(engine);
-    kn_block_free(&engine->scratch);
     g_hash_table_destroy(engine->choices);
     g_aligned_free(engine->partials);
     g_free(engine->description);
@@ -133,8 +145,10 @@ void kn_engine_team(const kn_engine *engine)
 bool kn_engine_alloc(kn_engine *engine, kn_block *block, size_t bytes, const char *what,
                      GError **error)
 {
+    const kn_device_memory *memory = engine->backend->memory;
     kn_engine_team(engine);
-    if (!kn_block_alloc(block, bytes, what, error))
+    if (memory ? !memory->alloc(engine, block, bytes, what, error)
+               : !kn_block_alloc(block, bytes, what, error))
         return false;
     engine->bytes += (int64_t)bytes;
     return true;
@@ -143,7 +157,60 @@ bool kn_engine_alloc(kn_engine *engine, kn_block *block, size_t bytes, const cha
 void kn_engine_free(kn_engine *engine, kn_block *block)
 {
     engine->bytes -= (int64_t)block->bytes;
-    kn_block_free(block);
+    if (engine->backend->memory)
+        engine->backend->memory->free(engine, block);
+    else
+        kn_block_free(block);
+}
+
+/* ---- memory of another kind ------------------------------------------------------------------ */
+
+bool kn_engine_is_device(const kn_engine *engine)
+{
+    return engine->backend->memory != NULL;
+}
+
+int64_t kn_engine_memory_available(kn_engine *engine)
+{
+    return engine->backend->memory ? engine->backend->memory->bytes_free(engine)
+                                   : kn_memory_available();
+}
+
+bool kn_engine_check(kn_engine *engine, GError **error)
+{
+    return !engine->backend->memory || engine->backend->memory->check(engine, error);
+}
+
+void kn_engine_upload(kn_engine *engine, void *dst, const void *src, size_t bytes)
+{
+    if (engine->backend->memory)
+        engine->backend->memory->upload(engine, dst, src, bytes);
+    else
+        memcpy(dst, src, bytes);
+}
+
+void kn_engine_download(kn_engine *engine, void *dst, const void *src, size_t bytes)
+{
+    if (engine->backend->memory)
+        engine->backend->memory->download(engine, dst, src, bytes);
+    else
+        memcpy(dst, src, bytes);
+}
+
+bool kn_engine_host_alloc(kn_engine *engine, kn_block *block, size_t bytes, const char *what,
+                          GError **error)
+{
+    return engine->backend->memory
+               ? engine->backend->memory->host_alloc(engine, block, bytes, what, error)
+               : kn_block_alloc(block, bytes, what, error);
+}
+
+void kn_engine_host_free(kn_engine *engine, kn_block *block)
+{
+    if (engine->backend->memory)
+        engine->backend->memory->host_free(engine, block);
+    else
+        kn_block_free(block);
 }
 
 bool kn_engine_reserve_scratch(kn_engine *engine, size_t bytes, GError **error)

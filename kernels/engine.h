@@ -21,13 +21,21 @@ typedef enum {
     KN_CONV_AUTO,   /* direct or Winograd, chosen per layer by timing once */
 } kn_conv_mode;
 
+typedef enum {
+    KN_PRECISION_AUTO, /* bf16 on cuda, f32 elsewhere */
+    KN_PRECISION_F32,
+    KN_PRECISION_BF16, /* activations and convolution operands; sums, statistics, losses and master
+                        * weights stay f32 */
+} kn_precision;
+
 typedef struct {
-    const char *backend; /* "cpu" or "ref" */
+    const char *backend; /* "cpu", "ref", or "cuda" where the program was built with it */
     int n_threads;       /* 0: all cores */
     kn_conv_mode conv;
     /* Choices of an earlier run of the same plan ("layer:algo,…", kn_engine_conv_choices) so that a
      * resumed run computes the same bits; NULL: time them. */
     const char *conv_choices;
+    kn_precision precision;
 } kn_engine_options;
 
 kn_engine *kn_engine_create(const kn_engine_options *options, GError **error);
@@ -40,6 +48,14 @@ int kn_engine_threads(const kn_engine *engine);
 char *kn_engine_conv_choices(const kn_engine *engine);
 /* Bytes that the engine, its weights and its passes hold now. */
 int64_t kn_engine_bytes(const kn_engine *engine);
+/* Does the engine compute in memory of its own (a GPU's)? Logits and their gradients of training
+ * passes are then for kn_ functions only. */
+bool kn_engine_is_device(const kn_engine *engine);
+/* Bytes that can still be had where the engine's blocks are. */
+int64_t kn_engine_memory_available(kn_engine *engine);
+/* Waits for all that was asked of the engine and says what failed since the last time; on the CPU
+ * nothing is ever left to wait for. */
+bool kn_engine_check(kn_engine *engine, GError **error);
 
 /* ---- the network ------------------------------------------------------------------------ */
 /* What a network has beside the plain U-Net, and its outputs. Output 0 is always the prediction
@@ -152,8 +168,10 @@ int64_t kn_pass_memory(kn_engine *engine, const kn_net *net, const kn_pass_optio
 kn_pass *kn_pass_create(kn_engine *engine, const kn_net *net, const kn_pass_options *options,
                         GError **error);
 void kn_pass_destroy(kn_pass *pass);
-/* The caller writes normalised images here before forward (host memory on cpu and ref). */
+/* The caller writes normalised images here before forward: host memory on every backend, brought to
+ * the device by forward. */
 const kn_tensor *kn_pass_input(const kn_pass *pass); /* (n,h,w,in_channels) */
+/* INFER: host memory on every backend, there when forward returns. Else the engine's own memory. */
 const kn_tensor *
 kn_pass_logits(const kn_pass *pass); /* (n,h,w,n_classes), valid until the next forward */
 const kn_tensor *

@@ -7,13 +7,33 @@
 #include "kernels/memory.h"
 #include "kernels/ops.h"
 
+/* Memory that is not the host's. Work is in order; only download and check wait. */
+typedef struct {
+    bool (*alloc)(kn_engine *engine, kn_block *block, size_t bytes, const char *what,
+                  GError **error); /* zeroed */
+    void (*free)(kn_engine *engine, kn_block *block);
+    /* The host's, fast to copy from and to; its content may change only after a wait. */
+    bool (*host_alloc)(kn_engine *engine, kn_block *block, size_t bytes, const char *what,
+                       GError **error);
+    void (*host_free)(kn_engine *engine, kn_block *block);
+    void (*upload)(kn_engine *engine, void *dst, const void *src, size_t bytes);
+    void (*download)(kn_engine *engine, void *dst, const void *src, size_t bytes);
+    void (*clear)(kn_engine *engine, void *dst, size_t bytes);
+    bool (*check)(kn_engine *engine, GError **error);
+    int64_t (*bytes_free)(kn_engine *engine);
+} kn_device_memory;
+
 /* A backend opens its state on an engine whose options are already filled. */
 typedef struct {
     const char *name;
     const kn_ops *ops;
     bool (*open)(kn_engine *engine, GError **error);
     void (*close)(kn_engine *engine);
+    const kn_device_memory *memory; /* (optional) NULL: the engine computes in the host's memory */
 } kn_backend;
+
+/* For a backend that is not always there; once, before engines are made. */
+void kn_engine_add_backend(const kn_backend *backend);
 
 extern const kn_backend kn_backend_ref;
 extern const kn_backend kn_backend_cpu;
@@ -21,6 +41,8 @@ extern const kn_backend kn_backend_cpu;
 struct kn_engine {
     const kn_backend *backend;
     kn_conv_mode conv_mode;
+    kn_precision precision;
+    kn_dtype act; /* of the activations inside a pass; the edges are of the engine's dtype */
     int n_threads;
     int block;           /* 16: passes lay activations out in blocks of 16 channels; 0: NHWC */
     char *description;   /* owned, written by the backend */
@@ -48,6 +70,14 @@ bool kn_engine_alloc(kn_engine *engine, kn_block *block, size_t bytes, const cha
 void kn_engine_free(kn_engine *engine, kn_block *block);
 /* Grows the shared scratch to at least `bytes`; its content is lost. */
 bool kn_engine_reserve_scratch(kn_engine *engine, size_t bytes, GError **error);
+
+/* Copies between the host and the engine's memory; download waits. On the CPU both are memcpy. */
+void kn_engine_upload(kn_engine *engine, void *dst, const void *src, size_t bytes);
+void kn_engine_download(kn_engine *engine, void *dst, const void *src, size_t bytes);
+/* Host memory that the engine copies from fast; not on the engine's account. */
+bool kn_engine_host_alloc(kn_engine *engine, kn_block *block, size_t bytes, const char *what,
+                          GError **error);
+void kn_engine_host_free(kn_engine *engine, kn_block *block);
 
 /* True when QS_DISABLE (a comma list) contains `what`. */
 bool kn_disabled(const char *what);

@@ -11,6 +11,7 @@
 #define QS_KERNELS_OPS_H
 
 #include "kernels/engine.h"
+#include "kernels/fold.h"
 
 /* ---- convolution: stride 1, "same" zero padding --------------------------------------------- */
 typedef struct {
@@ -24,6 +25,7 @@ typedef struct {
     bool bwd_data;            /* with train: the gradient of the source is wanted too */
     bool leaky;               /* LeakyReLU(.01) on the output (inference) */
     int src_block, dst_block; /* layout of the two tensors, as kn_tensor.block */
+    kn_dtype src_type, dst_type;
 } kn_conv_spec;
 
 typedef struct kn_conv kn_conv; /* a backend's prepared convolution */
@@ -53,6 +55,8 @@ typedef struct {
     double *sums; /* (2,C) Σ dz, Σ dz·(x-mean): from norm_bwd_sums to norm_bwd_apply */
     bool is_dz;   /* the dy that norm_bwd_apply gets is dz already: mask and slope are in it */
     void *mask;   /* norm_mask_bytes: apply keeps the mask there for bwd; NULL: made again */
+    const uint64_t *stream_at;        /* cuda: where the device finds `stream` when it runs; NULL:
+                                       * above */
 } kn_norm;
 
 #define KN_BN_EPS 1e-5
@@ -203,6 +207,9 @@ typedef struct {
     void (*ema)(kn_engine *engine, void *teacher, const void *student, int64_t n, double alpha);
     void (*zero)(kn_engine *engine, void *x, int64_t n);
     void (*copy)(kn_engine *engine, void *to, const void *from, int64_t n);
+    /* (optional) kn_fold_bn on the engine's arrays; NULL: the host does it. */
+    void (*fold)(kn_engine *engine, int oc, int64_t per_oc, const kn_fold *from, void *weight,
+                 void *bias);
 } kn_ops;
 
 const kn_ops *kn_engine_ops(const kn_engine *engine);

@@ -21,12 +21,33 @@ static int bwd_step(const kn_pass *pass, int node)
     return 2 * n_nodes(pass) - 1 - node;
 }
 
+/* Input and outputs are of the engine's dtype, what lies between of its activations'. */
+static kn_dtype value_dtype(const kn_pass *pass, int value)
+{
+    bool edge = value == pass->net->input;
+    for (int o = 0; o < pass->net->n_outputs; o++)
+        edge |= value == pass->net->outputs[o];
+    return edge ? kn_engine_dtype(pass->engine) : pass->act;
+}
+
+/* Only a convolution can change the type on its way: where another node makes a wanted output,
+ * features for a loss say, all of the pass is of the engine's dtype. */
+static kn_dtype choose_act(const kn_pass *pass)
+{
+    for (int o = 0; o < pass->net->n_outputs; o++)
+        for (int i = 0; i < n_nodes(pass) && kn_pass_wants(pass, o); i++)
+            if (kn_net_node(pass->net, i)->dst.value == pass->net->outputs[o] &&
+                kn_net_node(pass->net, i)->kind != KN_NODE_CONV)
+                return kn_engine_dtype(pass->engine);
+    return pass->engine->act;
+}
+
 static size_t value_bytes(const kn_pass *pass, int value)
 {
     const kn_value *v = kn_net_value(pass->net, value);
     size_t pixels = (size_t)pass->options.n * (size_t)(pass->options.h >> v->level) *
                     (size_t)(pass->options.w >> v->level);
-    return pixels * (size_t)v->channels * kn_dtype_bytes(kn_engine_dtype(pass->engine));
+    return pixels * (size_t)v->channels * kn_dtype_bytes(value_dtype(pass, value));
 }
 
 static bool folds(const kn_pass *pass)
@@ -79,7 +100,7 @@ void *kn_pass_at(const kn_pass *pass, int item)
 kn_tensor kn_pass_tensor(const kn_pass *pass, const int *items, kn_slice slice)
 {
     const kn_value *v = kn_net_value(pass->net, slice.value);
-    kn_tensor t = {.dtype = kn_engine_dtype(pass->engine),
+    kn_tensor t = {.dtype = value_dtype(pass, slice.value),
                    .n = pass->options.n,
                    .h = pass->options.h >> v->level,
                    .w = pass->options.w >> v->level,
@@ -160,7 +181,9 @@ static bool create_convs(kn_pass *pass, GError **error)
                              .bwd_data = s->dsrc,
                              .leaky = s->fold_norm >= 0,
                              .src_block = value_block(pass, s->src.value),
-                             .dst_block = value_block(pass, s->dst.value)};
+                             .dst_block = value_block(pass, s->dst.value),
+                             .src_type = value_dtype(pass, s->src.value),
+                             .dst_type = value_dtype(pass, s->dst.value)};
         s->conv = ops->conv_create(pass->engine, &spec, error);
         if (!s->conv)
             return false;
@@ -401,6 +424,7 @@ static kn_pass *plan_pass(kn_engine *engine, const kn_net *net, const kn_pass_op
     pass->blocks = g_new0(int, net->values->len);
     for (guint i = 0; i < net->values->len; i++)
         pass->value_item[i] = pass->grad_item[i] = -1;
+    pass->act = choose_act(pass);
     redirect(pass, wanted);
     choose_blocks(pass);
     if (!create_convs(pass, error)) {
@@ -428,6 +452,42 @@ int64_t kn_pass_memory(kn_engine *engine, const kn_net *net, const kn_pass_optio
     return bytes;
 }
 
+static size_t tensor_bytes(const kn_tensor *t)
+{
+    return (size_t)kn_pixels(t) * (size_t)t->ldc * kn_dtype_bytes(t->dtype);
+}
+
+/* The host's side of what the caller writes and reads. */
+static bool stage(kn_pass *pass, GError **error)
+{
+    size_t in = kn_round_up(tensor_bytes(&pass->input), KN_ALIGN);
+    size_t out = folds(pass) ? tensor_bytes(&pass->outputs[0]) : 0;
+    if (!kn_engine_host_alloc(pass->engine, &pass->staging, in + out, "the images of a pass",
+                              error))
+        return false;
+    pass->input.data = pass->staging.data;
+    if (folds(pass))
+        pass->outputs[0].data = (char *)pass->staging.data + in;
+    return true;
+}
+
+void kn_pass_upload(kn_pass *pass)
+{
+    if (pass->staging.data)
+        kn_engine_upload(pass->engine, kn_pass_at(pass, pass->value_item[pass->net->input]),
+                         pass->input.data, tensor_bytes(&pass->input));
+}
+
+bool kn_pass_download(kn_pass *pass, GError **error)
+{
+    if (!pass->staging.data || !folds(pass))
+        return true;
+    kn_engine_download(pass->engine, pass->outputs[0].data,
+                       kn_pass_at(pass, pass->value_item[pass->net->outputs[0]]),
+                       tensor_bytes(&pass->outputs[0]));
+    return kn_engine_check(pass->engine, error);
+}
+
 kn_pass *kn_pass_create(kn_engine *engine, const kn_net *net, const kn_pass_options *options,
                         GError **error)
 {
@@ -450,6 +510,10 @@ kn_pass *kn_pass_create(kn_engine *engine, const kn_net *net, const kn_pass_opti
         if (options->mode == KN_PASS_TRAIN)
             pass->doutputs[o] = kn_pass_tensor(pass, pass->grad_item, out);
     }
+    if (kn_engine_is_device(engine) && !stage(pass, error)) {
+        kn_pass_destroy(pass);
+        return NULL;
+    }
     return pass;
 }
 
@@ -461,6 +525,7 @@ void kn_pass_destroy(kn_pass *pass)
         if (pass->steps[i].conv)
             kn_engine_ops(pass->engine)->conv_destroy(pass->steps[i].conv);
     kn_engine_free(pass->engine, &pass->arena);
+    kn_engine_host_free(pass->engine, &pass->staging);
     kn_plan_clear(&pass->plan);
     g_free(pass->steps);
     g_free(pass->value_item);

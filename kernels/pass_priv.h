@@ -34,6 +34,7 @@ struct kn_pass {
     kn_engine *engine; /* borrowed */
     const kn_net *net; /* borrowed */
     kn_pass_options options;
+    kn_dtype act; /* of what lies between input and outputs */
     kn_plan plan;
     kn_block arena;  /* private items */
     kn_step *steps;  /* one a node */
@@ -47,6 +48,8 @@ struct kn_pass {
     double (*clock)(void); /* profile.h; NULL: not timed */
     double packing_seconds;
     kn_tensor input, outputs[KN_OUTPUTS_MAX], doutputs[KN_OUTPUTS_MAX]; /* of those wanted */
+    /* Engines with memory of their own: the host's side of the input and, in INFER, of the outputs. */
+    kn_block staging;
 };
 
 static inline bool kn_pass_wants(const kn_pass *pass, int output)
@@ -55,6 +58,9 @@ static inline bool kn_pass_wants(const kn_pass *pass, int output)
 }
 
 void *kn_pass_at(const kn_pass *pass, int item);
+/* The input to the device and, in INFER, the logits back (which waits); nothing on the CPU. */
+void kn_pass_upload(kn_pass *pass);
+bool kn_pass_download(kn_pass *pass, GError **error);
 kn_tensor kn_pass_tensor(const kn_pass *pass, const int *items, kn_slice slice);
 
 #endif

@@ -61,7 +61,11 @@ static bool pack(kn_pass *pass, const kn_weights *weights, GError **error)
                             param_at(weights, norm + 3, weights->buffers)};
             char *folded = kn_pass_at(pass, pass->folded);
             char *folded_bias = folded + (size_t)w->n * kn_dtype_bytes(dtype);
-            kn_fold_bn(dtype, (int)w->shape[0], w->n / w->shape[0], &from, folded, folded_bias);
+            int oc = (int)w->shape[0];
+            if (ops->fold)
+                ops->fold(pass->engine, oc, w->n / oc, &from, folded, folded_bias);
+            else
+                kn_fold_bn(dtype, oc, w->n / oc, &from, folded, folded_bias);
             weight = folded;
             bias = folded_bias;
         }
@@ -177,6 +181,7 @@ bool kn_pass_forward(kn_pass *pass, kn_weights *weights, uint64_t dropout_stream
     double start = start_of(pass);
     if (!pack(pass, weights, error))
         return false;
+    kn_pass_upload(pass);
     pass->packing_seconds += start_of(pass) - start;
     for (int i = 0; i < (int)pass->net->nodes->len; i++) {
         if (pass->steps[i].skip)
@@ -193,7 +198,7 @@ bool kn_pass_forward(kn_pass *pass, kn_weights *weights, uint64_t dropout_stream
         kn_weights_touch(weights, false, true);
     }
     pass->forward_done = true;
-    return true;
+    return kn_pass_download(pass, error);
 }
 
 /* The gradients of a 1×1 convolution, added to those of the transposed one that it stands for. */

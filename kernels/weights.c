@@ -84,9 +84,13 @@ void kn_weights_get(const kn_weights *weights, kn_array array, int64_t offset, i
 {
     const void *src = array_of(weights, array);
     g_return_if_fail(src && offset >= 0 && n >= 0 && offset + n <= array_length(weights, array));
-    bool f64 = kn_engine_dtype(weights->engine) == KN_F64;
+    if (kn_engine_dtype(weights->engine) == KN_F32) {
+        kn_engine_download(weights->engine, dst, (const float *)src + offset,
+                           (size_t)n * sizeof(float));
+        return;
+    }
     for (int64_t i = 0; i < n; i++)
-        dst[i] = f64 ? (float)((const double *)src)[offset + i] : ((const float *)src)[offset + i];
+        dst[i] = (float)((const double *)src)[offset + i];
 }
 
 void kn_weights_set(kn_weights *weights, kn_array array, int64_t offset, int64_t n,
@@ -94,13 +98,10 @@ void kn_weights_set(kn_weights *weights, kn_array array, int64_t offset, int64_t
 {
     void *dst = array_of(weights, array);
     g_return_if_fail(dst && offset >= 0 && n >= 0 && offset + n <= array_length(weights, array));
-    bool f64 = kn_engine_dtype(weights->engine) == KN_F64;
-    for (int64_t i = 0; i < n; i++) {
-        if (f64)
-            ((double *)dst)[offset + i] = (double)src[i];
-        else
-            ((float *)dst)[offset + i] = src[i];
-    }
+    if (kn_engine_dtype(weights->engine) == KN_F32)
+        kn_engine_upload(weights->engine, (float *)dst + offset, src, (size_t)n * sizeof(float));
+    for (int64_t i = 0; i < n && kn_engine_dtype(weights->engine) == KN_F64; i++)
+        ((double *)dst)[offset + i] = (double)src[i];
     kn_weights_touch(weights, array == KN_ARRAY_PARAMS, array == KN_ARRAY_BUFFERS);
 }
 

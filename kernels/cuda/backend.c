@@ -1,0 +1,243 @@
+/* The CUDA backend's table: ops.h's calls, handed to the kernels of launch.h. Parameters, statistics,
+ * logits and their gradient are f32; the activations inside a pass are bf16 or f32 (engine->act).
+ * Calls return when the work is on the stream; errors stick to the device and come out where the
+ * engine waits anyway (kn_engine_check). */
+#include "kernels/cuda/cuda.h"
+
+#include "base/error.h"
+#include "kernels/cuda/cuda_priv.h"
+
+static kn_device *device_of(const kn_engine *engine)
+{
+    return kn_cuda_of(engine)->device;
+}
+
+/* ---- ops ----------------------------------------------------------------------------------------- */
+
+static kn_cu_norm norm_of(const kn_norm *n)
+{
+    uint32_t threshold = n->dropout > 0 ? kn_dropout_threshold(n->dropout) : 0;
+    return (kn_cu_norm){
+        .channels = n->channels,
+        .gamma = n->gamma,
+        .beta = n->beta,
+        .dgamma = n->dgamma,
+        .dbeta = n->dbeta,
+        .running_mean = n->running_mean,
+        .running_var = n->running_var,
+        .conv_bias = n->conv_bias,
+        .mean = n->mean,
+        .inv_std = n->inv_std,
+        .slope = (float)n->slope,
+        .threshold = threshold,
+        .scale = (float)kn_dropout_scale(n->dropout),
+        .stream = n->stream,
+        .stream_at = n->stream_at,
+        .layer = n->layer,
+    };
+}
+
+static void norm_stats(kn_engine *engine, const kn_tensor *x, const kn_norm *norm)
+{
+    kn_cu_norm_stats(device_of(engine), *x, norm_of(norm), kn_cuda_of(engine)->partials);
+}
+
+static void norm_apply(kn_engine *engine, const kn_tensor *x, const kn_norm *norm,
+                       const kn_tensor *y)
+{
+    kn_cu_norm_apply(device_of(engine), *x, norm_of(norm), *y);
+}
+
+static void norm_bwd(kn_engine *engine, const kn_tensor *dy, const kn_tensor *x,
+                     const kn_norm *norm, const kn_tensor *dx)
+{
+    kn_cu_norm_bwd(device_of(engine), *dy, *x, norm_of(norm), *dx, kn_cuda_of(engine)->partials);
+}
+
+static void pool_fwd(kn_engine *engine, const kn_tensor *x, const kn_tensor *y,
+                     const kn_tensor *copy)
+{
+    kn_cu_pool_fwd(device_of(engine), *x, *y, copy ? *copy : (kn_tensor){.data = NULL});
+}
+
+static void pool_bwd(kn_engine *engine, const kn_tensor *x, const kn_tensor *dy,
+                     const kn_tensor *dx)
+{
+    kn_cu_pool_bwd(device_of(engine), *x, *dy, *dx);
+}
+
+static void upsample_fwd(kn_engine *engine, const kn_tensor *x, const kn_tensor *y)
+{
+    kn_cu_upsample_fwd(device_of(engine), *x, *y);
+}
+
+static void upsample_bwd(kn_engine *engine, const kn_tensor *dy, const kn_tensor *dx)
+{
+    kn_cu_upsample_bwd(device_of(engine), *dy, *dx);
+}
+
+static void sgd(kn_engine *engine, void *theta, const void *grad, void *momentum, int64_t n,
+                double lr, double m, double wd)
+{
+    kn_cu_sgd(device_of(engine), theta, grad, momentum, n, (float)lr, NULL, (float)m, (float)wd);
+}
+
+static void ema(kn_engine *engine, void *teacher, const void *student, int64_t n, double alpha)
+{
+    kn_cu_ema(device_of(engine), teacher, student, n, (float)alpha, NULL);
+}
+
+static void zero(kn_engine *engine, void *x, int64_t n)
+{
+    kn_device_clear(device_of(engine), x, (size_t)n * sizeof(float));
+}
+
+static void fold(kn_engine *engine, int oc, int64_t per_oc, const kn_fold *from, void *weight,
+                 void *bias)
+{
+    kn_cu_fold(device_of(engine), oc, per_oc, from->weight, from->bias, from->gamma, from->beta,
+               from->running_mean, from->running_var, weight, bias);
+}
+
+static const kn_ops OPS = {
+    .name = "cuda",
+    .dtype = KN_F32,
+    .folds_bias = true,
+    .conv_create = kn_cuda_conv_create,
+    .conv_destroy = kn_cuda_conv_destroy,
+    .conv_needs = kn_cuda_conv_needs,
+    .conv_describe = kn_cuda_conv_describe,
+    .conv_pack = kn_cuda_conv_pack,
+    .conv_fwd = kn_cuda_conv_fwd,
+    .conv_bwd_data = kn_cuda_conv_bwd_data,
+    .conv_bwd_weights = kn_cuda_conv_bwd_weights,
+    .norm_stats = norm_stats,
+    .norm_apply = norm_apply,
+    .norm_bwd = norm_bwd,
+    .pool_fwd = pool_fwd,
+    .pool_bwd = pool_bwd,
+    .upsample_fwd = upsample_fwd,
+    .upsample_bwd = upsample_bwd,
+    .sgd = sgd,
+    .ema = ema,
+    .zero = zero,
+    .fold = fold,
+};
+
+/* ---- memory -------------------------------------------------------------------------------------- */
+
+static bool alloc(kn_engine *engine, kn_block *block, size_t bytes, const char *what,
+                  GError **error)
+{
+    *block = (kn_block){NULL, 0};
+    if (!kn_device_alloc(device_of(engine), &block->data, bytes, what, error))
+        return false;
+    block->bytes = bytes;
+    return true;
+}
+
+static void release(kn_engine *engine, kn_block *block)
+{
+    kn_device_free(device_of(engine), block->data);
+    *block = (kn_block){NULL, 0};
+}
+
+static bool host_alloc(kn_engine *engine, kn_block *block, size_t bytes, const char *what,
+                       GError **error)
+{
+    *block = (kn_block){NULL, 0};
+    if (!kn_device_host_alloc(device_of(engine), &block->data, bytes, what, error))
+        return false;
+    block->bytes = bytes;
+    return true;
+}
+
+static void host_free(kn_engine *engine, kn_block *block)
+{
+    kn_device_host_free(device_of(engine), block->data);
+    *block = (kn_block){NULL, 0};
+}
+
+static void upload(kn_engine *engine, void *dst, const void *src, size_t bytes)
+{
+    kn_device_upload(device_of(engine), dst, src, bytes);
+}
+
+static void download(kn_engine *engine, void *dst, const void *src, size_t bytes)
+{
+    kn_device_download(device_of(engine), dst, src, bytes);
+}
+
+static void clear(kn_engine *engine, void *dst, size_t bytes)
+{
+    kn_device_clear(device_of(engine), dst, bytes);
+}
+
+static bool check(kn_engine *engine, GError **error)
+{
+    return kn_device_check(device_of(engine), error);
+}
+
+static int64_t bytes_free(kn_engine *engine)
+{
+    return kn_device_free_bytes(device_of(engine));
+}
+
+static const kn_device_memory MEMORY = {
+    .alloc = alloc,
+    .free = release,
+    .host_alloc = host_alloc,
+    .host_free = host_free,
+    .upload = upload,
+    .download = download,
+    .clear = clear,
+    .check = check,
+    .bytes_free = bytes_free,
+};
+
+/* ---- opening ------------------------------------------------------------------------------------- */
+
+static void cuda_close(kn_engine *engine)
+{
+    kn_cuda *cuda = engine->state;
+    if (cuda && cuda->device) {
+        kn_device_free(cuda->device, cuda->partials);
+        kn_device_close(cuda->device);
+    }
+    g_free(cuda);
+    engine->state = NULL;
+}
+
+static bool cuda_open(kn_engine *engine, GError **error)
+{
+    kn_cuda *cuda = g_new0(kn_cuda, 1);
+    void *partials = NULL;
+    engine->state = cuda;
+    cuda->device = kn_device_open(0, error);
+    if (!cuda->device ||
+        !kn_device_alloc(cuda->device, &partials, kn_cu_partials_bytes(KN_CHANNELS_MAX),
+                         "the engine's partial sums", error))
+        return false;
+    cuda->partials = partials;
+    engine->bytes += (int64_t)kn_cu_partials_bytes(KN_CHANNELS_MAX);
+    engine->act = engine->precision == KN_PRECISION_F32 ? KN_F32 : KN_BF16;
+    const kn_device_info *info = kn_device_get_info(cuda->device);
+    engine->description = g_strdup_printf(
+        "cuda: %s, sm_%d, %.1f GiB, CUDA %d.%d, %s, own convolutions", info->name, info->sm,
+        (double)info->bytes / (1 << 30), info->runtime_version / 1000,
+        info->runtime_version % 1000 / 10, engine->act == KN_BF16 ? "bf16" : "f32");
+    return true;
+}
+
+static const kn_backend kn_backend_cuda = {
+    .name = "cuda",
+    .ops = &OPS,
+    .open = cuda_open,
+    .close = cuda_close,
+    .memory = &MEMORY,
+};
+
+void kn_cuda_register(void)
+{
+    kn_engine_add_backend(&kn_backend_cuda);
+}

@@ -1,0 +1,32 @@
+/* What the backend's C files share: the state of an engine on a GPU. */
+#ifndef QS_KERNELS_CUDA_CUDA_PRIV_H
+#define QS_KERNELS_CUDA_CUDA_PRIV_H
+
+#include "kernels/cuda/device.h"
+#include "kernels/engine_priv.h"
+
+typedef struct {
+    kn_device *device; /* owned */
+    double *partials;  /* owned, on the GPU: kn_cu_partials_bytes(KN_CHANNELS_MAX) */
+} kn_cuda;
+
+static inline kn_cuda *kn_cuda_of(const kn_engine *engine)
+{
+    return engine->state;
+}
+
+/* conv.c: as in ops.h. */
+kn_conv *kn_cuda_conv_create(kn_engine *engine, const kn_conv_spec *spec, GError **error);
+void kn_cuda_conv_destroy(kn_conv *conv);
+kn_conv_needs kn_cuda_conv_needs(const kn_conv *conv);
+const char *kn_cuda_conv_describe(const kn_conv *conv);
+bool kn_cuda_conv_pack(kn_conv *conv, const void *weight, const void *bias, void *packed,
+                       GError **error);
+bool kn_cuda_conv_fwd(kn_conv *conv, const void *packed, const kn_tensor *src, const kn_tensor *dst,
+                      void *scratch, GError **error);
+bool kn_cuda_conv_bwd_data(kn_conv *conv, const void *packed, const kn_tensor *ddst,
+                           const kn_tensor *dsrc, void *scratch, GError **error);
+bool kn_cuda_conv_bwd_weights(kn_conv *conv, const kn_tensor *src, const kn_tensor *ddst,
+                              void *dweight, void *dbias, void *scratch, GError **error);
+
+#endif
