@@ -9,7 +9,7 @@ target_compile_definitions(qs_flags INTERFACE _GNU_SOURCE _FILE_OFFSET_BITS=64
   QS_VERSION="${PROJECT_VERSION}" G_LOG_DOMAIN="quadslide")
 if(QS_SANITIZE)
   string(REPLACE ";" "," _san "${QS_SANITIZE}")
-  target_compile_options(qs_flags INTERFACE $<$<COMPILE_LANGUAGE:C>:-fsanitize=${_san} -fno-omit-frame-pointer -O1 -g>)
+  target_compile_options(qs_flags INTERFACE $<$<COMPILE_LANGUAGE:C,CXX>:-fsanitize=${_san} -fno-omit-frame-pointer -O1 -g>)
   target_link_options(qs_flags INTERFACE -fsanitize=${_san})
 endif()
 

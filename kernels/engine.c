@@ -32,9 +32,9 @@ static const kn_backend *find_backend(const char *name, GError **error)
             return backends[i];
         g_string_append_printf(known, " %s", backends[i]->name);
     }
-    const char *why = kn_disabled(name)             ? "disabled by QS_DISABLE"
+    const char *why = kn_disabled(name)           ? "disabled by QS_DISABLE"
                       : g_str_equal(name, "cuda") ? "not in this program: it was built without CUDA"
-                                                    : "not known";
+                                                  : "not known";
     g_set_error(error, QS_ERROR, QS_ERROR_ARG, "device '%s' is %s; known:%s", name, why,
                 known->str);
     return NULL;

@@ -202,4 +202,5 @@ static void cpu_close(kn_engine *engine)
     g_free(cpu);
 }
 
-const kn_backend kn_backend_cpu = {"cpu", &OPS, cpu_open, cpu_close};
+const kn_backend kn_backend_cpu = {
+    .name = "cpu", .ops = &OPS, .open = cpu_open, .close = cpu_close};

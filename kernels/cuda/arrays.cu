@@ -1,6 +1,6 @@
 /* Passes over flat arrays: SGD with momentum, the teacher's moving average (E15), both in one,
  * folding of BatchNorm for inference, casts. One thread an element. */
-#include "kernels/cuda/lang.h"
+#include "kernels/cuda/lang.cuh"
 
 __device__ static inline void sgd_one(float *theta, const float *grad, float *momentum, int64_t i,
                                       float lr, float m, float wd)
@@ -61,7 +61,8 @@ template <class D, class S> __global__ void cast(D *dst, const S *src, int64_t n
         kn_store(&dst[i], kn_load(&src[i]));
 }
 
-/* ---- from C -------------------------------------------------------------------------------------- */
+/* ---- from C
+ * -------------------------------------------------------------------------------------- */
 
 void kn_cu_sgd(kn_device *device, float *theta, const float *grad, float *momentum, int64_t n,
                float lr, const float *lr_at, float m, float wd)

@@ -1,7 +1,7 @@
-/* The CUDA backend's table: ops.h's calls, handed to the kernels of launch.h. Parameters, statistics,
- * logits and their gradient are f32; the activations inside a pass are bf16 or f32 (engine->act).
- * Calls return when the work is on the stream; errors stick to the device and come out where the
- * engine waits anyway (kn_engine_check). */
+/* The CUDA backend's table: ops.h's calls, handed to the kernels of launch.h. Parameters,
+ * statistics, logits and their gradient are f32; the activations inside a pass are bf16 or f32
+ * (engine->act). Calls return when the work is on the stream; errors stick to the device and come
+ * out where the engine waits anyway (kn_engine_check). */
 #include "kernels/cuda/cuda.h"
 
 #include "base/error.h"
@@ -12,7 +12,8 @@ static kn_device *device_of(const kn_engine *engine)
     return kn_cuda_of(engine)->device;
 }
 
-/* ---- ops ----------------------------------------------------------------------------------------- */
+/* ---- ops
+ * ----------------------------------------------------------------------------------------- */
 
 static kn_cu_norm norm_of(const kn_norm *n)
 {
@@ -124,7 +125,8 @@ static const kn_ops OPS = {
     .fold = fold,
 };
 
-/* ---- memory -------------------------------------------------------------------------------------- */
+/* ---- memory
+ * -------------------------------------------------------------------------------------- */
 
 static bool alloc(kn_engine *engine, kn_block *block, size_t bytes, const char *what,
                   GError **error)
@@ -195,7 +197,8 @@ static const kn_device_memory MEMORY = {
     .bytes_free = bytes_free,
 };
 
-/* ---- opening ------------------------------------------------------------------------------------- */
+/* ---- opening
+ * ------------------------------------------------------------------------------------- */
 
 static void cuda_close(kn_engine *engine)
 {
@@ -222,10 +225,10 @@ static bool cuda_open(kn_engine *engine, GError **error)
     engine->bytes += (int64_t)kn_cu_partials_bytes(KN_CHANNELS_MAX);
     engine->act = engine->precision == KN_PRECISION_F32 ? KN_F32 : KN_BF16;
     const kn_device_info *info = kn_device_get_info(cuda->device);
-    engine->description = g_strdup_printf(
-        "cuda: %s, sm_%d, %.1f GiB, CUDA %d.%d, %s, own convolutions", info->name, info->sm,
-        (double)info->bytes / (1 << 30), info->runtime_version / 1000,
-        info->runtime_version % 1000 / 10, engine->act == KN_BF16 ? "bf16" : "f32");
+    engine->description =
+        g_strdup_printf("cuda: %s, sm_%d, %.1f GiB, CUDA %d.%d, %s, own convolutions", info->name,
+                        info->sm, (double)info->bytes / (1 << 30), info->runtime_version / 1000,
+                        info->runtime_version % 1000 / 10, engine->act == KN_BF16 ? "bf16" : "f32");
     return true;
 }
 

@@ -19,7 +19,8 @@ QS_DEVICE float kn_bf16_to_f32(kn_bf16 x)
     return f;
 }
 
-/* NaN stays NaN (quiet), infinity stays infinity, what is past the largest bf16 becomes infinity. */
+/* NaN stays NaN (quiet), infinity stays infinity, what is past the largest bf16 becomes infinity.
+ */
 QS_DEVICE kn_bf16 kn_bf16_from_f32(float f)
 {
     kn_bf16 out;

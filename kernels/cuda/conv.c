@@ -1,7 +1,7 @@
 /* A convolution of the CUDA backend: three directions, each by an algorithm with a name that
- * conv_choices remembers. Own ones: "plain" (conv.cu: any shape, f32 operands) and "mma" (conv_mma.cu:
- * tensor cores, bf16 operands). In f32 mode every own convolution is plain, so that a result can be
- * checked to f32's last digits. */
+ * conv_choices remembers. Own ones: "plain" (conv.cu: any shape, f32 operands) and "mma"
+ * (conv_mma.cu: tensor cores, bf16 operands). In f32 mode every own convolution is plain, so that a
+ * result can be checked to f32's last digits. */
 #include "kernels/cuda/cuda_priv.h"
 
 #include "base/error.h"
@@ -29,10 +29,10 @@ kn_conv *kn_cuda_conv_create(kn_engine *engine, const kn_conv_spec *spec, GError
     conv->shape = (kn_cu_conv){spec->n, spec->h, spec->w, spec->ic, spec->oc, spec->k, spec->leaky};
     conv->mma = engine->act == KN_BF16;
     const char *own = conv->mma ? "mma" : "plain";
-    conv->description = spec->train ? g_strdup_printf("fwd=%s bwd_w=%s%s%s", own, own,
-                                                      spec->bwd_data ? " bwd_d=" : "",
-                                                      spec->bwd_data ? own : "")
-                                    : g_strdup_printf("fwd=%s", own);
+    conv->description =
+        spec->train ? g_strdup_printf("fwd=%s bwd_w=%s%s%s", own, own,
+                                      spec->bwd_data ? " bwd_d=" : "", spec->bwd_data ? own : "")
+                    : g_strdup_printf("fwd=%s", own);
     return conv;
 }
 
@@ -111,9 +111,8 @@ bool kn_cuda_conv_fwd(kn_conv *conv, const void *packed, const kn_tensor *src, c
     (void)error;
     packed_sizes p = packed_of(conv);
     const char *fwd = packed;
-    const float *bias = conv->spec.bias
-                            ? (const float *)(const void *)(fwd + p.fwd + p.bwd_data)
-                            : NULL;
+    const float *bias =
+        conv->spec.bias ? (const float *)(const void *)(fwd + p.fwd + p.bwd_data) : NULL;
     if (conv->mma)
         kn_cu_mma_fwd(device_of(conv), conv->shape, *src, fwd, bias, *dst);
     else

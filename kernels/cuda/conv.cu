@@ -4,7 +4,7 @@
  *
  * Forward and data gradient are one kernel: the gradient of "same" padding with stride 1 is the
  * convolution with mirrored taps and swapped channels. */
-#include "kernels/cuda/lang.h"
+#include "kernels/cuda/lang.cuh"
 
 enum { RUN = 64 /* pixels summed in f32 */, PARTIALS_BYTES = 64 << 20, SPLITS_MAX = 512 };
 
@@ -111,7 +111,8 @@ __global__ void conv_add_partials(kn_cu_conv c, int splits, const double *partia
     }
 }
 
-/* ---- from C -------------------------------------------------------------------------------------- */
+/* ---- from C
+ * -------------------------------------------------------------------------------------- */
 
 static int splits_of(const kn_cu_conv &c)
 {

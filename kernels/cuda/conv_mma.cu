@@ -2,7 +2,8 @@
  *
  * Forward and data gradient. A block of four warps makes 8 × 16 outputs of NT·8 channels. Each turn
  * brings KC = 16 input channels of the tile with its border, and all taps' weights of them, into
- * shared memory; a warp then multiplies its two rows of 16 pixels (m) with every n-tile, tap by tap:
+ * shared memory; a warp then multiplies its two rows of 16 pixels (m) with every n-tile, tap by
+ * tap:
  *
  *      pixels of a row × 16 channels   (A, from the tile shifted by the tap)
  *    · 16 channels × 8 outputs         (B, the tap's weights)
@@ -10,7 +11,7 @@
  * Weight gradient. M is 16 output channels, N 16 input channels, K the pixels: a block walks over
  * tiles, keeps all taps' sums in registers, adds its four warps and writes one partial a block,
  * which a second kernel adds in order. Padding with zeros makes any number of channels whole. */
-#include "kernels/cuda/lang.h"
+#include "kernels/cuda/lang.cuh"
 
 enum {
     THREADS = 128,
@@ -95,8 +96,9 @@ __global__ void __launch_bounds__(THREADS)
             for (int k = 0; k < 8; k++)
                 w.v[k].bits = 0;
             if (o < oc_padded)
-                w = *(const kn_vec<kn_bf16, 8> *)(packed + kn_conv_packed_at(oc_padded, TAPS, o, kc,
-                                                                             row / BN) +
+                w = *(const kn_vec<kn_bf16, 8> *)(packed +
+                                                  kn_conv_packed_at(oc_padded, TAPS, o, kc,
+                                                                    row / BN) +
                                                   half);
             *(kn_vec<kn_bf16, 8> *)(ws + row * KN_CONV_STRIDE + half) = w;
         }
@@ -110,7 +112,7 @@ __global__ void __launch_bounds__(THREADS)
                     int at = (warp * ROWS + m + dy) * IW + row + dx;
                     a[m][r] = word(xs + at * KN_CONV_STRIDE + col);
                 }
-KN_UNROLL
+            KN_UNROLL
             for (int nt = 0; nt < NT; nt++) {
                 uint32_t b[2];
                 for (int r = 0; r < 2; r++) {
@@ -122,27 +124,27 @@ KN_UNROLL
             }
         }
     }
-KN_UNROLL
+    KN_UNROLL
     for (int m = 0; m < ROWS; m++)
-KN_UNROLL
-        for (int nt = 0; nt < NT; nt++)
-KN_UNROLL
-            for (int r = 0; r < 4; r += 2) {
-                int row, col;
-                kn_mma_c_at(lane, r, &row, &col);
-                int y = y0 + warp * ROWS + m, x = x0 + row, o = o0 + nt * 8 + col;
-                if (y >= c.h || x >= c.w || o >= c.oc)
-                    continue;
-                float v[2] = {acc[m][nt][r], acc[m][nt][r + 1]};
-                for (int i = 0; i < 2; i++) {
-                    if (bias && o + i < c.oc)
-                        v[i] += bias[o + i];
-                    if (c.leaky && !(v[i] > 0))
-                        v[i] *= 0.01f;
-                }
-                store2(dst, (((int64_t)n * c.h + y) * c.w + x) * dst.ldc + o, v[0], v[1],
-                       o + 1 < c.oc, pair);
-            }
+        KN_UNROLL
+    for (int nt = 0; nt < NT; nt++)
+        KN_UNROLL
+    for (int r = 0; r < 4; r += 2) {
+        int row, col;
+        kn_mma_c_at(lane, r, &row, &col);
+        int y = y0 + warp * ROWS + m, x = x0 + row, o = o0 + nt * 8 + col;
+        if (y >= c.h || x >= c.w || o >= c.oc)
+            continue;
+        float v[2] = {acc[m][nt][r], acc[m][nt][r + 1]};
+        for (int i = 0; i < 2; i++) {
+            if (bias && o + i < c.oc)
+                v[i] += bias[o + i];
+            if (c.leaky && !(v[i] > 0))
+                v[i] *= 0.01f;
+        }
+        store2(dst, (((int64_t)n * c.h + y) * c.w + x) * dst.ldc + o, v[0], v[1], o + 1 < c.oc,
+               pair);
+    }
 }
 
 __global__ void mma_pack(kn_cu_conv c, const float *weight, kn_bf16 *fwd, kn_bf16 *bwd)
@@ -224,10 +226,10 @@ __global__ void __launch_bounds__(THREADS)
                 kn_mma_a_at(lane, r, &row, &col);
                 a[r] = word(dys + row * DY_STRIDE + ty * KN_CONV_TW + col);
             }
-KN_UNROLL
+            KN_UNROLL
             for (int tap = 0; tap < TAPS; tap++) {
                 int at = (ty + (R ? tap / 3 : 0)) * IW + (R ? tap % 3 : 0);
-KN_UNROLL
+                KN_UNROLL
                 for (int nt = 0; nt < 2; nt++) {
                     uint32_t b[2];
                     for (int r = 0; r < 2; r++) {
@@ -243,18 +245,18 @@ KN_UNROLL
     for (int w = 1; w < THREADS / 32; w++) {
         __syncthreads();
         if (warp == w)
-KN_UNROLL
-            for (int i = 0; i < N_ACC; i++)
-                sums[i * 32 + lane] = acc[i / 8][i / 4 % 2][i % 4];
+            KN_UNROLL
+        for (int i = 0; i < N_ACC; i++)
+            sums[i * 32 + lane] = acc[i / 8][i / 4 % 2][i % 4];
         __syncthreads();
         if (warp == 0)
-KN_UNROLL
-            for (int i = 0; i < N_ACC; i++)
-                acc[i / 8][i / 4 % 2][i % 4] += sums[i * 32 + lane];
+            KN_UNROLL
+        for (int i = 0; i < N_ACC; i++)
+            acc[i / 8][i / 4 % 2][i % 4] += sums[i * 32 + lane];
     }
     if (warp != 0)
         return;
-KN_UNROLL
+    KN_UNROLL
     for (int i = 0; i < N_ACC; i++) {
         int row, col;
         kn_mma_c_at(lane, i % 4, &row, &col);
@@ -308,7 +310,8 @@ __global__ void bias_add(float *dbias, int oc, int blocks, const double *partial
     }
 }
 
-/* ---- from C -------------------------------------------------------------------------------------- */
+/* ---- from C
+ * -------------------------------------------------------------------------------------- */
 
 static bool wide_of(const kn_tensor &t)
 {

@@ -145,7 +145,8 @@ void kn_device_launched(kn_device *device, const char *kernel)
     ok(device, kernel, cudaGetLastError());
 }
 
-/* ---- memory -------------------------------------------------------------------------------------- */
+/* ---- memory
+ * -------------------------------------------------------------------------------------- */
 
 bool kn_device_alloc(kn_device *device, void **p, size_t bytes, const char *what, GError **error)
 {
@@ -246,7 +247,8 @@ bool kn_device_check(kn_device *device, GError **error)
     return false;
 }
 
-/* ---- time, marks, graphs ------------------------------------------------------------------------- */
+/* ---- time, marks, graphs
+ * ------------------------------------------------------------------------- */
 
 void kn_device_timer_start(kn_device *device)
 {
@@ -283,10 +285,9 @@ void kn_device_capture_begin(kn_device *device)
 kn_graph *kn_device_capture_end(kn_device *device)
 {
     kn_graph *graph = g_new0(kn_graph, 1);
-    bool good = ok(device, "cudaStreamEndCapture",
-                   cudaStreamEndCapture(device->stream, &graph->graph)) &&
-                ok(device, "cudaGraphInstantiate",
-                   cudaGraphInstantiate(&graph->exec, graph->graph, 0));
+    bool good =
+        ok(device, "cudaStreamEndCapture", cudaStreamEndCapture(device->stream, &graph->graph)) &&
+        ok(device, "cudaGraphInstantiate", cudaGraphInstantiate(&graph->exec, graph->graph, 0));
     if (good)
         return graph;
     kn_graph_destroy(graph);

@@ -1,11 +1,11 @@
-/* The emulation behind emu.h.
+/* The emulation behind emu.hh.
  *
  * A block's threads are fibers. One fiber runs until it must wait (or ends), then the next one, in
  * the chosen order; rounds go on until all have ended. A round in which nobody could move is a
  * deadlock, which on a GPU would be a hang or worse, and stops the program. Fibers begin on their
  * own stack with makecontext and change by _setjmp/_longjmp, which make no system call. */
 #undef _FORTIFY_SOURCE /* its longjmp refuses other stacks */
-#include "kernels/cuda/emu.h"
+#include "kernels/cuda/emu.hh"
 
 #include "kernels/cuda/index.h"
 #include "kernels/cuda/bf16.h"
@@ -75,7 +75,8 @@ extern "C" void kn_emu_set_order(int mode, unsigned seed)
     order_seed = seed;
 }
 
-/* ---- fibers -------------------------------------------------------------------------------------- */
+/* ---- fibers
+ * -------------------------------------------------------------------------------------- */
 
 static void give_way()
 {
@@ -134,7 +135,8 @@ static int take_fiber()
     return i;
 }
 
-/* ---- what kernels call ----------------------------------------------------------------------------- */
+/* ---- what kernels call
+ * ----------------------------------------------------------------------------- */
 
 void kn_emu_barrier(int line)
 {
@@ -202,7 +204,8 @@ void kn_mma_bf16(float d[4], const uint32_t a[4], const uint32_t b[2])
     }
 }
 
-/* ---- blocks and grids ------------------------------------------------------------------------------ */
+/* ---- blocks and grids
+ * ------------------------------------------------------------------------------ */
 
 static unsigned next_random(unsigned *state)
 {
@@ -310,6 +313,7 @@ void kn_emu_run(kn_device *device, const char *name, kn_emu_index grid, unsigned
         warps[w].lanes = (int)(block - w * 32 < 32 ? block - w * 32 : 32);
     make_order(&thread_order, (int)block, 1);
     std::vector<int> blocks;
+    kn_emu_open_memory(device);
     make_order(&blocks, (int)(grid.x * grid.y), 2);
     for (int b : blocks) {
         start_block(grid, block, (unsigned)b % grid.x, (unsigned)b / grid.x);

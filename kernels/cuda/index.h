@@ -26,7 +26,8 @@ QS_DEVICE int kn_grid(int64_t n, int block, int64_t most)
     return (int)(blocks < 1 ? 1 : blocks > most ? most : blocks);
 }
 
-/* ---- BatchNorm passes: a block takes whole pixels, so many that they make whole mask chunks ------ */
+/* ---- BatchNorm passes: a block takes whole pixels, so many that they make whole mask chunks
+ * ------ */
 
 /* Pixels of a tile of `channels`: a multiple of 128/gcd(128, channels), about KN_CU_TILE_ELEMS
  * elements. A mask chunk (ops.h) is 128 elements, so no chunk crosses a tile. */
@@ -57,7 +58,8 @@ QS_DEVICE kn_norm_shape kn_norm_shape_of(int channels, int vec)
     return s;
 }
 
-/* ---- bilinear ×2, align_corners ------------------------------------------------------------------ */
+/* ---- bilinear ×2, align_corners
+ * ------------------------------------------------------------------ */
 
 /* Output o of 2·size lies at input o·(size-1)/(2·size-1): between i and i+1, t of the way. */
 QS_DEVICE void kn_up_position(int o, int size, int *i, float *t)
@@ -86,7 +88,8 @@ QS_DEVICE float kn_up_weight(int o, int i, int size)
     return i0 == i ? 1 - t : i0 + 1 == i ? t : 0;
 }
 
-/* ---- convolution by tiles of 8 × 16 outputs ------------------------------------------------------ */
+/* ---- convolution by tiles of 8 × 16 outputs
+ * ------------------------------------------------------ */
 enum {
     KN_CONV_TH = 8,
     KN_CONV_TW = 16,
@@ -117,7 +120,8 @@ QS_DEVICE void kn_conv_tile_at(const kn_conv_tiles *t, int64_t tile, int *n, int
 }
 
 /* Fragments of mma.m16n8k16 (PTX ISA, "Matrix Fragments"): where register r of a lane lies.
- * A: four registers of two neighbouring columns; B: two of two neighbouring rows; C: four single. */
+ * A: four registers of two neighbouring columns; B: two of two neighbouring rows; C: four single.
+ */
 QS_DEVICE void kn_mma_a_at(int lane, int r, int *row, int *col)
 {
     *row = lane / 4 + (r & 1) * 8;

@@ -1,8 +1,9 @@
 /* The own kernels as C functions: each puts its work on the device's stream and returns. Defined in
  * the .cu files; called by the backend's C. Arrays are of f32 in the GPU's memory unless said;
- * tensors are NHWC, f32 or bf16 (kn_tensor.dtype), slices where ops.h says so. What varies from step
- * to step is read where the kernel runs (…_at) when the pointer is not NULL, so that a recorded
- * graph can be played again. Nothing here allocates; shapes are the caller's to keep right. */
+ * tensors are NHWC, f32 or bf16 (kn_tensor.dtype), slices where ops.h says so. What varies from
+ * step to step is read where the kernel runs (…_at) when the pointer is not NULL, so that a
+ * recorded graph can be played again. Nothing here allocates; shapes are the caller's to keep
+ * right. */
 #ifndef QS_KERNELS_CUDA_LAUNCH_H
 #define QS_KERNELS_CUDA_LAUNCH_H
 
@@ -22,9 +23,12 @@ void kn_device_launched(kn_device *device, const char *kernel);
 #ifdef KN_EMULATE
 /* 0 forward, 1 backward, 2 shuffled by seed: blocks, and threads of a block. */
 void kn_emu_set_order(int mode, unsigned seed);
+/* Until the next kn_device_launched. */
+void kn_emu_open_memory(kn_device *device);
 #endif
 
-/* ---- norm.cu: as kn_norm of ops.h ---------------------------------------------------------------- */
+/* ---- norm.cu: as kn_norm of ops.h
+ * ---------------------------------------------------------------- */
 typedef struct {
     int channels;
     const float *gamma, *beta;
@@ -46,14 +50,16 @@ void kn_cu_norm_apply(kn_device *device, kn_tensor x, kn_cu_norm norm, kn_tensor
 void kn_cu_norm_bwd(kn_device *device, kn_tensor dy, kn_tensor x, kn_cu_norm norm, kn_tensor dx,
                     double *partials);
 
-/* ---- resample.cu --------------------------------------------------------------------------------- */
+/* ---- resample.cu
+ * --------------------------------------------------------------------------------- */
 /* copy.data NULL: none. */
 void kn_cu_pool_fwd(kn_device *device, kn_tensor x, kn_tensor y, kn_tensor copy);
 void kn_cu_pool_bwd(kn_device *device, kn_tensor x, kn_tensor dy, kn_tensor dx);
 void kn_cu_upsample_fwd(kn_device *device, kn_tensor x, kn_tensor y);
 void kn_cu_upsample_bwd(kn_device *device, kn_tensor dy, kn_tensor dx);
 
-/* ---- arrays.cu ----------------------------------------------------------------------------------- */
+/* ---- arrays.cu
+ * ----------------------------------------------------------------------------------- */
 /* lr_at, alpha_at: NULL, or where the value is found. */
 void kn_cu_sgd(kn_device *device, float *theta, const float *grad, float *momentum, int64_t n,
                float lr, const float *lr_at, float m, float wd);
@@ -68,10 +74,11 @@ void kn_cu_fold(kn_device *device, int oc, int64_t per_oc, const float *weight, 
                 const float *gamma, const float *beta, const float *mean, const float *var,
                 float *weight_out, float *bias_out);
 /* Dense elements of dst from src, f32 or bf16 either side. */
-void kn_cu_cast(kn_device *device, void *dst, kn_dtype dst_type, const void *src,
-                kn_dtype src_type, int64_t n);
+void kn_cu_cast(kn_device *device, void *dst, kn_dtype dst_type, const void *src, kn_dtype src_type,
+                int64_t n);
 
-/* ---- conv.cu: f32 or bf16 tensors in any mixture, one thread an output, for any shape -------------- */
+/* ---- conv.cu: f32 or bf16 tensors in any mixture, one thread an output, for any shape
+ * -------------- */
 typedef struct {
     int n, h, w, ic, oc, k;
     int leaky;
@@ -90,7 +97,8 @@ size_t kn_cu_conv_bwd_weights_bytes(kn_cu_conv c);
 void kn_cu_conv_bwd_weights(kn_device *device, kn_cu_conv c, kn_tensor src, kn_tensor ddst,
                             float *dweight, float *dbias, void *scratch);
 
-/* ---- conv_mma.cu: tensor cores, operands rounded to bf16, sums in f32 ------------------------------ */
+/* ---- conv_mma.cu: tensor cores, operands rounded to bf16, sums in f32
+ * ------------------------------ */
 /* kn_conv_packed_n() elements each; bwd NULL: not wanted. */
 void kn_cu_mma_pack(kn_device *device, kn_cu_conv c, const float *weight, void *fwd, void *bwd);
 void kn_cu_mma_fwd(kn_device *device, kn_cu_conv c, kn_tensor src, const void *packed,

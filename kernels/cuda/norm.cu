@@ -8,10 +8,10 @@
  *              t2 t3
  *
  * Statistics are sums about a pivot (the first pixel), in f32 over eight pixels, then in f64; block
- * b adds tiles b, b + grid, …, its threads are added by a tree, the blocks' sums by a second kernel:
- * one order, whatever runs when. The mask's bits are made once a tile into shared memory, eight
- * elements a Philox call, in forward and again in backward, so no mask is stored. */
-#include "kernels/cuda/lang.h"
+ * b adds tiles b, b + grid, …, its threads are added by a tree, the blocks' sums by a second
+ * kernel: one order, whatever runs when. The mask's bits are made once a tile into shared memory,
+ * eight elements a Philox call, in forward and again in backward, so no mask is stored. */
+#include "kernels/cuda/lang.cuh"
 
 #define BN_EPS 1e-5
 #define BN_MOMENTUM 0.1
@@ -81,12 +81,10 @@ __device__ static inline void store_partials(double *part, const kn_norm_shape &
     add_rows<V>(part, s, lane, row);
     if (row == 0 && in)
         for (int i = 0; i < 2 * V; i++)
-            partials[((int64_t)blockIdx.x * channels + c0) * 2 + i] =
-                part[lane * 2 * V + i];
+            partials[((int64_t)blockIdx.x * channels + c0) * 2 + i] = part[lane * 2 * V + i];
 }
 
-template <class T, int V>
-__global__ void norm_stats_sums(kn_tensor x, int tile, double *partials)
+template <class T, int V> __global__ void norm_stats_sums(kn_tensor x, int tile, double *partials)
 {
     KN_SHARED(double, part, SHARED_DOUBLES);
     const kn_norm_shape s = kn_norm_shape_of(x.c, V);
@@ -295,7 +293,8 @@ __global__ void norm_bwd_apply(kn_tensor dy, kn_tensor x, kn_cu_norm norm, kn_te
     }
 }
 
-/* ---- from C -------------------------------------------------------------------------------------- */
+/* ---- from C
+ * -------------------------------------------------------------------------------------- */
 
 static bool vectors(const kn_tensor &t, int v)
 {

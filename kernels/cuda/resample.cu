@@ -1,7 +1,7 @@
 /* 2×2 maximum pooling and bilinear ×2 upsampling (align_corners) on the GPU: one thread makes V
  * channels of one output, forward as backward, so nothing is written twice. Upsampling's transpose
  * is a gather over the few outputs that touch an input (index.h). */
-#include "kernels/cuda/lang.h"
+#include "kernels/cuda/lang.cuh"
 
 /* Thread → pixel of an (n,h,w) plane and first channel. */
 struct place {
@@ -20,8 +20,7 @@ template <int V> __device__ static inline place place_of(int64_t item, int h, in
     return p;
 }
 
-template <class T>
-__device__ static inline T *at(const kn_tensor &t, int n, int y, int x, int c)
+template <class T> __device__ static inline T *at(const kn_tensor &t, int n, int y, int x, int c)
 {
     return (T *)t.data + (((int64_t)n * t.h + y) * t.w + x) * t.ldc + c;
 }
@@ -116,7 +115,8 @@ template <class T, int V> __global__ void upsample_bwd(kn_tensor dy, kn_tensor d
     }
 }
 
-/* ---- from C -------------------------------------------------------------------------------------- */
+/* ---- from C
+ * -------------------------------------------------------------------------------------- */
 
 static bool vectors(const kn_tensor &t, int v)
 {

@@ -50,4 +50,5 @@ static void ref_close(kn_engine *engine)
     (void)engine;
 }
 
-const kn_backend kn_backend_ref = {"ref", &OPS, ref_open, ref_close};
+const kn_backend kn_backend_ref = {
+    .name = "ref", .ops = &OPS, .open = ref_open, .close = ref_close};

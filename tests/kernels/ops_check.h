@@ -12,10 +12,20 @@ extern const char *const fill_names[N_FILLS];
 
 /* n values: normal(0,1); zero; normal(0,1e15); normal(1000,1). Owned by the caller. */
 double *fill_new(int64_t n, fill_kind kind, uint64_t seed);
-/* As f32 and back, so that both backends get the same numbers. */
-void fill_round_f32(double *x, int64_t n);
+/* As the activations' type and back, so that both backends get the same numbers. */
+void fill_round(double *x, int64_t n);
+
+/* What the activations of the engine under test lose on the way: both sides get values that it can
+ * hold, and tolerance_act allows for the rounding of results. KN_F32 at the start of a program. */
+void ops_check_act(kn_dtype act);
+double tolerance_act(double coefficient, double reduction);
+
+/* Zeroed memory of the engine; freed by memory_free. */
+void *memory_new(kn_engine *engine, size_t bytes);
+void memory_free(kn_engine *engine, void *memory);
 
 typedef struct {
+    kn_engine *engine; /* borrowed */
     kn_tensor t;
     void *memory; /* owned */
     int whole;    /* channels of the buffer; those outside the slice hold a sentinel */
@@ -24,16 +34,19 @@ typedef struct {
 
 /* A slice of c channels at channel `first` of a buffer of `whole` channels. block as kn_tensor.
  * src (n,h,w,c) doubles in NHWC, NULL: sentinels everywhere. */
-test_tensor test_tensor_new(const kn_engine *engine, int n, int h, int w, int c, int whole,
-                            int first, int block, const double *src);
+test_tensor test_tensor_new(kn_engine *engine, int n, int h, int w, int c, int whole, int first,
+                            int block, const double *src);
+/* Of another type than the engine's activations. */
+test_tensor test_tensor_typed(kn_engine *engine, kn_dtype dtype, int n, int h, int w, int c,
+                              int whole, int first, int block, const double *src);
 void test_tensor_free(test_tensor *t);
 double *test_tensor_read(const test_tensor *t); /* owned by the caller */
 /* Are the channels outside the slice as they were? */
 bool test_tensor_rest_untouched(const test_tensor *t);
 
-/* An array of the engine's dtype. Owned by the caller. */
-void *array_new(const kn_engine *engine, const double *src, int64_t n);
-double *array_read(const kn_engine *engine, const void *src, int64_t n);
+/* An array of the engine's dtype, for memory_free; its values, for g_free. */
+void *array_new(kn_engine *engine, const double *src, int64_t n);
+double *array_read(kn_engine *engine, const void *src, int64_t n);
 
 /* One table of tolerances: coefficient · eps(f32) · sqrt(terms of the reduction) · scale, the scale
  * being the largest magnitude that was wanted. */

@@ -336,7 +336,7 @@ static bool adjoint_case(kn_engine *e, const kn_ops *ops, double tol)
         1, MAX(needs.fwd_bytes, MAX(needs.bwd_data_bytes, needs.bwd_weights_bytes)) + 1, KN_ALIGN);
     g_autofree double *x = fill_new(nx, FILL_RANDOM, 1), *y = fill_new(ny, FILL_RANDOM, 2);
     g_autofree double *w = fill_new(nw, FILL_RANDOM, 3), *zero = fill_new(nw, FILL_ZERO, 4);
-    g_autofree void *wt = array_new(e, w, nw), *dw = array_new(e, zero, nw);
+    void *wt = array_new(e, w, nw), *dw = array_new(e, zero, nw);
     test_tensor tx = test_tensor_new(e, 2, H, W, I, I, 0, 0, x),
                 ty = test_tensor_new(e, 2, H, W, O, O, 0, 0, y);
     test_tensor ax = test_tensor_new(e, 2, H, W, O, O, 0, 0, NULL),
@@ -355,6 +355,8 @@ static bool adjoint_case(kn_engine *e, const kn_ops *ops, double tol)
         test_tensor_free(tensors[i]);
     g_aligned_free(packed);
     g_aligned_free(scratch);
+    memory_free(e, wt);
+    memory_free(e, dw);
     ops->conv_destroy(conv);
     return ok;
 }

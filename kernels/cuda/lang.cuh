@@ -1,5 +1,5 @@
 /* What every .cu file is written in: the subset of CUDA that nvcc compiles for a GPU and that a C++
- * compiler with -DKN_EMULATE compiles for the emulation of emu.h. A kernel in this subset
+ * compiler with -DKN_EMULATE compiles for the emulation of emu.hh. A kernel in this subset
  *   - is one-dimensional in its block (threadIdx.x) and one- or two-dimensional in its grid;
  *   - takes its shared memory from KN_SHARED at its top, meets at __syncthreads() with its whole
  *     block, and speaks within a warp through kn_shuffle_down and kn_mma_bf16 with the whole warp;
@@ -18,7 +18,7 @@
 #include <math.h>
 
 #ifdef KN_EMULATE
-#include "kernels/cuda/emu.h"
+#include "kernels/cuda/emu.hh"
 
 #define KN_UNROLL
 #else

@@ -29,11 +29,11 @@ struct kn_emu_thread {
     kn_emu_index thread, block, block_dim, grid_dim;
     kn_emu_warp *warp;
     int lane;
-    unsigned phase;       /* warp exchanges done */
-    size_t shared_used;   /* what its KN_SHARED lines took */
-    int line;             /* of the barrier it waits at */
-    unsigned barriers;    /* passed */
-    int state;            /* emu.cc's */
+    unsigned phase;     /* warp exchanges done */
+    size_t shared_used; /* what its KN_SHARED lines took */
+    int line;           /* of the barrier it waits at */
+    unsigned barriers;  /* passed */
+    int state;          /* emu.cc's */
 };
 /* The thread that runs now. */
 extern kn_emu_thread *kn_emu_now;
@@ -71,10 +71,7 @@ void kn_emu_run(kn_device *device, const char *name, kn_emu_index grid, unsigned
                 void (*body)(void *), void *user);
 
 struct kn_emu_grid : kn_emu_index {
-    kn_emu_grid(long long gx, long long gy = 1)
-    {
-        x = (unsigned)gx, y = (unsigned)gy, z = 1;
-    }
+    kn_emu_grid(long long gx, long long gy = 1) { x = (unsigned)gx, y = (unsigned)gy, z = 1; }
 };
 #define KN_GRID(x, y) kn_emu_grid((long long)(x), (long long)(y))
 
@@ -82,7 +79,8 @@ template <class F>
 static void kn_emu_launch(kn_device *device, const char *name, kn_emu_grid grid, unsigned block,
                           F body)
 {
-    kn_emu_run(device, name, grid, block, [](void *f) { (*(F *)f)(); }, &body);
+    kn_emu_run(
+        device, name, grid, block, [](void *f) { (*(F *)f)(); }, &body);
 }
 #define KN_LAUNCH(device, kernel, grid, block, ...)                                                \
     kn_emu_launch(device, #kernel, grid, (unsigned)(block), [=]() { kernel(__VA_ARGS__); })
