@@ -55,8 +55,8 @@ typedef struct {
     double *sums; /* (2,C) Σ dz, Σ dz·(x-mean): from norm_bwd_sums to norm_bwd_apply */
     bool is_dz;   /* the dy that norm_bwd_apply gets is dz already: mask and slope are in it */
     void *mask;   /* norm_mask_bytes: apply keeps the mask there for bwd; NULL: made again */
-    const uint64_t *stream_at;        /* cuda: where the device finds `stream` when it runs; NULL:
-                                       * above */
+    const uint64_t *stream_at; /* cuda: where the device finds `stream` when it runs; NULL:
+                                * above */
 } kn_norm;
 
 #define KN_BN_EPS 1e-5
