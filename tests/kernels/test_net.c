@@ -352,7 +352,8 @@ static void test_deterministic(void)
     three_steps(&a);
     g_autofree char *choices = kn_engine_conv_choices(a.engine);
     GError *error = NULL;
-    kn_engine_options engine_options = {"cpu", 2, KN_CONV_AUTO, choices};
+    kn_engine_options engine_options = {
+        .backend = "cpu", .n_threads = 2, .conv = KN_CONV_AUTO, .conv_choices = choices};
     rig b = {.engine = kn_engine_create(&engine_options, &error), .net = net_new(16, 2)};
     b.weights = kn_weights_create(b.engine, b.net, true, &error);
     kn_weights_init(b.weights, 3);
