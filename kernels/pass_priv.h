@@ -48,7 +48,8 @@ struct kn_pass {
     double (*clock)(void); /* profile.h; NULL: not timed */
     double packing_seconds;
     kn_tensor input, outputs[KN_OUTPUTS_MAX], doutputs[KN_OUTPUTS_MAX]; /* of those wanted */
-    /* Engines with memory of their own: the host's side of the input and, in INFER, of the outputs. */
+    /* Engines with memory of their own: the host's side of the input and, in INFER, of the outputs.
+     */
     kn_block staging;
 };
 
