@@ -1,0 +1,191 @@
+/* CEUD's memory of every training pixel: what a sweep counts, against predictions taken one by one;
+ * a sweep that is stopped or cannot read leaves everything as it was. */
+#include "base/error.h"
+#include "base/report.h"
+#include "base/rng.h"
+#include "tests/train/fixture.h"
+#include "train/history.h"
+
+#include <string.h>
+
+enum { PX = 16, PIXELS = PX * PX, N_ITEMS = 7, N_LABELLED = 3, PASS_N = 3 };
+
+typedef struct {
+    fixture_source source;
+    model_spec spec;
+    kn_engine *engine;
+    kn_net *net;
+    kn_weights *weights;
+    kn_pass *pass;
+    tr_history *history;
+} bench;
+
+static void bench_init(bench *b)
+{
+    GError *error = NULL;
+    kn_engine_options eo = {.backend = "cpu", .n_threads = 1, .conv = KN_CONV_DIRECT};
+    kn_pass_options po = {.mode = KN_PASS_INFER, .n = PASS_N, .h = PX, .w = PX};
+    fixture_source_init(&b->source, PX, N_ITEMS, N_LABELLED);
+    fixture_spec_init(&b->spec, PX);
+    kn_unet_spec_init(&b->spec.net, 2, 16);
+    b->engine = kn_engine_create(&eo, &error);
+    g_assert_no_error(error);
+    b->net = kn_net_create_unet(&b->spec.net, &error);
+    g_assert_no_error(error);
+    b->weights = kn_weights_create(b->engine, b->net, KN_OPTIMISER_NONE, &error);
+    g_assert_no_error(error);
+    kn_weights_init(b->weights, 1);
+    b->pass = kn_pass_create(b->engine, b->net, &po, &error);
+    g_assert_no_error(error);
+    b->history = tr_history_create(&b->source.source, &error);
+    g_assert_no_error(error);
+}
+
+static void bench_clear(bench *b)
+{
+    tr_history_destroy(b->history);
+    kn_pass_destroy(b->pass);
+    kn_weights_destroy(b->weights);
+    kn_net_destroy(b->net);
+    kn_engine_destroy(b->engine);
+    fixture_source_clear(&b->source);
+}
+
+/* One patch on its own: its prediction, and its label. */
+static void predict(bench *b, size_t item, uint8_t y[PIXELS], uint8_t label[PIXELS])
+{
+    uint8_t rgb[3 * PIXELS], all[PASS_N * PIXELS];
+    float input[3 * PIXELS];
+    GError *error = NULL;
+    const tr_source *s = &b->source.source;
+    g_assert_true(s->read(s->user, item, rgb, label, &error));
+    model_normalise(&b->spec, rgb, PIXELS, input);
+    const kn_tensor *in = kn_pass_input(b->pass);
+    for (int i = 0; i < PASS_N * PIXELS; i++)
+        for (int c = 0; c < 3; c++)
+            kn_f32(in)[i * in->ldc + c] = input[3 * (i % PIXELS) + c];
+    g_assert_true(kn_pass_forward(b->pass, b->weights, 0, &error));
+    kn_argmax(b->engine, kn_pass_logits(b->pass), all);
+    memcpy(y, all, PIXELS);
+}
+
+static void sweep(bench *b)
+{
+    GError *error = NULL;
+    tr_history_sweep(b->history, b->engine, b->pass, b->weights, &b->spec, &error);
+    g_assert_no_error(error);
+}
+
+static void test_counts(void)
+{
+    bench b;
+    tr_augment none;
+    tr_augment_none(&none);
+    bench_init(&b);
+    static const uint64_t seeds[] = {1, 1, 2, 3, 3};
+    static uint8_t last[N_ITEMS][PIXELS], agreed[N_ITEMS][PIXELS], correct[N_ITEMS][PIXELS];
+    memset(agreed, 0, sizeof agreed);
+    memset(correct, 0, sizeof correct);
+    int changed = 0, right = 0;
+    for (size_t s = 0; s < G_N_ELEMENTS(seeds); s++) {
+        kn_weights_init(b.weights, seeds[s]);
+        sweep(&b);
+        g_assert_cmpint(tr_history_n_sweeps(b.history), ==, (int)s + 1);
+        for (size_t item = 0; item < N_ITEMS; item++) {
+            uint8_t y[PIXELS], label[PIXELS], got[PIXELS];
+            predict(&b, item, y, label);
+            for (int i = 0; i < PIXELS; i++) {
+                agreed[item][i] += s > 0 && y[i] == last[item][i];
+                correct[item][i] += item < N_LABELLED && y[i] == label[i];
+                changed += s > 0 && y[i] != last[item][i];
+                right += correct[item][i];
+            }
+            memcpy(last[item], y, PIXELS);
+            tr_history_read(b.history, TR_HISTORY_AGREEMENT, item, &none, got);
+            g_assert_true(memcmp(got, agreed[item], PIXELS) == 0);
+            tr_history_read(b.history, TR_HISTORY_CORRECTNESS, item, &none, got);
+            g_assert_true(memcmp(got, correct[item], PIXELS) == 0);
+        }
+    }
+    g_assert_cmpint(changed, >, 0); /* else the test would not see a wrong counter */
+    g_assert_cmpint(right, >, 0);
+    bench_clear(&b);
+}
+
+static void test_geometry(void)
+{
+    bench b;
+    bench_init(&b);
+    for (uint64_t seed = 1; seed < 4; seed++) {
+        kn_weights_init(b.weights, seed);
+        sweep(&b);
+    }
+    uint8_t plain[PIXELS], moved[PIXELS];
+    tr_augment none, a;
+    qs_rng rng;
+    tr_augment_none(&none);
+    qs_rng_init(&rng, 1, 2);
+    for (int k = 0; k < 8; k++) {
+        tr_augment_draw(&a, &rng, 0, 0);
+        tr_history_read(b.history, TR_HISTORY_AGREEMENT, 2, &none, plain);
+        tr_history_read(b.history, TR_HISTORY_AGREEMENT, 2, &a, moved);
+        for (int y = 0; y < PX; y++)
+            for (int x = 0; x < PX; x++) {
+                int from_x, from_y;
+                tr_augment_origin(&a, PX, x, y, &from_x, &from_y);
+                g_assert_cmpint(moved[y * PX + x], ==, plain[from_y * PX + from_x]);
+            }
+    }
+    bench_clear(&b);
+}
+
+/* All arrays and the number of sweeps as one text. */
+static char *digest(const bench *b)
+{
+    GChecksum *sum = g_checksum_new(G_CHECKSUM_SHA256);
+    const char *name;
+    int64_t bytes;
+    uint8_t *data;
+    for (int i = 0; (data = tr_history_array(b->history, i, &name, &bytes)); i++)
+        g_checksum_update(sum, data, (gssize)bytes);
+    char *text =
+        g_strdup_printf("%s %d", g_checksum_get_string(sum), (int)tr_history_n_sweeps(b->history));
+    g_checksum_free(sum);
+    return text;
+}
+
+static void test_left_alone(void)
+{
+    bench b;
+    GError *error = NULL;
+    bench_init(&b);
+    sweep(&b);
+    g_autofree char *before = digest(&b);
+    kn_weights_init(b.weights, 9);
+    b.source.fail_item = N_ITEMS - 1;
+    g_assert_false(tr_history_sweep(b.history, b.engine, b.pass, b.weights, &b.spec, &error));
+    g_assert_error(error, QS_ERROR, QS_ERROR_IO);
+    g_assert_nonnull(strstr(error->message, "training patch 6"));
+    g_clear_error(&error);
+    b.source.fail_item = -1;
+    qs_stop_request();
+    g_assert_false(tr_history_sweep(b.history, b.engine, b.pass, b.weights, &b.spec, &error));
+    g_assert_error(error, QS_ERROR, QS_ERROR_STOPPED);
+    g_clear_error(&error);
+    qs_stop_clear();
+    g_autofree char *after = digest(&b);
+    g_assert_cmpstr(before, ==, after);
+    sweep(&b);
+    g_autofree char *swept = digest(&b);
+    g_assert_cmpstr(before, !=, swept);
+    bench_clear(&b);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/history/counts", test_counts);
+    g_test_add_func("/history/geometry", test_geometry);
+    g_test_add_func("/history/left-alone", test_left_alone);
+    return g_test_run();
+}
