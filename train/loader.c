@@ -16,6 +16,7 @@ enum { SLOTS_AHEAD = 2 };
 typedef struct {
     tr_batch batch;
     uint32_t *items;
+    tr_augment *augment;
     uint8_t *rgb, *label, *truth, *exclude;
     float *input;
     bool ready;
@@ -102,6 +103,7 @@ static bool fill_item(tr_loader *l, slot *s, scratch *t, int j, GError **error)
     uint8_t *rgb = s->rgb + (size_t)j * px * 3;
     tr_augment_geometry(&a, t->rgb, size, 3, rgb);
     tr_augment_colour(&a, rgb, (int64_t)px);
+    s->augment[j] = a;
     paint_padding(item, size, t->label);
     tr_augment_geometry(&a, t->label, size, 1,
                         labelled ? s->label + (size_t)j * px : s->truth + u * px);
@@ -152,6 +154,7 @@ static void slot_init(slot *s, const tr_loader *l)
     size_t px = (size_t)l->patch_px * (size_t)l->patch_px;
     size_t n = (size_t)(l->n_labelled + l->n_unlabelled);
     s->items = g_new(uint32_t, n);
+    s->augment = g_new0(tr_augment, n);
     s->rgb = g_malloc(n * px * 3);
     s->input = g_malloc(n * px * 3 * sizeof(float));
     s->label = g_malloc((size_t)l->n_labelled * px + 1);
@@ -162,6 +165,7 @@ static void slot_init(slot *s, const tr_loader *l)
                           .n_held = tr_sampler_n_held(l->sampler),
                           .patch_px = l->patch_px,
                           .items = s->items,
+                          .augment = s->augment,
                           .rgb = s->rgb,
                           .input = s->input,
                           .label = s->label,
@@ -224,6 +228,7 @@ void tr_loader_destroy(tr_loader *l)
     for (int i = 0; i < l->n_slots; i++) {
         slot *s = &l->slots[i];
         g_free(s->items);
+        g_free(s->augment);
         g_free(s->rgb);
         g_free(s->input);
         g_free(s->label);

@@ -9,6 +9,7 @@
 #define QS_TRAIN_LOADER_H
 
 #include "model/model.h"
+#include "train/augment.h"
 #include "train/options.h"
 #include "train/sampler.h"
 
@@ -18,12 +19,13 @@ typedef struct {
     int64_t index;
     int n, n_labelled, patch_px;
     int n_held; /* of the unlabelled half, first in it: held-back labelled patches, see sampler.h */
-    const uint32_t *items;  /* (n) numbers in the source */
-    const uint8_t *rgb;     /* (n,h,w,3) augmented */
-    const float *input;     /* (n,h,w,3) normalised */
-    const uint8_t *label;   /* (n_labelled,h,w), 255 outside the slide */
-    const uint8_t *truth;   /* (n - n_labelled,h,w), 255 where unknown */
-    const uint8_t *exclude; /* (n - n_labelled,h,w), 255 outside the slide, else 0 */
+    const uint32_t *items;     /* (n) numbers in the source */
+    const tr_augment *augment; /* (n) what was done to each */
+    const uint8_t *rgb;        /* (n,h,w,3) augmented */
+    const float *input;        /* (n,h,w,3) normalised */
+    const uint8_t *label;      /* (n_labelled,h,w), 255 outside the slide */
+    const uint8_t *truth;      /* (n - n_labelled,h,w), 255 where unknown */
+    const uint8_t *exclude;    /* (n - n_labelled,h,w), 255 outside the slide, else 0 */
 } tr_batch;
 
 /* Bytes that a loader holds. */

@@ -4,7 +4,7 @@
 #include "base/report.h"
 #include "base/rng.h"
 #include "tests/train/fixture.h"
-#include "train/history.h"
+#include "train/rank.h"
 
 #include <string.h>
 
@@ -181,11 +181,83 @@ static void test_left_alone(void)
     bench_clear(&b);
 }
 
+/* The order is every pixel that counts, once; counters are scaled over those alone. */
+static void test_rank(void)
+{
+    enum { LABELLED = 2, N = 4 };
+    bench b;
+    bench_init(&b);
+    for (uint64_t seed = 1; seed < 6; seed++) {
+        kn_weights_init(b.weights, seed / 2);
+        sweep(&b);
+    }
+    GError *error = NULL;
+    uint32_t items[N] = {0, 2, 5, 6};
+    tr_augment augment[N];
+    uint8_t label[LABELLED * PIXELS] = {0}, exclude[(N - LABELLED) * PIXELS] = {0};
+    qs_rng rng;
+    qs_rng_init(&rng, 4, 4);
+    for (int j = 0; j < N; j++)
+        tr_augment_draw(&augment[j], &rng, 0, 0);
+    for (int i = 0; i < PIXELS; i++) {
+        label[i] = i % 5 ? 1 : 255;
+        exclude[PIXELS + i] = i < PIXELS / 2 ? 255 : 0;
+    }
+    tr_batch batch = {.n = N,
+                      .n_labelled = LABELLED,
+                      .patch_px = PX,
+                      .items = items,
+                      .augment = augment,
+                      .label = label,
+                      .exclude = exclude};
+    tr_rank *rank = tr_rank_create(b.engine, N, PX, &error);
+    g_assert_no_error(error);
+    for (int all = 0; all < 2; all++) {
+        int n = all ? N : LABELLED;
+        tr_history_counter counter = all ? TR_HISTORY_AGREEMENT : TR_HISTORY_CORRECTNESS;
+        tr_rank_prepare(rank, b.history, counter, &batch, (tr_rank_images){0, n}, 7, 8);
+        int64_t n_order;
+        const uint32_t *order = tr_rank_order(rank, &n_order);
+        const float *agreement = tr_rank_agreement(rank);
+        uint8_t count[N * PIXELS], seen[N * PIXELS] = {0}, least = 255, most = 0;
+        for (int j = 0; j < n; j++)
+            tr_history_read(b.history, counter, items[j], &augment[j], count + j * PIXELS);
+        int64_t kept = 0, moved = 0;
+        for (int i = 0; i < n * PIXELS; i++) {
+            bool out =
+                i < LABELLED * PIXELS ? label[i] == 255 : exclude[i - LABELLED * PIXELS] == 255;
+            kept += !out;
+            least = out ? least : MIN(least, count[i]);
+            most = out ? most : MAX(most, count[i]);
+        }
+        g_assert_cmpint(most, >, least);
+        g_assert_cmpint(n_order, ==, kept);
+        for (int64_t q = 0; q < n_order; q++) {
+            uint32_t i = order[q];
+            g_assert_cmpint(seen[i]++, ==, 0);
+            g_assert_true(i < LABELLED * PIXELS ? label[i] != 255
+                                                : exclude[i - LABELLED * PIXELS] != 255);
+            g_assert_cmpfloat_with_epsilon(
+                agreement[i], (float)(count[i] - least) / (float)(most - least), 1e-6f);
+            moved += q > 0 && i < order[q - 1];
+        }
+        g_assert_cmpint(moved, >, n_order / 4); /* it is shuffled */
+        g_autofree uint32_t *first = g_memdup2(order, (gsize)n_order * sizeof *order);
+        tr_rank_prepare(rank, b.history, counter, &batch, (tr_rank_images){0, n}, 7, 8);
+        g_assert_true(memcmp(first, order, (size_t)n_order * sizeof *order) == 0);
+        tr_rank_prepare(rank, b.history, counter, &batch, (tr_rank_images){0, n}, 7, 9);
+        g_assert_false(memcmp(first, order, (size_t)n_order * sizeof *order) == 0);
+    }
+    tr_rank_destroy(rank);
+    bench_clear(&b);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/history/counts", test_counts);
     g_test_add_func("/history/geometry", test_geometry);
     g_test_add_func("/history/left-alone", test_left_alone);
+    g_test_add_func("/history/rank", test_rank);
     return g_test_run();
 }
