@@ -194,7 +194,10 @@ static void print_json(const status_data *d)
         member_text(b, "mpp", NULL);
     else
         member_double(b, "mpp", d->config->mpp);
-    member_text(b, "codec", d->config->codec == DB_CODEC_JPEG ? "jpeg" : "zstd");
+    member_text(b, "codec",
+                d->config->codec == DB_CODEC_ZSTD   ? "zstd"
+                : d->config->codec == DB_CODEC_JPEG ? "jpeg"
+                                                    : "copy");
     member_text(b, "tiling_rules", d->config->grid_rules);
     member_double(b, "mpp_tolerance", d->config->mpp_tolerance);
     member_text(b, "label_map", d->config->label_map);
@@ -214,9 +217,12 @@ static void print_head(const status_data *d)
     const db_store_config *c = d->config;
     g_autofree char *at =
         c->level0 ? g_strdup("level 0") : g_strdup_printf("%g µm per pixel", c->mpp);
-    g_autofree char *codec = c->codec == DB_CODEC_JPEG
+    g_autofree char *codec = c->codec == DB_CODEC_ZSTD ? g_strdup("zstd, lossless")
+                             : c->codec == DB_CODEC_JPEG
                                  ? g_strdup_printf("JPEG quality %d", c->jpeg_quality)
-                                 : g_strdup("zstd, lossless");
+                                 : g_strdup_printf("the slides' own JPEG tiles, else JPEG "
+                                                   "quality %d",
+                                                   c->jpeg_quality);
     cli_print("%s: patches of %d pixels, stride %d, at %s, %s\n\n", d->dir, c->patch_px,
               c->stride_px, at, codec);
 }

@@ -59,8 +59,13 @@ static const GOptionEntry entries[] = {
      "FILE"},
     {"blank-rule", 0, 0, G_OPTION_ARG_NONE, &opt_blank,
      "Also drop patches whose mean over pixels and channels is 200 to 255", NULL},
-    {"codec", 0, 0, G_OPTION_ARG_STRING, &opt_codec, "zstd (lossless) or jpeg (zstd)", "NAME"},
-    {"quality", 0, 0, G_OPTION_ARG_INT, &opt_quality, "JPEG quality (90)", "1-100"},
+    {"codec", 0, 0, G_OPTION_ARG_STRING, &opt_codec,
+     "zstd (lossless), jpeg, or copy: JPEG tiles of the slide as they are where a patch is one, "
+     "else "
+     "jpeg (zstd)",
+     "NAME"},
+    {"quality", 0, 0, G_OPTION_ARG_INT, &opt_quality,
+     "JPEG quality of what is encoded as JPEG (90)", "1-100"},
     {"classes", 0, 0, G_OPTION_ARG_STRING, &opt_classes,
      "Class table, e.g. \"background,tumour:#c80000\" (background,foreground)", "TABLE"},
     {"damaged", 0, 0, G_OPTION_ARG_STRING, &opt_damaged,
@@ -136,8 +141,9 @@ static const char *find_fault(char **rest, db_split *split, bool planning)
         return "--damaged-max is a share, 0 to 1";
     if (opt_damaged && strcmp(opt_damaged, "fail") && strcmp(opt_damaged, "skip"))
         return "--damaged is fail or skip";
-    if (opt_codec && strcmp(opt_codec, "zstd") && strcmp(opt_codec, "jpeg"))
-        return "--codec is zstd or jpeg";
+    if (opt_codec && strcmp(opt_codec, "zstd") && strcmp(opt_codec, "jpeg") &&
+        strcmp(opt_codec, "copy"))
+        return "--codec is zstd, jpeg or copy";
     wsi_reader reader;
     if (opt_reader && !wsi_reader_parse(opt_reader, &reader))
         return "--reader is auto, openslide or direct";
@@ -170,14 +176,17 @@ static const char *find_fault(char **rest, db_split *split, bool planning)
 
 static bool make_config(db_store_config *config, GError **error)
 {
+    bool copy = opt_codec && !strcmp(opt_codec, "copy");
     bool jpeg = opt_codec && !strcmp(opt_codec, "jpeg");
     *config = (db_store_config){.patch_px = opt_patch,
                                 .stride_px = opt_stride ? opt_stride : opt_patch,
                                 .level0 = opt_level0,
                                 .mpp = opt_level0 ? 0 : opt_mpp,
                                 .mpp_tolerance = opt_mpp_tolerance,
-                                .codec = jpeg ? DB_CODEC_JPEG : DB_CODEC_ZSTD,
-                                .jpeg_quality = jpeg ? opt_quality : 0};
+                                .codec = copy   ? DB_CODEC_COPY
+                                         : jpeg ? DB_CODEC_JPEG
+                                                : DB_CODEC_ZSTD,
+                                .jpeg_quality = jpeg || copy ? opt_quality : 0};
     /* The same check as the grid's, before a store is made with what no grid takes. */
     wsi_view any = {.w = 1, .h = 1};
     wsi_grid grid;

@@ -146,7 +146,8 @@ static void work(tile_run *run, GPtrArray *order, int n_threads)
 
 typedef struct {
     int n[TILE_STOPPED + 1], n_masks[WSI_MASK_KINDS], n_small_masks;
-    int64_t kept, tissue, blank, damaged, gaps, pixels;
+    int64_t kept, copied, tissue, blank, damaged, gaps, pixels;
+    bool copies; /* the codec does; copied says how often */
     double hash_s, prepare_s;
     wsi_stages stages;
 } totals;
@@ -160,6 +161,7 @@ static totals sum_up(GArray *jobs)
         t.n_masks[job->mask_kind] += job->has_mask;
         t.n_small_masks += job->has_mask && job->mask_factor > 1;
         t.kept += job->n_kept;
+        t.copied += job->n_copied;
         t.tissue += job->n_tissue;
         t.blank += job->n_blank;
         t.damaged += job->n_damaged;
@@ -198,6 +200,10 @@ static void print_summary(const totals *t, const cli_run_times *times)
     cli_print("patches   %" G_GINT64_FORMAT " kept; dropped: %" G_GINT64_FORMAT
               " for tissue, %" G_GINT64_FORMAT " blank; %" G_GINT64_FORMAT " damaged\n",
               t->kept, t->tissue, t->blank, t->damaged);
+    if (t->copies)
+        cli_print("copied    %" G_GINT64_FORMAT " of %" G_GINT64_FORMAT
+                  " patches are the slides' own JPEG tiles, the others encoded\n",
+                  t->copied, t->kept);
     int n_masks = 0;
     for (int i = 0; i < WSI_MASK_KINDS; i++)
         n_masks += t->n_masks[i];
@@ -216,10 +222,11 @@ static void print_summary(const totals *t, const cli_run_times *times)
     cli_print("time      %s, %s\n", wall, went);
     cli_log_json("summary",
                  "\"done\":%d,\"already\":%d,\"failed\":%d,\"kept\":%" G_GINT64_FORMAT
-                 ",\"tissue\":%" G_GINT64_FORMAT ",\"blank\":%" G_GINT64_FORMAT
-                 ",\"damaged\":%" G_GINT64_FORMAT ",\"seconds\":%.3f",
-                 t->n[TILE_DONE], t->n[TILE_ALREADY], t->n[TILE_FAILED], t->kept, t->tissue,
-                 t->blank, t->damaged, wall_s);
+                 ",\"copied\":%" G_GINT64_FORMAT ",\"tissue\":%" G_GINT64_FORMAT
+                 ",\"blank\":%" G_GINT64_FORMAT ",\"damaged\":%" G_GINT64_FORMAT
+                 ",\"seconds\":%.3f",
+                 t->n[TILE_DONE], t->n[TILE_ALREADY], t->n[TILE_FAILED], t->kept, t->copied,
+                 t->tissue, t->blank, t->damaged, wall_s);
 }
 
 static int exit_status(GArray *jobs, const totals *t)
@@ -261,6 +268,7 @@ int tile_crew_run(GArray *jobs, tile_run *run, int n_threads)
         work(run, order, n_threads);
     }
     totals t = sum_up(jobs);
+    t.copies = run->config->codec == DB_CODEC_COPY;
     cli_run_times times = times_of(&t, (double)(g_get_monotonic_time() - start) * 1e-6, n_threads);
     print_summary(&t, &times);
     store_times(run, &times);

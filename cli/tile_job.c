@@ -44,19 +44,38 @@ static void give_back(void *user, void *work)
     g_mutex_unlock(&sink->lock);
 }
 
-static bool encode(void *user, const uint8_t *rgb, const uint8_t *label, void **work,
-                   GError **error)
+static parcel *take_parcel(store_sink *sink)
 {
-    store_sink *sink = user;
     g_mutex_lock(&sink->lock);
     guint n = sink->free_parcels->len;
     parcel *p = n ? g_ptr_array_steal_index_fast(sink->free_parcels, n - 1) : NULL;
     g_mutex_unlock(&sink->lock);
-    if (!p)
-        p = g_new0(parcel, 1);
+    return p ? p : g_new0(parcel, 1);
+}
+
+static bool encode(void *user, const uint8_t *rgb, const uint8_t *label, void **work,
+                   GError **error)
+{
+    store_sink *sink = user;
+    parcel *p = take_parcel(sink);
     *work = p; /* the tiler gives it back, also after an error */
     return db_encode_image(sink->config, rgb, sink->config->patch_px, &p->image, error) &&
            (!label || db_encode_label(label, sink->config->patch_px, &p->label, error));
+}
+
+/* With codec copy: the JPEG of the slide itself. */
+static bool copy(void *user, const uint8_t *jpeg, size_t n, const uint8_t *label, void **work,
+                 bool *taken, GError **error)
+{
+    store_sink *sink = user;
+    parcel *p = take_parcel(sink);
+    db_copy_jpeg(jpeg, n, sink->config->patch_px, &p->image, taken);
+    if (!*taken) {
+        give_back(sink, p);
+        return true;
+    }
+    *work = p;
+    return !label || db_encode_label(label, sink->config->patch_px, &p->label, error);
 }
 
 static void fill_patch(const store_sink *sink, const wsi_cell *cell, db_patch *patch)
@@ -89,6 +108,7 @@ static void fill_patch(const store_sink *sink, const wsi_cell *cell, db_patch *p
 static void count(tile_job *job, const wsi_cell *cell)
 {
     job->n_kept += cell->kept;
+    job->n_copied += cell->copied;
     job->n_damaged += cell->damaged;
     job->n_tissue += !strcmp(cell->reason, "tissue");
     job->n_blank += !strcmp(cell->reason, "blank");
@@ -334,7 +354,11 @@ static bool tile_cells(slide_work *w, tile_job *job, tile_run *run, db_writer *w
     store_sink sink = {run->config, run->store, writer, job, &w->view, {0}, NULL};
     g_mutex_init(&sink.lock);
     sink.free_parcels = g_ptr_array_new_with_free_func(parcel_destroy);
-    wsi_sink door = {&sink, encode, add, give_back};
+    wsi_sink door = {.user = &sink,
+                     .encode = encode,
+                     .copy = run->config->codec == DB_CODEC_COPY ? copy : NULL,
+                     .add = add,
+                     .free_work = give_back};
     slide_progress mine = {run, 0};
     qs_progress progress = {on_progress, &mine};
     on_progress(&mine, "tile", first, 0, NULL);

@@ -47,7 +47,7 @@ typedef struct {
     GError *error;      /* why FAILED, or what stopped the store */
     bool store_failed;  /* the store, not the slide: no other slide can go on */
     int64_t resumed_at; /* cells that were in the store already */
-    int64_t n_kept, n_tissue, n_blank, n_damaged; /* of this run */
+    int64_t n_kept, n_copied, n_tissue, n_blank, n_damaged; /* of this run */
     tile_gaps gaps;
     bool has_mask;
     wsi_mask_kind mask_kind;

@@ -1,5 +1,6 @@
 /* Pixels to bytes and back. Images: zstd (lossless) or baseline JPEG, 4:4:4, since the
- * stain boundaries that a network learns from are colour edges and 4:2:0 halves their resolution.
+ * stain boundaries that a network learns from are colour edges and 4:2:0 halves their resolution;
+ * or a JPEG tile of the slide as it is, whatever its sampling: nothing is lost that was there.
  * Labels: always zstd. One set of compressor contexts and buffers per thread, made at its first
  * call and freed when the thread ends, so a patch costs no allocation of ours. */
 #include "db/store_priv.h"
@@ -88,7 +89,7 @@ size_t db_format_bound(int size_px)
 
 int db_format_of(const db_store_config *config)
 {
-    return config->codec == DB_CODEC_JPEG ? DB_FORMAT_JPEG : DB_FORMAT_ZSTD_DELTA;
+    return config->codec == DB_CODEC_ZSTD ? DB_FORMAT_ZSTD_DELTA : DB_FORMAT_JPEG;
 }
 
 void db_blob_clear(db_blob *blob)
@@ -180,7 +181,8 @@ bool db_encode_image(const db_store_config *config, const uint8_t *rgb, int size
                      GError **error)
 {
     size_t n = 3 * (size_t)size_px * (size_t)size_px;
-    switch (db_format_of(config)) {
+    blob->format = db_format_of(config);
+    switch (blob->format) {
     case DB_FORMAT_JPEG:
         return jpeg_encode(rgb, size_px, config->jpeg_quality, blob, error);
     case DB_FORMAT_ZSTD_DELTA: {
@@ -192,6 +194,22 @@ bool db_encode_image(const db_store_config *config, const uint8_t *rgb, int size
     default:
         return zstd_encode(rgb, n, LABEL_LEVEL, blob, error);
     }
+}
+
+void db_copy_jpeg(const uint8_t *jpeg, size_t n, int size_px, db_blob *blob, bool *taken)
+{
+    thread_codec *t = this_thread();
+    if (!t->jd)
+        t->jd = tjInitDecompress();
+    int w = 0, h = 0, sub = 0, space = 0;
+    *taken = t->jd && n <= db_format_bound(size_px) &&
+             tjDecompressHeader3(t->jd, jpeg, (unsigned long)n, &w, &h, &sub, &space) == 0 &&
+             w == size_px && h == size_px && sub >= 0;
+    if (!*taken)
+        return;
+    memcpy(reserve(&blob->data, &blob->capacity, n), jpeg, n);
+    blob->n = n;
+    blob->format = DB_FORMAT_JPEG_COPY;
 }
 
 bool db_encode_label(const uint8_t *label, int size_px, db_blob *blob, GError **error)
@@ -215,10 +233,11 @@ bool db_format_decode_image(int format, const uint8_t *data, size_t n, int size_
         return true;
     }
     case DB_FORMAT_JPEG:
+    case DB_FORMAT_JPEG_COPY:
         return jpeg_decode(data, n, size_px, rgb, error);
     default:
         g_set_error(error, QS_ERROR, QS_ERROR_UNSUPPORTED,
-                    "image format %d: this program knows 1 to 3; use the newer program", format);
+                    "image format %d: this program knows 1 to 4; use the newer program", format);
         return false;
     }
 }

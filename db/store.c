@@ -33,13 +33,7 @@ static bool config_valid(const db_store_config *c, GError **error)
                     QS_CLASSES_MAX);
         return false;
     }
-    if (c->codec == DB_CODEC_COPY) {
-        g_set_error_literal(error, QS_ERROR, QS_ERROR_UNSUPPORTED,
-                            "codec copy: this version cannot store a slide's own JPEG tiles; "
-                            "use zstd (lossless) or jpeg");
-        return false;
-    }
-    if (c->codec == DB_CODEC_JPEG && (c->jpeg_quality < 1 || c->jpeg_quality > 100)) {
+    if (c->codec != DB_CODEC_ZSTD && (c->jpeg_quality < 1 || c->jpeg_quality > 100)) {
         g_set_error(error, QS_ERROR, QS_ERROR_ARG, "JPEG quality %d: 1 to 100 are possible",
                     c->jpeg_quality);
         return false;
@@ -71,7 +65,7 @@ static bool config_write(db_sql *sql, const db_store_config *c, GError **error)
     db_bind_int(&q, c->level0);
     db_bind_double(&q, c->level0 ? 0 : c->mpp);
     db_bind_text(&q, codec_names[c->codec]);
-    db_bind_int(&q, c->codec == DB_CODEC_JPEG ? c->jpeg_quality : 0);
+    db_bind_int(&q, c->codec == DB_CODEC_ZSTD ? 0 : c->jpeg_quality);
     db_bind_text(&q, classes);
     db_bind_text(&q, c->grid_rules ? c->grid_rules : "");
     db_bind_text(&q, c->label_map ? c->label_map : "");
@@ -165,7 +159,7 @@ static bool config_agree(const char *dir, const db_store_config *has, const db_s
     }
     if (has->codec != want->codec)
         return differs(dir, "codec", codec_names[has->codec], codec_names[want->codec], error);
-    if (has->codec == DB_CODEC_JPEG && has->jpeg_quality != want->jpeg_quality) {
+    if (has->codec != DB_CODEC_ZSTD && has->jpeg_quality != want->jpeg_quality) {
         g_autofree char *a = g_strdup_printf("%d", has->jpeg_quality);
         g_autofree char *b = g_strdup_printf("%d", want->jpeg_quality);
         return differs(dir, "JPEG quality", a, b, error);

@@ -37,7 +37,7 @@ typedef struct {
     bool level0; /* patches at level 0 as it is; mpp is then 0 */
     double mpp;  /* wanted µm per pixel */
     db_codec codec;
-    int jpeg_quality; /* for DB_CODEC_JPEG */
+    int jpeg_quality; /* for DB_CODEC_JPEG, and for patches that DB_CODEC_COPY cannot copy */
     qs_classes classes;
     char *grid_rules; /* owned */
     /* How annotation files become labels (wsi/label_map.h): "" or NULL, the names of the classes.
@@ -120,12 +120,17 @@ typedef struct {
 typedef struct {
     uint8_t *data; /* owned */
     size_t n, capacity;
+    int format; /* how it is encoded; 0: as the store's codec does by itself */
 } db_blob;
 
 void db_blob_clear(db_blob *blob);
 /* rgb (size,size,3) u8. Reuses blob's memory. Thread-safe on different blobs. */
 bool db_encode_image(const db_store_config *config, const uint8_t *rgb, int size_px, db_blob *blob,
                      GError **error);
+/* A JPEG as it is, for DB_CODEC_COPY, whose other patches are encoded as JPEG. *taken false, and no
+ * error, when readers of the store could not decode it: another size, odd chroma sampling, larger
+ * than a patch may be. Thread-safe on different blobs. */
+void db_copy_jpeg(const uint8_t *jpeg, size_t n, int size_px, db_blob *blob, bool *taken);
 /* label (size,size) u8, lossless. */
 bool db_encode_label(const uint8_t *label, int size_px, db_blob *blob, GError **error);
 

@@ -64,6 +64,7 @@ enum {
     DB_FORMAT_ZSTD = 1,       /* interleaved RGB, zstd */
     DB_FORMAT_ZSTD_DELTA = 2, /* filter.h, then zstd */
     DB_FORMAT_JPEG = 3,       /* baseline JPEG */
+    DB_FORMAT_JPEG_COPY = 4,  /* a tile of the slide as it was, made to stand alone: JPEG */
 };
 int db_format_of(const db_store_config *config);
 bool db_format_decode_image(int format, const uint8_t *data, size_t n, int size_px, uint8_t *rgb,

@@ -172,7 +172,9 @@ bool db_writer_add(db_writer *writer, db_patch *patch, const db_blob *image, con
         return false;
     patch->slide_id = writer->slide_id;
     patch->id = db_patch_key(writer->slide_id, patch->cell);
-    patch->format = patch->kept ? db_format_of(&writer->store->config) : DB_FORMAT_NONE;
+    patch->format = !patch->kept    ? DB_FORMAT_NONE
+                    : image->format ? image->format
+                                    : db_format_of(&writer->store->config);
     append_blob(writer, image, &patch->offset, &patch->n_bytes, &patch->checksum);
     append_blob(writer, label, &patch->label_offset, &patch->label_n_bytes, &patch->label_checksum);
     g_array_append_val(writer->rows, *patch);

@@ -192,6 +192,74 @@ wsi_tile_outcome wsi_lane_read(wsi_lane *lane, int level, int64_t x_l0, int64_t 
     return WSI_TILE_PIXELS;
 }
 
+/* ---- tiles as they are ---- */
+static uint8_t *reserve(uint8_t **data, size_t *capacity, size_t n)
+{
+    if (*capacity < n) {
+        g_free(*data);
+        *data = g_malloc(n);
+        *capacity = n;
+    }
+    return *data;
+}
+
+/* The whole tile that the region is, or -1. */
+static int64_t whole_tile(const wsi_lane *lane, int level, int64_t x_l0, int64_t y_l0, int w, int h)
+{
+    const wsi_level *shape = &lane->info->levels[level];
+    const wsi_tiff_level *at = lane->levels[level];
+    int64_t x, y;
+    if (!at || !at->jpeg || w != at->tile_w || h != at->tile_h ||
+        !to_level(x_l0, shape->downsample, &x) || !to_level(y_l0, shape->downsample, &y) || x < 0 ||
+        y < 0 || x % w != 0 || y % h != 0 || x + w > shape->w || y + h > shape->h)
+        return -1;
+    return y / h * at->n_x + x / w;
+}
+
+static wsi_copy_outcome copy_jpeg(lane_reader *reader, const wsi_tiff_level *level, int64_t tile,
+                                  wsi_tile_copy *copy, GError **error)
+{
+    int64_t then = wsi_stages_now();
+    wsi_jpeg_bits bits = {
+        .tables = level->tables, .n_tables = level->n_tables, .ycbcr = level->ycbcr};
+    bits.data = wsi_tiff_reader_raw(reader->tiff, level, tile, &bits.n, error);
+    then = wsi_stages_add(WSI_STAGE_READ, then);
+    if (!bits.data)
+        return WSI_COPY_DAMAGED;
+    if (bits.n == 0)
+        return WSI_COPY_NOT_A_TILE;
+    copy->eighth_w = (level->tile_w + 7) / 8;
+    copy->eighth_h = (level->tile_h + 7) / 8;
+    size_t row = (size_t)copy->eighth_w * 3;
+    reserve(&copy->eighth, &copy->eighth_capacity, row * (size_t)copy->eighth_h);
+    reserve(&copy->jpeg, &copy->capacity, wsi_jpeg_splice_bound(&bits));
+    copy->n = wsi_jpeg_splice(&bits, copy->jpeg, error);
+    /* Scaled decoding still goes through every code of the stream: damage is found. */
+    bool ok = copy->n > 0 && wsi_jpeg_decode(reader->jpeg, &bits, level->tile_w, level->tile_h, 8,
+                                             copy->eighth, row, error);
+    wsi_stages_add(WSI_STAGE_DECODE, then);
+    return ok ? WSI_COPY_DONE : WSI_COPY_DAMAGED;
+}
+
+wsi_copy_outcome wsi_lane_copy(wsi_lane *lane, int level, int64_t x_l0, int64_t y_l0, int w_lv,
+                               int h_lv, wsi_tile_copy *copy, GError **error)
+{
+    int64_t tile = whole_tile(lane, level, x_l0, y_l0, w_lv, h_lv);
+    if (tile < 0)
+        return WSI_COPY_NOT_A_TILE;
+    const wsi_tiff_level *at = lane->levels[level];
+    wsi_copy_outcome outcome = WSI_COPY_DAMAGED;
+    lane_reader *reader = take_reader(lane, error);
+    if (reader) {
+        outcome = copy_jpeg(reader, at, tile, copy, error);
+        put_reader(lane, reader);
+    }
+    if (outcome == WSI_COPY_DAMAGED)
+        fail(lane, level, (int64_t[]){tile % at->n_x, tile / at->n_x}, (int64_t[]){x_l0, y_l0},
+             w_lv, h_lv, error);
+    return outcome;
+}
+
 /* ---- opening ---- */
 /* OpenSlide composes other vendors' tiles: they overlap, are moved or have parts of their own. */
 static bool plain_vendor(const char *vendor)

@@ -26,6 +26,9 @@ bool wsi_lane_serves(const wsi_lane *lane, int level);
  * tile and place. Thread-safe. */
 wsi_tile_outcome wsi_lane_read(wsi_lane *lane, int level, int64_t x_l0, int64_t y_l0, int w_lv,
                                int h_lv, uint8_t *rgb, size_t row_bytes, GError **error);
+/* The region as a tile of the file; see wsi_view_copy. Thread-safe. */
+wsi_copy_outcome wsi_lane_copy(wsi_lane *lane, int level, int64_t x_l0, int64_t y_l0, int w_lv,
+                               int h_lv, wsi_tile_copy *copy, GError **error);
 /* Bytes of memory at most with n_threads readers. */
 int64_t wsi_lane_memory(const wsi_lane *lane, int n_threads);
 

@@ -254,6 +254,14 @@ static void os_close(wsi_slide *slide)
     g_free(data);
 }
 
+static wsi_copy_outcome os_copy(wsi_slide *slide, int level, int64_t x_l0, int64_t y_l0, int w_lv,
+                                int h_lv, wsi_tile_copy *copy, GError **error)
+{
+    openslide_data *data = slide->data;
+    return data->lane ? wsi_lane_copy(data->lane, level, x_l0, y_l0, w_lv, h_lv, copy, error)
+                      : WSI_COPY_NOT_A_TILE;
+}
+
 /* False when the direct lane was insisted on and cannot be. */
 static bool choose_lane(wsi_slide *slide, const wsi_probe *probe, GError **error)
 {
@@ -317,5 +325,6 @@ const wsi_driver wsi_driver_openslide = {
     .open = os_open,
     .close = os_close,
     .read = os_read,
+    .copy = os_copy,
     .memory = os_memory,
 };

@@ -204,3 +204,10 @@ bool wsi_slide_read(wsi_slide *slide, int level, int64_t x_l0, int64_t y_l0, int
     g_assert(level >= 0 && level < slide->info.n_levels && w_lv > 0 && h_lv > 0);
     return slide->driver->read(slide, level, x_l0, y_l0, w_lv, h_lv, rgb, row_bytes, error);
 }
+
+void wsi_tile_copy_clear(wsi_tile_copy *copy)
+{
+    g_free(copy->jpeg);
+    g_free(copy->eighth);
+    *copy = (wsi_tile_copy){0};
+}

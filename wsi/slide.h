@@ -70,6 +70,19 @@ int64_t wsi_slide_temp_bytes(const wsi_slide *slide);
 bool wsi_slide_read(wsi_slide *slide, int level, int64_t x_l0, int64_t y_l0, int w_lv, int h_lv,
                     uint8_t *rgb, size_t row_bytes, GError **error);
 
+/* A native tile of a slide as a JPEG that stands alone, no coefficient touched. Memory is kept from
+ * call to call; start from zeros. */
+typedef struct {
+    uint8_t *jpeg; /* owned */
+    size_t n, capacity;
+    uint8_t *eighth; /* (eighth_h, eighth_w, 3), owned: the tile decoded at 1/8 scale */
+    size_t eighth_capacity;
+    int eighth_w, eighth_h;
+} wsi_tile_copy;
+void wsi_tile_copy_clear(wsi_tile_copy *copy);
+
+typedef enum { WSI_COPY_DONE, WSI_COPY_NOT_A_TILE, WSI_COPY_DAMAGED } wsi_copy_outcome;
+
 /* ---- a slide at one resolution --------------------------------------------------------------
  * The tiler, the thumbnail and the predictor all see a slide through a view: a plane of w × h
  * pixels of size downsample (level-0 pixels, any double >= 1). Reads the nearest finer level and
@@ -104,5 +117,9 @@ bool wsi_view_init_fit(wsi_view *view, wsi_slide *slide, int max_px, GError **er
 /* Thread-safe. Parts outside the view are background. */
 bool wsi_view_read(const wsi_view *view, int64_t x, int64_t y, int w, int h, uint8_t *rgb,
                    size_t row_bytes, GError **error);
+/* The JPEG of the view's w × h pixels at x,y when they are read as they are and are just one whole
+ * JPEG tile of the file, read by the direct lane. Thread-safe on different copies. */
+wsi_copy_outcome wsi_view_copy(const wsi_view *view, int64_t x, int64_t y, int w, int h,
+                               wsi_tile_copy *copy, GError **error);
 
 #endif

@@ -29,6 +29,9 @@ typedef struct wsi_driver {
     /* As wsi_slide_read; thread-safe. */
     bool (*read)(wsi_slide *slide, int level, int64_t x_l0, int64_t y_l0, int w_lv, int h_lv,
                  uint8_t *rgb, size_t row_bytes, GError **error);
+    /* (optional) A native tile as it is, see wsi_view_copy; without it there is none. */
+    wsi_copy_outcome (*copy)(wsi_slide *slide, int level, int64_t x_l0, int64_t y_l0, int w_lv,
+                             int h_lv, wsi_tile_copy *copy, GError **error);
     /* Bytes of memory that reading takes at most with n_threads readers (caches, scratch). */
     int64_t (*memory)(const wsi_slide *slide, int n_threads);
     /* (optional) Bytes of temporary disk space while the slide is open; without it none. */

@@ -118,8 +118,87 @@ static bool is_blank(const double *mean_rgb)
     return mean >= 200 && mean <= 255;
 }
 
+/* A worker's memory. */
+typedef struct {
+    uint8_t *rgb, *label; /* (patch,patch,3), (patch,patch) */
+    uint8_t *eighth;      /* of rgb; NULL when the sink copies nothing */
+    wsi_tile_copy copy;
+} workspace;
+
+/* Averages of 8 × 8 pixels, as a JPEG decoded at 1/8 scale has them; border blocks of what there
+ * is. */
+static void reduce_by_8(const uint8_t *rgb, size_t row_bytes, int w, int h, uint8_t *out)
+{
+    for (int y = 0; y < h; y += 8)
+        for (int x = 0; x < w; x += 8) {
+            uint32_t sum[3] = {0}, n = 0;
+            for (int yy = y; yy < MIN(y + 8, h); yy++)
+                for (int xx = x; xx < MIN(x + 8, w); xx++, n++)
+                    for (int k = 0; k < 3; k++)
+                        sum[k] += rgb[(size_t)yy * row_bytes + (size_t)xx * 3 + (size_t)k];
+            for (int k = 0; k < 3; k++)
+                *out++ = (uint8_t)((sum[k] + n / 2) / n);
+        }
+}
+
+static void measure(const tiler *t, wsi_cell *cell, const workspace *space, double *mean_rgb)
+{
+    int64_t then = wsi_stages_now();
+    float tissue = cell->quality.tissue;
+    int w = cell->valid_w, h = cell->valid_h;
+    size_t row_bytes = (size_t)t->options->patch_px * 3;
+    const uint8_t *rgb = space->rgb;
+    if (space->eighth) {
+        int w8 = (w + 7) / 8, h8 = (h + 7) / 8;
+        if (!cell->copied)
+            reduce_by_8(space->rgb, row_bytes, w, h, space->eighth);
+        rgb = cell->copied ? space->copy.eighth : space->eighth;
+        w = w8;
+        h = h8;
+        row_bytes = (size_t)w8 * 3;
+    }
+    wsi_quality_measure(rgb, row_bytes, w, h, &cell->quality, mean_rgb);
+    cell->quality.tissue = tissue;
+    wsi_stages_add(WSI_STAGE_MEASURE, then);
+}
+
+/* The cell's pixels in rgb, or its JPEG in copy. False when it is damaged. */
+static bool fetch(const tiler *t, wsi_cell *cell, workspace *space)
+{
+    int px = t->options->patch_px;
+    wsi_copy_outcome outcome = WSI_COPY_NOT_A_TILE;
+    if (t->sink->copy && cell->valid_w == px && cell->valid_h == px)
+        outcome = wsi_view_copy(t->view, cell->x, cell->y, px, px, &space->copy, &cell->damage);
+    cell->copied = outcome == WSI_COPY_DONE;
+    return outcome == WSI_COPY_DONE ||
+           (outcome == WSI_COPY_NOT_A_TILE && read_patch(t, cell, space->rgb, &cell->damage));
+}
+
+/* Gives the cell to the sink as its JPEG, or else as pixels. */
+static bool hand_over(const tiler *t, wsi_cell *cell, workspace *space, GError **error)
+{
+    const uint8_t *label = t->mask ? space->label : NULL;
+    int64_t then = wsi_stages_now();
+    bool taken = false, ok = true;
+    if (cell->copied)
+        ok = t->sink->copy(t->sink->user, space->copy.jpeg, space->copy.n, label, &cell->work,
+                           &taken, error);
+    wsi_stages_add(WSI_STAGE_ENCODE, then);
+    if (!ok || taken)
+        return ok;
+    if (cell->copied && !read_patch(t, cell, space->rgb, error)) {
+        g_prefix_error(error, "damaged slide: ");
+        return false;
+    }
+    cell->copied = false;
+    then = wsi_stages_now();
+    ok = t->sink->encode(t->sink->user, space->rgb, label, &cell->work, error);
+    wsi_stages_add(WSI_STAGE_ENCODE, then);
+    return ok;
+}
+
 /* False only when the run must end; a damaged cell that may be skipped is a result. */
-static bool process(const tiler *t, wsi_cell *cell, uint8_t *rgb, uint8_t *label, GError **error)
+static bool process(const tiler *t, wsi_cell *cell, workspace *space, GError **error)
 {
     place(t, cell);
     cell->quality = (wsi_quality){1, NAN, NAN, NAN, NAN, NAN};
@@ -132,7 +211,7 @@ static bool process(const tiler *t, wsi_cell *cell, uint8_t *rgb, uint8_t *label
             return true;
         }
     }
-    if (!read_patch(t, cell, rgb, &cell->damage)) {
+    if (!fetch(t, cell, space)) {
         cell->damaged = true;
         cell->reason = "damaged";
         if (t->options->skip_damaged)
@@ -140,25 +219,20 @@ static bool process(const tiler *t, wsi_cell *cell, uint8_t *rgb, uint8_t *label
         g_propagate_prefixed_error(error, g_steal_pointer(&cell->damage), "damaged slide: ");
         return false;
     }
-    int64_t then = wsi_stages_now();
     double mean_rgb[3];
-    float tissue = cell->quality.tissue;
-    wsi_quality_measure(rgb, (size_t)t->options->patch_px * 3, cell->valid_w, cell->valid_h,
-                        &cell->quality, mean_rgb);
-    cell->quality.tissue = tissue;
-    then = wsi_stages_add(WSI_STAGE_MEASURE, then);
+    measure(t, cell, space, mean_rgb);
     if (t->options->blank_rule && is_blank(mean_rgb)) {
         cell->reason = "blank";
+        cell->copied = false;
         return true;
     }
-    if (t->mask && !read_label(t, cell, label, error))
+    int64_t then = wsi_stages_now();
+    if (t->mask && !read_label(t, cell, space->label, error))
         return false;
     if (t->mask)
-        then = wsi_stages_add(WSI_STAGE_LABEL, then);
+        wsi_stages_add(WSI_STAGE_LABEL, then);
     cell->kept = true;
-    bool ok = t->sink->encode(t->sink->user, rgb, t->mask ? label : NULL, &cell->work, error);
-    wsi_stages_add(WSI_STAGE_ENCODE, then);
-    return ok;
+    return hand_over(t, cell, space, error);
 }
 
 /* ---- workers ---- */
@@ -183,10 +257,12 @@ static gpointer work(gpointer user)
 {
     tiler *t = user;
     size_t n = (size_t)t->options->patch_px * (size_t)t->options->patch_px;
-    uint8_t *rgb = g_malloc(n * 3), *label = g_malloc(n);
+    workspace space = {.rgb = g_malloc(n * 3), .label = g_malloc(n)};
+    if (t->sink->copy)
+        space.eighth = g_malloc(n); /* more than an eighth either way, rounded up, needs */
     wsi_stages before = *wsi_stages_of_thread();
     for (slot *mine; (mine = take(t));) {
-        process(t, &mine->cell, rgb, label, &mine->fatal);
+        process(t, &mine->cell, &space, &mine->fatal);
         g_mutex_lock(&t->lock);
         mine->done = true;
         if (mine->cell.cell == t->added)
@@ -196,8 +272,10 @@ static gpointer work(gpointer user)
     g_mutex_lock(&t->lock);
     wsi_stages_sum(&t->stages, &before, wsi_stages_of_thread());
     g_mutex_unlock(&t->lock);
-    g_free(rgb);
-    g_free(label);
+    wsi_tile_copy_clear(&space.copy);
+    g_free(space.rgb);
+    g_free(space.label);
+    g_free(space.eighth);
     return NULL;
 }
 
@@ -226,6 +304,7 @@ static void count(const wsi_cell *cell, wsi_tile_report *report)
 {
     report->n_kept += cell->kept;
     report->n_damaged += cell->damaged;
+    report->n_copied += cell->copied;
     report->n_dropped += !cell->kept && !cell->damaged;
 }
 

@@ -46,8 +46,8 @@ typedef struct {
     int64_t cell, x, y; /* view pixels */
     int64_t x_l0, y_l0, w_l0, h_l0;
     int valid_w, valid_h;
-    bool kept, damaged;
-    const char *reason; /* static text, "" when kept */
+    bool kept, damaged, copied; /* copied: its JPEG was taken as it is */
+    const char *reason;         /* static text, "" when kept */
     wsi_quality quality;
     int64_t class_px[256];
     bool has_label;
@@ -55,19 +55,25 @@ typedef struct {
     GError *damage; /* why it is damaged, owned by the tiler */
 } wsi_cell;
 
-/* Where patches go. encode runs on worker threads (one call per kept cell; `rgb` (patch,patch,3),
- * `label` (patch,patch) or NULL; sets *work). add runs on the calling thread in cell order and
- * takes *work over through cell->work (free_work is called by the tiler afterwards). */
+/* Where patches go, and, with `copy`, JPEG tiles of the slide that a cell coincides with: then the
+ * quality numbers of every cell are those of its picture at 1/8 scale. encode runs on worker
+ * threads (one call per kept cell; `rgb` (patch,patch,3), `label` (patch,patch) or NULL; sets
+ * *work). add runs on the calling thread in cell order and takes *work over through cell->work
+ * (free_work is called by the tiler afterwards). */
 typedef struct {
     void *user;
     bool (*encode)(void *user, const uint8_t *rgb, const uint8_t *label, void **work,
                    GError **error);
+    /* (optional) As encode, for a cell whose pixels are these n bytes of JPEG. *taken false: they
+     * cannot be kept as they are, and encode is called. */
+    bool (*copy)(void *user, const uint8_t *jpeg, size_t n, const uint8_t *label, void **work,
+                 bool *taken, GError **error);
     bool (*add)(void *user, const wsi_cell *cell, GError **error);
     void (*free_work)(void *user, void *work);
 } wsi_sink;
 
 typedef struct {
-    int64_t n_kept, n_dropped, n_damaged;
+    int64_t n_kept, n_dropped, n_damaged, n_copied;
     wsi_stages stages; /* summed over threads */
 } wsi_tile_report;
 

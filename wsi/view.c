@@ -218,3 +218,14 @@ bool wsi_view_read(const wsi_view *view, int64_t x, int64_t y, int w, int h, uin
     return read_inside(view, x0, y0, (int)(x1 - x0), (int)(y1 - y0),
                        rgb + (size_t)(y0 - y) * row_bytes + (size_t)(x0 - x) * 3, row_bytes, error);
 }
+
+/* Whatever wsi_view_read does to the pixels of a level must be refused here. */
+wsi_copy_outcome wsi_view_copy(const wsi_view *view, int64_t x, int64_t y, int w, int h,
+                               wsi_tile_copy *copy, GError **error)
+{
+    const wsi_driver *driver = view->slide->driver;
+    if (view->level_scale != 1 || !driver->copy)
+        return WSI_COPY_NOT_A_TILE;
+    return driver->copy(view->slide, view->level, llround((double)x * view->downsample),
+                        llround((double)y * view->downsample), w, h, copy, error);
+}

@@ -122,7 +122,8 @@ static double run_tile(bench *b, bool zstd, wsi_reader reader)
     options.patch_px = options.stride_px = b->patch;
     options.no_tissue = true;
     options.n_threads = b->n_threads;
-    wsi_sink sink = {b, zstd ? encode_zstd : encode_null, add, free_work};
+    wsi_sink sink = {
+        .user = b, .encode = zstd ? encode_zstd : encode_null, .add = add, .free_work = free_work};
     wsi_tile_report report;
     double start = now();
     if (!wsi_tile_run(&b->view, NULL, NULL, &options, 0, &sink, NULL, &report, &error))

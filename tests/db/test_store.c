@@ -108,7 +108,8 @@ static void test_config_impossible(void)
     g_autofree char *dir = g_build_filename(parent, "s", NULL);
     db_store_config c;
     fix_config(&c, DB_CODEC_COPY);
-    assert_refused(dir, &c, QS_ERROR_UNSUPPORTED, "codec copy");
+    c.jpeg_quality = 0;
+    assert_refused(dir, &c, QS_ERROR_ARG, "JPEG quality 0");
     c.codec = DB_CODEC_JPEG;
     c.jpeg_quality = 0;
     assert_refused(dir, &c, QS_ERROR_ARG, "JPEG quality 0");
@@ -334,7 +335,7 @@ static void test_writer_refuses(void)
     g_assert_false(db_writer_add(w, &p, NULL, NULL, &error));
     fix_assert_fails(error, QS_ERROR_ARG, "image");
     uint8_t bytes[4] = {1, 2, 3, 4};
-    db_blob blob = {bytes, 4, 4};
+    db_blob blob = {.data = bytes, .n = 4, .capacity = 4};
     g_assert_false(db_writer_add(w, &p, &blob, &blob, &error));
     fix_assert_fails(error, QS_ERROR_ARG, "label");
     p.kept = false;

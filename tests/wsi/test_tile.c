@@ -132,7 +132,7 @@ static void setting_close(setting *s)
 static bool run(setting *s, const wsi_tissue *tissue, wsi_mask *mask, int64_t first,
                 memory_sink *sink, wsi_tile_report *report, GError **error)
 {
-    wsi_sink door = {sink, sink_encode, sink_add, sink_free};
+    wsi_sink door = {.user = sink, .encode = sink_encode, .add = sink_add, .free_work = sink_free};
     s->options.no_tissue = tissue == NULL;
     return wsi_tile_run(&s->view, tissue, mask, &s->options, first, &door, NULL, report, error);
 }
