@@ -121,6 +121,87 @@ static void test_real(void)
     remove_tree(store);
 }
 
+/* All that a store says of its patches, and their blobs' checksums, as one text. */
+static char *content(const char *dir)
+{
+    GError *error = NULL;
+    db_store *store = db_store_open(dir, true, &error);
+    g_assert_no_error(error);
+    GArray *patches = db_patch_list(store, 0, false, &error);
+    g_assert_no_error(error);
+    GString *text = g_string_new(NULL);
+    for (guint i = 0; i < patches->len; i++) {
+        const db_patch *p = &g_array_index(patches, db_patch, i);
+        g_string_append_printf(text, "%d %d,%d %s %a %a %a %d %d %016" G_GINT64_MODIFIER "x\n",
+                               (int)p->cell, (int)p->x_l0, (int)p->y_l0, p->reason,
+                               (double)p->tissue, (double)p->saturation, (double)p->blur, p->format,
+                               (int)p->n_bytes, p->checksum);
+    }
+    g_array_unref(patches);
+    db_store_close(store);
+    return g_string_free(text, FALSE);
+}
+
+/* Neither threads nor the reader decide what is stored. */
+static void test_same_content(void)
+{
+    static const char *const ways[][2] = {
+        {"1", "direct"}, {"2", "direct"}, {"3", "openslide"}, {"2", "auto"}};
+    g_autofree char *slide = temp_path("ways.tif"), *first = NULL;
+    make_tiff_options o = {
+        .w = 900, .h = 700, .n_levels = 2, .compression = COMPRESSION_JPEG, .pixel = make_smooth};
+    make_tiff(slide, &o);
+    for (size_t i = 0; i < G_N_ELEMENTS(ways); i++) {
+        g_autofree char *store = temp_path("ways");
+        g_assert_cmpint(tile(NULL, "--store", store, "--level0", "--patch", "96", "--stride", "80",
+                             "--threads", ways[i][0], "--reader", ways[i][1], slide, NULL),
+                        ==, 0);
+        g_autofree char *got = content(store);
+        if (first)
+            g_assert_cmpstr(got, ==, first);
+        else
+            first = g_steal_pointer(&got);
+        remove_tree(store);
+    }
+}
+
+/* Codec copy: where a patch is a tile the store holds its JPEG, which shows what OpenSlide shows;
+ * border patches are encoded anew. */
+static void test_copy(void)
+{
+    g_autofree char *slide = temp_path("copy.tif"), *store = temp_path("copied");
+    make_tiff_options o = {
+        .w = 640, .h = 512, .tile = 128, .compression = COMPRESSION_JPEG, .pixel = make_smooth};
+    make_tiff(slide, &o);
+    g_assert_cmpint(tile(NULL, "--store", store, "--level0", "--no-tissue", "--patch", "128",
+                         "--codec", "copy", slide, NULL),
+                    ==, 0);
+    g_assert_cmpint(compare(store, slide), ==, 20);
+    remove_tree(store);
+    o.w = 700; /* the last column is no tile: 4 of 24 */
+    make_tiff(slide, &o);
+    g_assert_cmpint(tile(NULL, "--store", store, "--level0", "--no-tissue", "--patch", "128",
+                         "--codec", "copy", slide, NULL),
+                    ==, 0);
+    GError *error = NULL;
+    db_store *opened = db_store_open(store, true, &error);
+    g_assert_no_error(error);
+    GArray *patches = db_patch_list(opened, 0, true, &error);
+    int n_copied = 0;
+    g_autofree uint8_t *rgb = g_malloc(128 * 128 * 3);
+    for (guint i = 0; i < patches->len; i++) {
+        const db_patch *p = &g_array_index(patches, db_patch, i);
+        n_copied += p->format == 4;
+        g_assert_true(db_patch_read(opened, p, rgb, NULL, &error));
+        g_assert_cmpfloat(fabs((double)p->saturation), <=, 1);
+    }
+    g_assert_cmpint(patches->len, ==, 24);
+    g_assert_cmpint(n_copied, ==, 20);
+    g_array_unref(patches);
+    db_store_close(opened);
+    remove_tree(store);
+}
+
 static void test_exit_status(void)
 {
     g_autofree char *good = temp_path("good.tif"), *bad = temp_path("bad.svs"),
@@ -160,6 +241,8 @@ int main(int argc, char **argv)
     g_test_add_func("/stored/made", test_made);
     g_test_add_func("/stored/real", test_real);
     g_test_add_func("/stored/exit-status", test_exit_status);
+    g_test_add_func("/stored/same-content", test_same_content);
+    g_test_add_func("/stored/copy", test_copy);
     int rc = g_test_run();
     temp_clean();
     return rc;
