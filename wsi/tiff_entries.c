@@ -9,7 +9,7 @@
 
 #include <string.h>
 
-enum { DIRS_MAX = 4096, ENTRIES_MAX = 65535, ENTRY_BYTES_MAX = 20 };
+enum { DIRS_MAX = 4096, ENTRIES_MAX = 65535, ENTRY_BYTES_MAX = 20, PRIVATE_TAGS = 32768 };
 
 typedef struct {
     const char *path;
@@ -38,8 +38,21 @@ static bool check_entry(const walker *w, const uint8_t *entry, int dir, GError *
 {
     uint64_t tag = number(w, entry, 2), size = size_of(number(w, entry + 2, 2));
     uint64_t count = number(w, entry + 4, w->big ? 8 : 4);
-    if (size == 0 || count <= (uint64_t)w->n_bytes / size)
+    uint64_t n_bytes = (uint64_t)w->n_bytes;
+    bool possible = size == 0 || count <= n_bytes / size;
+    if (possible && !(tag < PRIVATE_TAGS && size && count * size > (w->big ? 8u : 4u)))
         return true;
+    uint64_t from = number(w, entry + (w->big ? 12 : 8), w->big ? 8 : 4);
+    if (possible && from <= n_bytes && count * size <= n_bytes - from)
+        return true;
+    if (possible) {
+        g_set_error(
+            error, QS_ERROR, QS_ERROR_FORMAT,
+            "%s: truncated: the values of tag %u of directory %d need bytes %" G_GUINT64_FORMAT
+            " to %" G_GUINT64_FORMAT ", the file has %" G_GINT64_FORMAT "; copy it again",
+            w->path, (unsigned)tag, dir, from, from + count * size, w->n_bytes);
+        return false;
+    }
     g_set_error(error, QS_ERROR, QS_ERROR_FORMAT,
                 "%s: damaged: tag %u of directory %d has %" G_GUINT64_FORMAT
                 " values of %u bytes, more "
