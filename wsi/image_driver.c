@@ -1,15 +1,18 @@
 /* Plain images (JPEG, PNG, striped TIFF) as slides of one level.
  *
  * Such files can only be decoded from the top, and a tiler reads them everywhere, from several
- * threads. So the first read decodes the image once, a few rows at a time, into plain RGB: in
- * memory up to RAW_IN_MEMORY_MAX, beyond that in an unlinked temporary file. After that every read
- * is a copy of rows. The file is read with pread and not mapped: memory stays what was stated, and
- * a disk error is an error and no SIGBUS. */
+ * threads. Baseline JPEGs are decoded in strips, a window of rows at a time, as often as someone
+ * goes through them (jpeg_strips_priv.h). Of all others, and of a JPEG that is read in no order at
+ * all, the first read decodes the image once, a few rows at a time, into plain RGB: in memory up to
+ * RAW_IN_MEMORY_MAX, beyond that in an unlinked temporary file. After that every read is a copy of
+ * rows. The file is read with pread and not mapped: memory stays what was stated, and a disk error
+ * is an error and no SIGBUS. */
 #include "wsi/slide_priv.h"
 #include "wsi/stages.h"
 
 #include "base/error.h"
 #include "base/file.h"
+#include "wsi/jpeg_strips_priv.h"
 #include "wsi/raster.h"
 
 #include <errno.h>
@@ -18,14 +21,16 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { STRIP_ROWS = 64, RAW_IN_MEMORY_MAX = 64 << 20 };
+enum { STRIP_ROWS = 64, RAW_IN_MEMORY_MAX = 64 << 20, WINDOW_BYTES = 128 << 20 };
 
 typedef struct {
     char *path;
     wsi_file_type type;
     int64_t w, h;
     int64_t decoder_bytes;
-    GMutex lock; /* guards decoding; raw and failure do not change once `ready` */
+    wsi_jpeg_strips *strips; /* NULL: not a file that can be read so */
+    gint out_of_order;       /* strips was given up */
+    GMutex lock;             /* guards decoding; raw and failure do not change once `ready` */
     gint ready;
     GError *failure; /* why the image could not be decoded */
     uint8_t *raw;    /* (h,w,3); NULL when it lies in fd */
@@ -56,6 +61,38 @@ static void report_conversions(const char *path, const wsi_raster_info *info)
         qs_info("%s: its EXIF orientation is ignored, so that masks match its stored pixels", path);
 }
 
+static void image_close(wsi_slide *slide)
+{
+    image_data *data = slide->data;
+    wsi_jpeg_strips_close(data->strips);
+    g_free(data->raw);
+    if (data->fd >= 0)
+        close(data->fd);
+    g_clear_error(&data->failure);
+    g_mutex_clear(&data->lock);
+    g_free(data->path);
+    g_free(data);
+}
+
+/* A baseline JPEG of at most three components is read in strips; how it is read is said. */
+static bool open_strips(image_data *data, wsi_slide_info *info, GError **error)
+{
+    wsi_jpeg_header header;
+    if (data->type == WSI_FILE_JPEG) {
+        if (!wsi_jpeg_header_read(data->path, &header, error))
+            return false;
+        if (!header.progressive && (header.n_components == 1 || header.n_components == 3)) {
+            data->strips = wsi_jpeg_strips_open(data->path, data->w, data->h, WINDOW_BYTES, error);
+            info->lane_why = g_strdup("decoded in strips");
+            return data->strips != NULL;
+        }
+    }
+    info->lane_why = g_strdup_printf(
+        "%sdecoded once, into %s", data->type == WSI_FILE_JPEG ? "a progressive JPEG: " : "",
+        raw_bytes(data) > RAW_IN_MEMORY_MAX ? "a temporary file" : "memory");
+    return true;
+}
+
 static bool image_open(wsi_slide *slide, const wsi_probe *probe, GError **error)
 {
     if (probe->type == WSI_FILE_TIFF && probe->tiff.bits == 16) {
@@ -77,24 +114,18 @@ static bool image_open(wsi_slide *slide, const wsi_probe *probe, GError **error)
     data->w = info->w;
     data->h = info->h;
     data->decoder_bytes = info->decoder_bytes;
+    if (!open_strips(data, &slide->info, error)) {
+        wsi_raster_close(raster);
+        slide->data = data;
+        image_close(slide);
+        return false;
+    }
     slide->info.vendor = g_strdup(info->format);
     slide->info.n_levels = 1;
     slide->info.levels[0] = (wsi_level){info->w, info->h, 1.0};
     slide->data = data;
     wsi_raster_close(raster);
     return true;
-}
-
-static void image_close(wsi_slide *slide)
-{
-    image_data *data = slide->data;
-    g_free(data->raw);
-    if (data->fd >= 0)
-        close(data->fd);
-    g_clear_error(&data->failure);
-    g_mutex_clear(&data->lock);
-    g_free(data->path);
-    g_free(data);
 }
 
 /* An unlinked file of n bytes whose space is taken now: a full disk is known before the work. */
@@ -242,11 +273,43 @@ static bool ensure_decoded(image_data *data, GError **error)
     return data->failure == NULL;
 }
 
+static wsi_strips_outcome read_strips(image_data *data, int64_t x, int64_t y, int w, int h,
+                                      uint8_t *rgb, size_t row_bytes, GError **error)
+{
+    int64_t x0 = CLAMP(x, 0, data->w), x1 = CLAMP(x + w, 0, data->w);
+    int64_t y0 = CLAMP(y, 0, data->h), y1 = CLAMP(y + h, 0, data->h);
+    if (x1 - x0 < w || y1 - y0 < h)
+        for (int r = 0; r < h; r++)
+            memset(rgb + (size_t)r * row_bytes, 255, (size_t)w * 3);
+    if (x1 <= x0 || y1 <= y0)
+        return WSI_STRIPS_READ;
+    return wsi_jpeg_strips_read(data->strips, x0, y0, (int)(x1 - x0), (int)(y1 - y0),
+                                rgb + (size_t)(y0 - y) * row_bytes + (size_t)(x0 - x) * 3,
+                                row_bytes, error);
+}
+
+static void give_up_strips(image_data *data)
+{
+    if (!g_atomic_int_compare_and_exchange(&data->out_of_order, 0, 1))
+        return;
+    wsi_jpeg_strips_give_up(data->strips);
+    qs_info("%s: is read out of order; it is decoded once, into %zu MiB of %s", data->path,
+            raw_bytes(data) >> 20,
+            raw_bytes(data) > RAW_IN_MEMORY_MAX ? "a temporary file" : "memory");
+}
+
 static bool image_read(wsi_slide *slide, int level, int64_t x_l0, int64_t y_l0, int w_lv, int h_lv,
                        uint8_t *rgb, size_t row_bytes, GError **error)
 {
     (void)level;
     image_data *data = slide->data;
+    if (data->strips && !g_atomic_int_get(&data->out_of_order)) {
+        wsi_strips_outcome outcome =
+            read_strips(data, x_l0, y_l0, w_lv, h_lv, rgb, row_bytes, error);
+        if (outcome != WSI_STRIPS_OUT_OF_ORDER)
+            return outcome == WSI_STRIPS_READ;
+        give_up_strips(data);
+    }
     if (!ensure_decoded(data, error))
         return false;
     int64_t x0 = CLAMP(x_l0, 0, data->w), x1 = CLAMP(x_l0 + w_lv, 0, data->w);
@@ -267,13 +330,17 @@ static int64_t image_memory(const wsi_slide *slide, int n_threads)
     (void)n_threads;
     const image_data *data = slide->data;
     size_t n = raw_bytes(data);
+    if (data->strips)
+        return (int64_t)MIN(n, (size_t)WINDOW_BYTES) + data->decoder_bytes +
+               data->w * 3 * STRIP_ROWS;
     return (n > RAW_IN_MEMORY_MAX ? 0 : (int64_t)n) + data->decoder_bytes +
            data->w * 7 * STRIP_ROWS * 2;
 }
 
 static int64_t image_temp_bytes(const wsi_slide *slide)
 {
-    size_t n = raw_bytes(slide->data);
+    const image_data *data = slide->data;
+    size_t n = data->strips ? 0 : raw_bytes(data);
     return n > RAW_IN_MEMORY_MAX ? (int64_t)n : 0;
 }
 

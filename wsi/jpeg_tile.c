@@ -3,60 +3,22 @@
 #include "wsi/jpeg_tile_priv.h"
 
 #include "base/error.h"
+#include "wsi/jpeg_errors_priv.h"
 
-#include <setjmp.h>
-#include <stdio.h>
 #include <string.h>
-
-#include <jerror.h>
-#include <jpeglib.h>
 
 enum { ROWS = 16 }; /* row pointers given at a time: one row of blocks with 4:2:0 */
 
 struct wsi_jpeg_decoder {
     struct jpeg_decompress_struct jpeg;
-    struct jpeg_error_mgr errors;
-    jmp_buf escape;
-    char message[JMSG_LENGTH_MAX];
-    bool damaged; /* a warning that means lost pixels */
+    wsi_jpeg_errors errors;
 };
-
-static void on_fatal(j_common_ptr common)
-{
-    wsi_jpeg_decoder *d = common->client_data;
-    common->err->format_message(common, d->message);
-    longjmp(d->escape, 1);
-}
-
-/* level -1 is a warning. Extra bytes before a marker and a doubtful Adobe marker harm no pixel. */
-static void on_message(j_common_ptr common, int level)
-{
-    if (level >= 0)
-        return;
-    int code = common->err->msg_code;
-    if (code == JWRN_EXTRANEOUS_DATA || code == JWRN_ADOBE_XFORM || code == JWRN_JFIF_MAJOR ||
-        code == JWRN_TOO_MUCH_DATA)
-        return;
-    wsi_jpeg_decoder *d = common->client_data;
-    if (!d->damaged)
-        common->err->format_message(common, d->message);
-    d->damaged = true;
-}
-
-static void on_output(j_common_ptr common)
-{
-    (void)common;
-}
 
 wsi_jpeg_decoder *wsi_jpeg_decoder_create(void)
 {
     wsi_jpeg_decoder *d = g_new0(wsi_jpeg_decoder, 1);
-    d->jpeg.err = jpeg_std_error(&d->errors);
-    d->errors.error_exit = on_fatal;
-    d->errors.emit_message = on_message;
-    d->errors.output_message = on_output;
-    d->jpeg.client_data = d;
-    if (setjmp(d->escape)) {
+    d->jpeg.err = wsi_jpeg_errors_init(&d->errors);
+    if (setjmp(d->errors.escape)) {
         g_free(d);
         return NULL;
     }
@@ -68,7 +30,7 @@ void wsi_jpeg_decoder_destroy(wsi_jpeg_decoder *d)
 {
     if (!d)
         return;
-    if (!setjmp(d->escape))
+    if (!setjmp(d->errors.escape))
         jpeg_destroy_decompress(&d->jpeg);
     g_free(d);
 }
@@ -85,7 +47,7 @@ static bool start(wsi_jpeg_decoder *d, const wsi_jpeg_bits *bits, int w, int h, 
     jpeg_read_header(jpeg, TRUE);
     if (jpeg->image_width != (JDIMENSION)w || jpeg->image_height != (JDIMENSION)h ||
         jpeg->num_components != 3) {
-        g_snprintf(d->message, sizeof d->message,
+        g_snprintf(d->errors.message, sizeof d->errors.message,
                    "a JPEG of %u x %u pixels, %d components, where %d x %d with 3 belong",
                    jpeg->image_width, jpeg->image_height, jpeg->num_components, w, h);
         return false;
@@ -101,7 +63,7 @@ static bool start(wsi_jpeg_decoder *d, const wsi_jpeg_bits *bits, int w, int h, 
 static bool decode(wsi_jpeg_decoder *d, const wsi_jpeg_bits *bits, int w, int h, int scale,
                    uint8_t *rgb, size_t row_bytes)
 {
-    if (setjmp(d->escape))
+    if (setjmp(d->errors.escape))
         return false;
     if (!start(d, bits, w, h, scale))
         return false;
@@ -113,19 +75,18 @@ static bool decode(wsi_jpeg_decoder *d, const wsi_jpeg_bits *bits, int w, int h,
         jpeg_read_scanlines(&d->jpeg, rows, n);
     }
     jpeg_finish_decompress(&d->jpeg);
-    return !d->damaged;
+    return !d->errors.damaged;
 }
 
 bool wsi_jpeg_decode(wsi_jpeg_decoder *d, const wsi_jpeg_bits *bits, int w, int h, int scale,
                      uint8_t *rgb, size_t row_bytes, GError **error)
 {
-    d->message[0] = '\0';
-    d->damaged = false;
+    wsi_jpeg_errors_clear(&d->errors);
     if (decode(d, bits, w, h, scale, rgb, row_bytes))
         return true;
-    if (!setjmp(d->escape))
+    if (!setjmp(d->errors.escape))
         jpeg_abort_decompress(&d->jpeg);
-    g_set_error(error, QS_ERROR, QS_ERROR_FORMAT, "JPEG: %s", d->message);
+    g_set_error(error, QS_ERROR, QS_ERROR_FORMAT, "JPEG: %s", d->errors.message);
     return false;
 }
 
