@@ -5,8 +5,10 @@
  * on. Masks appear whole or not at all; one that is there with a note of the same key is skipped,
  * so the same command after a stop goes on where it was. */
 #include "cli/cli.h"
+#include "cli/colour.h"
 #include "cli/sidecar.h"
 #include "cli/slide_set.h"
+#include "cli/tissue_rules.h"
 #include "base/file.h"
 #include "infer/predict.h"
 
@@ -255,7 +257,15 @@ static bool predict_slide(run *r, const cli_slide *slide, GError **error)
         tissue = wsi_tissue_find(s, &tissue_options, error);
         ok = tissue != NULL;
     }
+    cli_tissue_rules rules;
+    cli_tissue_rules_init(&rules);
+    wsi_colour *colour = NULL;
+    g_autofree char *changed = NULL;
+    int patch = r->m.spec.patch_px > 0 ? r->m.spec.patch_px : 256;
+    const wsi_colour_windows windows = {patch, patch, tissue, rules.at_least};
+    ok = ok && cli_colour_open(&view, r->m.spec.colour, &windows, &colour, &changed, NULL, error);
     cli_sidecar note = {.key = key,
+                        .colour = changed,
                         .slide = slide->slide,
                         .mask = mask,
                         .prob = prob,
@@ -276,6 +286,7 @@ static bool predict_slide(run *r, const cli_slide *slide, GError **error)
                   note.report.n_windows, took,
                   note.report.n_run == 0 ? "; no tissue was found: all background" : "");
     }
+    wsi_colour_close(colour);
     wsi_tissue_destroy(tissue);
     wsi_slide_close(s);
     return ok;

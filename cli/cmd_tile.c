@@ -2,6 +2,7 @@
  * The work is tile_crew.c's (many slides) and tile_job.c's (one). */
 #include "base/file.h"
 #include "cli/cli.h"
+#include "cli/colour.h"
 #include "cli/labels.h"
 #include "cli/tile_crew.h"
 #include "cli/tile_plan.h"
@@ -15,13 +16,13 @@
 #define MPP_MAX 100.0
 
 static char *opt_store, *opt_cohort, *opt_codec, *opt_classes, *opt_damaged, *opt_split, *opt_mask,
-    *opt_tissue_mask, *opt_reader, *opt_preview;
+    *opt_tissue_mask, *opt_reader, *opt_preview, *opt_stain;
 static int opt_patch = 256, opt_stride, opt_quality = 90, opt_threads;
 static cli_tissue_rules tissue; /* the defaults, then what was asked for */
 static char *opt_label_map, *opt_label_order;
 static double opt_mpp, opt_mpp_override, opt_damaged_max = 0.1;
 static double opt_mpp_tolerance = WSI_MPP_TOLERANCE;
-static gboolean opt_level0, opt_no_tissue, opt_otsu, opt_blank, opt_labelled, opt_bounds;
+static gboolean opt_level0, opt_no_tissue, opt_otsu, opt_blank, opt_labelled, opt_bounds, opt_icc;
 
 static const GOptionEntry entries[] = {
     {"store", 's', 0, G_OPTION_ARG_FILENAME, &opt_store, "The store, made when absent", "DIR"},
@@ -59,6 +60,9 @@ static const GOptionEntry entries[] = {
      "FILE"},
     {"blank-rule", 0, 0, G_OPTION_ARG_NONE, &opt_blank,
      "Also drop patches whose mean over pixels and channels is 200 to 255", NULL},
+    {"icc", 0, 0, G_OPTION_ARG_NONE, &opt_icc,
+     "Colours by the file's ICC profile to sRGB, where it has one", NULL},
+    {"stain-norm", 0, 0, G_OPTION_ARG_STRING, &opt_stain, CLI_STAIN_HELP, "METHOD[:REFERENCE]"},
     {"codec", 0, 0, G_OPTION_ARG_STRING, &opt_codec,
      "zstd (lossless), jpeg, or copy: JPEG tiles of the slide as they are where a patch is one, "
      "else "
@@ -203,6 +207,9 @@ static bool make_config(db_store_config *config, GError **error)
     config->label_order_map = labels.map_order;
     config->bounds_relative = labels.bounds_relative;
     config->grid_rules = cli_tissue_rules_text(&tissue);
+    config->colour = cli_colour_text(opt_icc, opt_stain, config, error);
+    if (!config->colour)
+        return false;
     return true;
 }
 
@@ -326,13 +333,14 @@ static int64_t begin_run(db_store *store, const db_store_config *config, int n_t
     g_autofree char *json = g_strdup_printf(
         "{\"patch\":%d,\"stride\":%d,\"level0\":%s,\"mpp\":%g,\"mpp_override\":%g,\"rules\":\"%s\","
         "\"mpp_tolerance\":%g,\"label_map\":\"%s\",\"label_order\":\"%s\",\"bounds_relative\":%s,"
+        "\"colour\":\"%s\","
         "\"damaged\":\"%s\","
         "\"damaged_max\":%g,\"reader\":\"%s\",\"threads\":%d}",
         config->patch_px, config->stride_px, config->level0 ? "true" : "false", config->mpp,
         opt_mpp_override, rules, config->mpp_tolerance, label_map,
         config->label_order_map ? "map" : "file", config->bounds_relative ? "true" : "false",
-        opt_damaged ? opt_damaged : "fail", opt_damaged_max, opt_reader ? opt_reader : "auto",
-        n_threads);
+        config->colour, opt_damaged ? opt_damaged : "fail", opt_damaged_max,
+        opt_reader ? opt_reader : "auto", n_threads);
     g_autofree char *device = g_strdup_printf("cpu, %d threads", n_threads);
     char kind[] = "tile", version[] = "quadslide " QS_VERSION, state[] = "running";
     db_run row = {.kind = kind,

@@ -3,6 +3,7 @@
 #include "cli/cli.h"
 #include "cli/train_snapshot.h"
 #include "cli/train_source.h"
+#include "cli/train_stain.h"
 #include "cli/train_validation.h"
 #include "train/preset.h"
 
@@ -214,12 +215,32 @@ static bool open_store(session *s, GError **error)
     return true;
 }
 
+/* The model's colour rules; with --stain-norm also what is done to each slide's stored patches. */
+static bool open_colours(session *s, GError **error)
+{
+    const db_store_config *config = db_store_get_config(s->store);
+    const char *stain_norm = s->options->stain_norm;
+    g_autofree char *text = cli_train_colour_text(config, stain_norm, error);
+    wsi_colour_rules rules;
+    if (!text || !wsi_colour_rules_parse(&rules, text, error))
+        return false;
+    if (g_strlcpy(s->spec.colour, text, sizeof s->spec.colour) >= sizeof s->spec.colour) {
+        g_set_error(error, QS_ERROR, QS_ERROR_ARG, "colour rules \"%s\" are too long", text);
+        return false;
+    }
+    if (!stain_norm || !*stain_norm || rules.stain.method == WSI_STAIN_NONE)
+        return true;
+    s->source.colours_key = g_strdup(text);
+    s->source.colours =
+        cli_train_stains(s->store, s->writable, &rules.stain, cli_progress(), error);
+    return s->source.colours != NULL;
+}
+
 static bool session_open(session *s, GError **error)
 {
     const cli_label_budget budget = cli_label_budget_of(s->options);
     if (!open_store(s, error) ||
-        !cli_train_source_open(&s->source, s->store, &budget, s->options->where, error) ||
-        !cli_validation_open(&s->validation, s->store, own.val_max_slides, error))
+        !cli_train_source_open(&s->source, s->store, &budget, s->options->where, error))
         return false;
     const db_store_config *config = db_store_get_config(s->store);
     s->spec = (model_spec){.classes = config->classes,
@@ -229,6 +250,9 @@ static bool session_open(session *s, GError **error)
                            .patch_px = config->patch_px};
     if (config->level0 && s->source.patches->len > 0)
         s->spec.mpp = g_array_index(s->source.patches, db_patch, 0).mpp;
+    if (!open_colours(s, error) ||
+        !cli_validation_open(&s->validation, s->store, own.val_max_slides, s->spec.colour, error))
+        return false;
     if (!cli_train_normalisation(&s->source, s->writable, s->spec.mean, s->spec.std, cli_progress(),
                                  error))
         return false;

@@ -40,6 +40,7 @@ bool cli_sidecar_write(const char *path, const cli_sidecar *note, GError **error
     add_string(b, "key", note->key);
     add_string(b, "slide", note->slide);
     add_string(b, "model", note->model);
+    add_string(b, "colour", note->colour ? note->colour : "");
     add_string(b, "classes", classes);
     add_int(b, "mask_bytes", file_bytes(note->mask));
     add_int(b, "prob_bytes", file_bytes(note->prob));

@@ -10,6 +10,7 @@ typedef struct {
     const char *slide;       /* path */
     const char *mask, *prob; /* paths; prob NULL when not written */
     const char *model;       /* path */
+    const char *colour;      /* what was done to the slide's colours; NULL or "" nothing */
     const qs_classes *classes;
     inf_mask_grid grid;
     const inf_options *options;

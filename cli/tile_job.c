@@ -5,6 +5,7 @@
 
 #include "base/file.h"
 #include "cli/cli.h"
+#include "cli/colour.h"
 #include "cli/labels.h"
 #include "cli/tile_preview.h"
 #include "cli/tissue_rules.h"
@@ -160,6 +161,8 @@ typedef struct {
     wsi_grid grid;
     wsi_tissue *tissue;
     wsi_mask *mask;
+    wsi_colour *colour; /* of the view */
+    char *colour_remark;
     db_slide row;
 } slide_work;
 
@@ -249,6 +252,7 @@ static char *make_notes(const slide_work *w, const tile_job *job, const tile_run
     }
     g_autofree char *remarks = w->mask ? wsi_mask_remarks(w->mask) : NULL;
     add_note(notes, remarks);
+    add_note(notes, w->colour_remark);
     return g_string_free(notes, notes->len == 0);
 }
 
@@ -282,6 +286,11 @@ static bool open_rest(slide_work *w, const tile_job *job, const tile_run *run, G
     if (!run->tile.no_tissue &&
         !(w->tissue = cli_tissue_open(w->slide, job->tissue_path, run->config->bounds_relative,
                                       &run->tissue, error)))
+        return false;
+    const wsi_colour_windows windows = {run->config->patch_px, run->config->patch_px, w->tissue,
+                                        run->tile.tissue_min};
+    if (!cli_colour_open(&w->view, run->config->colour, &windows, &w->colour, &w->row.colour,
+                         &w->colour_remark, error))
         return false;
     if (!job->mask_path)
         return true;
@@ -539,6 +548,8 @@ void tile_job_run(tile_job *job, tile_run *run, int n_threads)
                              (job->state == TILE_FAILED && w.row.id > 0 && w.row.n_cells > 0)))
         preview(&w, job, run);
     wsi_mask_close(w.mask);
+    wsi_colour_close(w.colour);
+    g_free(w.colour_remark);
     wsi_tissue_destroy(w.tissue);
     wsi_slide_close(w.slide);
     db_slide_clear(&w.row);

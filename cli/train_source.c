@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "db/where.h"
+#include "wsi/colour.h"
 
 #include <math.h>
 #include <string.h>
@@ -11,7 +12,13 @@ static const char *const stat_names[6] = {"mean_r", "mean_g", "mean_b", "std_r",
 static bool read_patch(void *user, size_t item, uint8_t *rgb, uint8_t *label, GError **error)
 {
     cli_train_source *s = user;
-    return db_patch_read(s->store, &g_array_index(s->patches, db_patch, item), rgb, label, error);
+    const db_patch *p = &g_array_index(s->patches, db_patch, item);
+    if (!db_patch_read(s->store, p, rgb, label, error))
+        return false;
+    const wsi_colour *colour = s->colours ? g_hash_table_lookup(s->colours, &p->slide_id) : NULL;
+    if (colour)
+        wsi_colour_apply(colour, rgb, (size_t)s->source.patch_px * 3, p->valid_w, p->valid_h);
+    return true;
 }
 
 static bool add_slide(cli_train_source *s, const db_slide *slide, const db_where *where,
@@ -100,6 +107,9 @@ void cli_train_source_close(cli_train_source *s)
     g_free((void *)(uintptr_t)s->source.items);
     if (s->patches)
         g_array_unref(s->patches);
+    if (s->colours)
+        g_hash_table_unref(s->colours);
+    g_free(s->colours_key);
     if (s->labelled_names)
         g_string_free(s->labelled_names, TRUE);
     memset(s, 0, sizeof *s);
@@ -199,8 +209,10 @@ static char *patches_key(const cli_train_source *s)
         const uint64_t facts[] = {p->checksum, (uint64_t)p->valid_w, (uint64_t)p->valid_h};
         g_checksum_update(sum, (const guchar *)facts, sizeof facts);
     }
-    char *key = g_strdup_printf("{\"patches\":%u,\"sha256\":\"%s\"}", s->patches->len,
-                                g_checksum_get_string(sum));
+    const char *changed = s->colours_key ? s->colours_key : "";
+    char *key = g_strdup_printf("{\"patches\":%u,\"sha256\":\"%s\"%s%s%s}", s->patches->len,
+                                g_checksum_get_string(sum), *changed ? ",\"stains\":\"" : "",
+                                changed, *changed ? "\"" : "");
     g_checksum_free(sum);
     return key;
 }

@@ -11,6 +11,8 @@ typedef struct {
     GArray *patches; /* of db_patch: source.items[i] is patches[i] */
     int64_t n_train_slides, n_labelled_slides;
     GString *labelled_names; /* of the labelled slides, separated by ; */
+    GHashTable *colours;     /* slide id → wsi_colour, cli_train_stains; owned; NULL none */
+    char *colours_key;       /* what they do, as a text; owned */
     int64_t n_left_out;      /* patches of which the condition does not hold */
 } cli_train_source;
 

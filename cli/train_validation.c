@@ -1,6 +1,7 @@
 #include "cli/train_validation.h"
 
 #include "base/error.h"
+#include "cli/colour.h"
 #include "cli/labels.h"
 #include "cli/tissue_rules.h"
 #include "infer/metric.h"
@@ -10,6 +11,7 @@
 static void val_slide_free(gpointer data)
 {
     cli_val_slide *s = data;
+    wsi_colour_close(s->colour);
     wsi_tissue_destroy(s->tissue);
     wsi_mask_close(s->mask);
     wsi_slide_close(s->slide);
@@ -18,7 +20,7 @@ static void val_slide_free(gpointer data)
 }
 
 static bool open_slide(cli_validation *v, const db_store_config *config, const db_slide *row,
-                       GError **error)
+                       const char *colour, GError **error)
 {
     cli_val_slide *s = g_new0(cli_val_slide, 1);
     g_ptr_array_add(v->slides, s);
@@ -34,12 +36,17 @@ static bool open_slide(cli_validation *v, const db_store_config *config, const d
         !(s->tissue = cli_tissue_open(s->slide, row->tissue_path, config->bounds_relative,
                                       &rules.options, error)))
         return false;
+    const wsi_colour_windows windows = {config->patch_px, config->patch_px, s->tissue,
+                                        rules.at_least};
+    if (!cli_colour_open(&s->view, colour, &windows, &s->colour, NULL, NULL, error))
+        return false;
     s->mask = cli_mask_open_stored(row->truth_path ? row->truth_path : row->mask_path, s->slide,
                                    config, error);
     return s->mask != NULL;
 }
 
-bool cli_validation_open(cli_validation *v, db_store *store, int max_slides, GError **error)
+bool cli_validation_open(cli_validation *v, db_store *store, int max_slides, const char *colour,
+                         GError **error)
 {
     const db_store_config *config = db_store_get_config(store);
     *v = (cli_validation){.slides = g_ptr_array_new_with_free_func(val_slide_free),
@@ -54,7 +61,7 @@ bool cli_validation_open(cli_validation *v, db_store *store, int max_slides, GEr
         if (row->split != DB_SPLIT_VAL || row->state != DB_SLIDE_DONE || !truth ||
             (max_slides > 0 && (int)v->slides->len >= max_slides))
             continue;
-        ok = open_slide(v, config, row, error);
+        ok = open_slide(v, config, row, colour, error);
         if (!ok)
             g_prefix_error(error, "validation: ");
     }

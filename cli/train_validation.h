@@ -5,6 +5,7 @@
 
 #include "db/store.h"
 #include "infer/predict.h"
+#include "wsi/colour.h"
 #include "wsi/mask.h"
 
 typedef struct {
@@ -12,6 +13,7 @@ typedef struct {
     wsi_slide *slide;
     wsi_view view;
     wsi_tissue *tissue;
+    wsi_colour *colour; /* the view's */
     wsi_mask *mask;
     double dsc; /* of the last validation */
 } cli_val_slide;
@@ -25,9 +27,11 @@ typedef struct {
 } cli_validation;
 
 /* Opens the slides of split val that have a truth or a mask, at most max_slides (0: all, in the
- * store's order), and finds their tissue. No slide at all is no error: there is no validation then.
+ * store's order), finds their tissue and gives them the model's colour rules. No slide at all is no
+ * error: there is no validation then.
  */
-bool cli_validation_open(cli_validation *v, db_store *store, int max_slides, GError **error);
+bool cli_validation_open(cli_validation *v, db_store *store, int max_slides, const char *colour,
+                         GError **error);
 void cli_validation_close(cli_validation *v);
 /* Plans the predictor: windows without overlap (stride_px 0) or as asked for. *bytes: its memory.
  */

@@ -97,7 +97,10 @@ static const char v3_damage_kind[] =
     "ALTER TABLE damage ADD COLUMN kind TEXT NOT NULL DEFAULT 'damaged'"
     " CHECK (kind IN ('damaged', 'missing', 'filled'));";
 
-static const char *const migrations[] = {v1_tables, v2_masks_and_colour, v3_damage_kind};
+/* Stains measured on a slide's patches, for normalisation at training time. */
+static const char v4_stains[] = "ALTER TABLE slides ADD COLUMN stains TEXT;";
+
+static const char *const migrations[] = {v1_tables, v2_masks_and_colour, v3_damage_kind, v4_stains};
 
 int db_schema_version(void)
 {

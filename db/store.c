@@ -33,6 +33,13 @@ static bool config_valid(const db_store_config *c, GError **error)
                     QS_CLASSES_MAX);
         return false;
     }
+    if (c->codec == DB_CODEC_COPY && c->colour && *c->colour) {
+        g_set_error(error, QS_ERROR, QS_ERROR_ARG,
+                    "codec copy keeps a slide's own bytes, so its colours cannot be changed (%s); "
+                    "use zstd or jpeg",
+                    c->colour);
+        return false;
+    }
     if (c->codec != DB_CODEC_ZSTD && (c->jpeg_quality < 1 || c->jpeg_quality > 100)) {
         g_set_error(error, QS_ERROR, QS_ERROR_ARG, "JPEG quality %d: 1 to 100 are possible",
                     c->jpeg_quality);

@@ -71,6 +71,7 @@ typedef struct {
     char *mask_hash;                 /* content of the mask when its labels were stored */
     char *tissue_path, *tissue_hash; /* the user's tissue mask; NULL without */
     char *colour;                    /* what was done to its colours, with parameters */
+    char *stains;                    /* measured on its patches, for training: "macenko 0.5,…" */
     char *notes;                     /* remarks for people, one a line */
     db_split split;
     bool labelled;

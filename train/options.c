@@ -51,6 +51,9 @@ static const tr_option table[] = {
     NUMBER("width", TR_INT, width, 1, 64, true, "channels of the first level: 16 or 32"),
     TEXT("init", init, true, "start from the weights of this safetensors file"),
     /* data */
+    TEXT("stain-norm", stain_norm, true,
+         "stain normalisation of a store that was tiled without: macenko or reinhard, each also "
+         "with :REFERENCE, a file or numbers"),
     TEXT("where", where, true,
          "train on patches of which this holds, e.g. \"blur>=20 and pen<0.05\"; of tissue, white, "
          "dark, saturation, blur, pen"),

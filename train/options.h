@@ -28,6 +28,7 @@ typedef struct {
     kn_conv_mode conv;
     const char *init;
     /* data */
+    const char *stain_norm; /* as tile's --stain-norm, for who opens the source; NULL: none */
     const char *where; /* a condition on patches, for who opens the source; NULL: all of them */
     int batch_labelled, batch_unlabelled;
     int labelled_cases; /* 0: all that the pool has */

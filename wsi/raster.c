@@ -198,3 +198,13 @@ bool wsi_raster_read_rows(wsi_raster *raster, int64_t y, int n, uint8_t *dst, GE
                row_bytes);
     return true;
 }
+
+GBytes *wsi_raster_icc(const wsi_raster *raster)
+{
+    const void *data = NULL;
+    size_t n = 0;
+    if (vips_image_get_typeof(raster->image, VIPS_META_ICC_NAME) == 0 ||
+        vips_image_get_blob(raster->image, VIPS_META_ICC_NAME, &data, &n) != 0 || n == 0)
+        return NULL;
+    return g_bytes_new(data, n);
+}

@@ -31,6 +31,8 @@ bool wsi_vips_init(GError **error);
 wsi_raster *wsi_raster_open(const char *path, wsi_file_type type, GError **error);
 void wsi_raster_close(wsi_raster *raster);
 const wsi_raster_info *wsi_raster_get_info(const wsi_raster *raster);
+/* The ICC profile in the file; NULL when there is none. Owned by the caller. */
+GBytes *wsi_raster_icc(const wsi_raster *raster);
 /* Rows y … y+n-1 into dst, packed (w × n_bands bytes a row). y must rise from call to call. */
 bool wsi_raster_read_rows(wsi_raster *raster, int64_t y, int n, uint8_t *dst, GError **error);
 

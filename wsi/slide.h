@@ -95,6 +95,8 @@ typedef struct {
     int level;
     double level_scale; /* pixels of `level` per view pixel; exactly 1 when read as it is */
     double mpp;         /* of view pixels; 0 unknown */
+    const struct wsi_colour
+        *colour; /* borrowed: what is done to colours (colour.h); NULL nothing */
 } wsi_view;
 
 #define WSI_MPP_TOLERANCE 0.02

@@ -399,3 +399,18 @@ GArray *wsi_tiff_gaps(const char *path, int64_t w, int64_t h, GError **error)
         g_clear_pointer(&gaps, g_array_unref);
     return gaps;
 }
+
+GBytes *wsi_tiff_icc(const char *path)
+{
+    wsi_tiff_silence();
+    probe_state state = {.path = path};
+    TIFF *tiff = open_quietly(&state);
+    uint32_t n = 0;
+    void *data = NULL;
+    GBytes *profile = NULL;
+    if (tiff && TIFFGetField(tiff, TIFFTAG_ICCPROFILE, &n, &data) && n > 0)
+        profile = g_bytes_new(data, n);
+    if (tiff)
+        TIFFClose(tiff);
+    return profile;
+}

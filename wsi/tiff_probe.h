@@ -26,6 +26,9 @@ typedef struct {
  * QS_ERROR_UNSUPPORTED: a compression that no reader here has. */
 bool wsi_tiff_probe(const char *path, int64_t n_bytes, wsi_tiff_facts *facts, GError **error);
 
+/* The ICC profile of the first directory; NULL when there is none. Owned by the caller. */
+GBytes *wsi_tiff_icc(const char *path);
+
 /* Tiles without bytes of the tiled directory of w × h pixels, neighbours joined; pixels of it. */
 typedef struct {
     int64_t x, y, w, h;

@@ -2,6 +2,7 @@
  * Read as it is, it is one read of the level. Resampled, it is done in blocks: strips of source
  * rows are read, reduced along x, and added with their weights to the one or two output rows that
  * each source row lies under. */
+#include "wsi/colour.h"
 #include "wsi/resample.h"
 #include "wsi/slide_priv.h"
 
@@ -215,8 +216,13 @@ bool wsi_view_read(const wsi_view *view, int64_t x, int64_t y, int w, int h, uin
         fill(rgb, row_bytes, w, h, wsi_slide_get_info(view->slide)->background);
     if (x1 <= x0 || y1 <= y0)
         return true;
-    return read_inside(view, x0, y0, (int)(x1 - x0), (int)(y1 - y0),
-                       rgb + (size_t)(y0 - y) * row_bytes + (size_t)(x0 - x) * 3, row_bytes, error);
+    uint8_t *inside = rgb + (size_t)(y0 - y) * row_bytes + (size_t)(x0 - x) * 3;
+    int inside_w = (int)(x1 - x0), inside_h = (int)(y1 - y0);
+    if (!read_inside(view, x0, y0, inside_w, inside_h, inside, row_bytes, error))
+        return false;
+    if (view->colour)
+        wsi_colour_apply(view->colour, inside, row_bytes, inside_w, inside_h);
+    return true;
 }
 
 /* Whatever wsi_view_read does to the pixels of a level must be refused here. */

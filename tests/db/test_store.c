@@ -208,6 +208,7 @@ static void test_version_1(void)
             "ALTER TABLE slides DROP COLUMN mask_hash; ALTER TABLE slides DROP COLUMN tissue_path;"
             "ALTER TABLE slides DROP COLUMN tissue_hash; ALTER TABLE slides DROP COLUMN mpp_file;"
             "ALTER TABLE slides DROP COLUMN colour; ALTER TABLE slides DROP COLUMN notes;"
+                 "ALTER TABLE slides DROP COLUMN stains;"
             "ALTER TABLE damage DROP COLUMN kind;"
             "DELETE FROM migrations WHERE version > 1; PRAGMA user_version = 1");
     GError *error = NULL;

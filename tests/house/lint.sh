@@ -60,6 +60,7 @@ check_third_party() {
 openslide.h 1 wsi
 vips.h 3 wsi
 tiffio.h 4 wsi
+lcms2.h 1 wsi
 sqlite3.h 8 db
 dnnl.h 4 kernels/cpu
 cudnn.h 1 kernels/cuda
