@@ -339,6 +339,19 @@ static bool add_geometry(geo_state *s, const feature *f, geometry *g, GError **e
     return true;
 }
 
+/* For who wants one feature at a time: memory is then that of the largest. */
+static bool hand_over(wsi_annotations *set, GError **error)
+{
+    wsi_annot_count_crossings(set);
+    if (!set->each(set->each_user, set, error))
+        return false;
+    g_array_set_size(set->shapes, 0);
+    g_array_set_size(set->rings, 0);
+    g_array_set_size(set->points, 0);
+    g_string_chunk_clear(set->text);
+    return true;
+}
+
 static bool add_feature(geo_state *s, const feature *f, GError **error)
 {
     wsi_annot_facts *facts = &s->set->facts;
@@ -353,7 +366,7 @@ static bool add_feature(geo_state *s, const feature *f, GError **error)
     for (guint i = 0; i < f->geometries->len; i++)
         if (!add_geometry(s, f, g_ptr_array_index(f->geometries, i), error))
             return false;
-    return true;
+    return !s->set->each || hand_over(s->set, error);
 }
 
 /* ---- documents ------------------------------------------------------------------------------- */

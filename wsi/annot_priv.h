@@ -37,6 +37,12 @@ bool wsi_annot_parse_colour(const char *text, uint8_t rgb[3]);
 /* Rings of the set that cross themselves, into its facts. */
 void wsi_annot_count_crossings(wsi_annotations *set);
 
+/* A GeoJSON a feature at a time: `each` sees a set of one feature's shapes. Memory is that of the
+ * largest feature and 16 bytes a feature for its id. */
+bool wsi_annotations_read_each(const char *path,
+                               bool (*each)(void *user, const wsi_annotations *set, GError **error),
+                               void *user, wsi_annot_facts *facts, GError **error);
+
 /* wsi_annot_open for a file whose 0,0 is at dx,dy of level 0. */
 wsi_annot *wsi_annot_open_shifted(const char *path, double dx, double dy, int64_t slide_w,
                                   int64_t slide_h, const qs_classes *classes,

@@ -75,27 +75,45 @@ static wsi_annotations *new_set(const char *path)
     return set;
 }
 
-wsi_annotations *wsi_annotations_read(const char *path, GError **error)
+static wsi_annotations *read_set(const char *path, wsi_annotations *set, GError **error)
 {
     size_t n = 0;
     g_autofree char *head = read_head(path, &n, error);
-    if (!head)
-        return NULL;
-    const wsi_annot_reader *reader = find_reader(head, n);
-    if (!reader) {
+    const wsi_annot_reader *reader = head ? find_reader(head, n) : NULL;
+    if (head && !reader)
         g_set_error(error, QS_ERROR, QS_ERROR_UNSUPPORTED,
                     "%s: is none of the annotation files read here (ASAP XML, Aperio XML, GeoJSON)",
                     path);
-        return NULL;
-    }
-    wsi_annotations *set = new_set(path);
-    set->format = reader->name;
-    if (reader->read(path, set, error)) {
-        wsi_annot_count_crossings(set);
+    if (reader)
+        set->format = reader->name;
+    if (reader && reader->read(path, set, error))
         return set;
-    }
     wsi_annotations_destroy(set);
     return NULL;
+}
+
+wsi_annotations *wsi_annotations_read(const char *path, GError **error)
+{
+    wsi_annotations *set = read_set(path, new_set(path), error);
+    if (set)
+        wsi_annot_count_crossings(set);
+    return set;
+}
+
+bool wsi_annotations_read_each(const char *path,
+                               bool (*each)(void *user, const wsi_annotations *set, GError **error),
+                               void *user, wsi_annot_facts *facts, GError **error)
+{
+    wsi_annotations *set = new_set(path);
+    set->each = each;
+    set->each_user = user;
+    set = read_set(path, set, error);
+    if (!set)
+        return false;
+    wsi_annot_count_crossings(set); /* of what was not handed over: nothing, for GeoJSON */
+    *facts = set->facts;
+    wsi_annotations_destroy(set);
+    return true;
 }
 
 void wsi_annotations_destroy(wsi_annotations *set)

@@ -51,12 +51,15 @@ typedef struct {
     int64_t n_uuid, n_id_repeated, n_object_type, n_class_and_colour, n_group_undeclared;
 } wsi_annot_facts;
 
-typedef struct {
+typedef struct wsi_annotations {
     char *path;
     const char *format;              /* "ASAP XML" … */
     GArray *shapes, *rings, *points; /* of wsi_shape, wsi_ring, wsi_point */
     GStringChunk *text;
     wsi_annot_facts facts;
+    /* (optional, GeoJSON alone) Takes the shapes of each feature, which are then dropped. */
+    bool (*each)(void *user, const struct wsi_annotations *set, GError **error);
+    void *each_user;
 } wsi_annotations;
 
 /* By content, never by name. QS_ERROR_UNSUPPORTED when no reader takes the file, QS_ERROR_FORMAT

@@ -79,6 +79,15 @@ typedef struct {
     GArray *points, *ring_n, *ring_area; /* of a region whose small holes are filled */
 } filter;
 
+static void note_ring(wsi_cracks *removed, uint8_t label, const wsi_vertex *p, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        const wsi_vertex *a = &p[i], *b = &p[i + 1 < n ? i + 1 : 0];
+        if (a->x == b->x)
+            wsi_cracks_add_edge(removed, label, a->x, a->y, b->y);
+    }
+}
+
 /* The region without its small holes, in the filter's arrays. */
 static wsi_region fill_holes(filter *f, const wsi_region *region)
 {
@@ -92,6 +101,8 @@ static wsi_region fill_holes(filter *f, const wsi_region *region)
             kept.area_px += region->ring_area[r];
             f->report->n_filled++;
             f->report->filled_px += region->ring_area[r];
+            note_ring(&f->report->removed, region->label, p, region->ring_n[r]);
+            f->report->removed.area[region->label] -= region->ring_area[r];
             continue;
         }
         g_array_append_vals(f->points, p, (guint)region->ring_n[r]);
@@ -112,6 +123,10 @@ static bool pass_region(void *user, const wsi_region *region, GError **error)
     if ((double)region->area_px < f->min_area_px) {
         report->n_dropped++;
         report->dropped_px += region->area_px;
+        report->removed.area[region->label] += region->area_px;
+        const wsi_vertex *p = region->points;
+        for (int r = 0; r < region->n_rings; p += region->ring_n[r], r++)
+            note_ring(&report->removed, region->label, p, region->ring_n[r]);
         return true;
     }
     wsi_region kept = *region;
@@ -226,6 +241,30 @@ bool wsi_export_compare(const wsi_export_job *job, const char *path, int64_t *n_
     bool ok = annot && compare_rows(job, annot, n_different, error);
     wsi_annot_close(annot);
     return ok;
+}
+
+bool wsi_export_find_cracks(const wsi_export_job *job, const wsi_export_report *report,
+                            const wsi_cracks *file, GArray *findings, GError **error)
+{
+    size_t w = (size_t)job->labels.w;
+    g_autofree uint8_t *rows = g_malloc(w * WSI_EXPORT_ROWS);
+    wsi_cracks mask = {0};
+    for (int64_t y = 0; y < job->labels.h; y += WSI_EXPORT_ROWS) {
+        int n = (int)MIN(WSI_EXPORT_ROWS, job->labels.h - y);
+        if (!qs_stop_check(error) || !wsi_export_read(job, y, n, rows, error))
+            return false;
+        for (int r = 0; r < n; r++)
+            wsi_cracks_add_row(&mask, rows + (size_t)r * w, (int64_t)w, y + r);
+    }
+    wsi_cracks left = wsi_cracks_less(&mask, &report->removed);
+    bool filtered = report->n_dropped + report->n_filled > 0;
+    wsi_export_find(findings,
+                    filtered
+                        ? "the outlines enclose the mask's pixels but for what was filtered alone"
+                        : "the outlines enclose the mask's pixels, pixel for pixel",
+                    wsi_cracks_equal(file, &left),
+                    "%" G_GINT64_FORMAT " of %" G_GINT64_FORMAT " pixel edges", file->n, left.n);
+    return true;
 }
 
 void wsi_export_find_same(const wsi_export_job *job, const wsi_export_report *report,

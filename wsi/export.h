@@ -5,6 +5,7 @@
 #define QS_WSI_EXPORT_H
 
 #include "base/classes.h"
+#include "wsi/cracks.h"
 #include "wsi/slide.h"
 
 /* A plane of w × h labels, read by rectangles that lie inside it, top to bottom, some more than
@@ -38,6 +39,7 @@ typedef struct {
     int64_t n_filled, filled_px;      /* holes */
     int64_t peak_vertices;            /* held at once */
     int64_t class_px[QS_CLASSES_MAX]; /* of what was written */
+    wsi_cracks removed;               /* of what the filters left out */
 } wsi_export_report;
 
 typedef struct {

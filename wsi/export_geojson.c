@@ -6,6 +6,7 @@
  * has the same id on every machine, and QuPath sees a changed one as new. */
 #include "wsi/export_priv.h"
 
+#include "base/report.h"
 #include "wsi/annot_priv.h"
 
 #include <string.h>
@@ -114,37 +115,92 @@ static bool write_geojson(const wsi_export_job *job, const char *path, const qs_
     return wsi_text_out_close(w.out, ok, error);
 }
 
-/* Where the coordinates lie; a mask of ceil(slide / factor) pixels may reach one of its pixels
- * further. */
-static bool inside_canvas(const wsi_export_job *job, const wsi_annotations *set, int64_t *n_outside)
+/* ---- reading back, a feature at a time ---------------------------------------------------------
+ */
+typedef struct {
+    const wsi_export_job *job;
+    double x0, y0, x1, y1; /* where coordinates may lie */
+    wsi_cracks cracks;
+    int64_t n_rings, n_outside;
+    int64_t n_odd; /* edges off the pixel grid, or aslant; shapes of no class */
+} geo_check;
+
+/* Where the coordinates may lie; a mask of ceil(slide / factor) pixels may reach one of its pixels
+ * further, a bounds-relative file may start below 0. */
+static void set_canvas(geo_check *c)
 {
-    double x0 = -(double)job->origin_x,
-           y0 = -(double)job->origin_y; /* a bounds-relative file may start below 0 */
-    double x1 = MAX((double)job->canvas_w, (double)(job->labels.w * job->factor - job->origin_x));
-    double y1 = MAX((double)job->canvas_h, (double)(job->labels.h * job->factor - job->origin_y));
-    *n_outside = 0;
-    for (guint i = 0; i < set->shapes->len; i++) {
-        const wsi_shape *s = &g_array_index(set->shapes, wsi_shape, i);
-        *n_outside += s->x0 < x0 || s->y0 < y0 || s->x1 > x1 || s->y1 > y1;
-    }
-    return *n_outside == 0;
+    const wsi_export_job *job = c->job;
+    c->x0 = -(double)job->origin_x;
+    c->y0 = -(double)job->origin_y;
+    c->x1 = MAX((double)job->canvas_w, (double)(job->labels.w * job->factor - job->origin_x));
+    c->y1 = MAX((double)job->canvas_h, (double)(job->labels.h * job->factor - job->origin_y));
 }
 
-static bool check_geojson(const wsi_export_job *job, const char *path,
-                          const wsi_export_report *report, GArray *findings, GError **error)
+/* A coordinate of the file in label pixels; false when it is not on their grid. */
+static bool to_grid(double coordinate, int64_t origin, int factor, int64_t *at)
 {
-    wsi_annotations *set = wsi_annotations_read(path, error);
-    if (!set)
-        return false;
-    const wsi_annot_facts *f = &set->facts;
-    int64_t n = f->n_features, n_outside, n_different;
+    double v = (coordinate + (double)origin) / factor;
+    *at = (int64_t)v;
+    return (double)*at == v;
+}
+
+static int64_t check_ring(geo_check *c, const wsi_annotations *set, const wsi_ring *ring,
+                          uint8_t label)
+{
+    const wsi_export_job *job = c->job;
+    int64_t twice_area = 0, x = 0, y = 0, next_x = 0, next_y = 0;
+    const wsi_point *p = &g_array_index(set->points, wsi_point, ring->first);
+    bool ok = to_grid(p[0].x, job->origin_x, job->factor, &x) &&
+              to_grid(p[0].y, job->origin_y, job->factor, &y);
+    for (int64_t i = 1; ok && i <= ring->n; i++, x = next_x, y = next_y) {
+        const wsi_point *q = &p[i < ring->n ? i : 0];
+        ok = to_grid(q->x, job->origin_x, job->factor, &next_x) &&
+             to_grid(q->y, job->origin_y, job->factor, &next_y) && (next_x == x || next_y == y);
+        if (ok && next_x == x)
+            wsi_cracks_add_edge(&c->cracks, label, x, y, next_y);
+        twice_area += x * next_y - next_x * y;
+    }
+    c->n_odd += !ok;
+    return ABS(twice_area) / 2;
+}
+
+static int class_of(const wsi_export_job *job, const char *name)
+{
+    for (int k = 1; k < job->classes.n; k++)
+        if (!strcmp(job->classes.items[k].name, name))
+            return k;
+    return 0;
+}
+
+static bool check_feature(void *user, const wsi_annotations *set, GError **error)
+{
+    geo_check *c = user;
+    for (guint i = 0; i < set->shapes->len; i++) {
+        const wsi_shape *s = &g_array_index(set->shapes, wsi_shape, i);
+        int label = class_of(c->job, s->class_name);
+        c->n_outside += s->x0 < c->x0 || s->y0 < c->y0 || s->x1 > c->x1 || s->y1 > c->y1;
+        c->n_odd += label == 0 || s->kind != WSI_SHAPE_AREA;
+        for (int64_t r = 0; s->kind == WSI_SHAPE_AREA && r < s->n_rings; r++) {
+            int64_t px = check_ring(c, set, &g_array_index(set->rings, wsi_ring, s->first_ring + r),
+                                    (uint8_t)label);
+            c->cracks.area[label] += r == 0 ? px : -px;
+        }
+    }
+    c->n_rings += set->rings->len;
+    return qs_stop_check(error);
+}
+
+static void find_shape(const wsi_annot_facts *f, const geo_check *c,
+                       const wsi_export_report *report, GArray *findings)
+{
+    int64_t n = f->n_features;
     wsi_export_find(findings, "a FeatureCollection with every region as a feature",
                     n == report->n_regions, "%" G_GINT64_FORMAT " of %" G_GINT64_FORMAT, n,
                     report->n_regions);
     wsi_export_find(findings, "every geometry is a Polygon with its holes as inner rings",
                     f->n_areas == n && f->n_empty == 0 &&
-                        set->rings->len == report->n_regions + report->n_holes,
-                    "%u rings", set->rings->len);
+                        c->n_rings == report->n_regions + report->n_holes,
+                    "%" G_GINT64_FORMAT " rings", c->n_rings);
     wsi_export_find(findings, "every ring is closed and crosses itself nowhere",
                     f->n_open == 0 && f->n_self_crossing == 0,
                     "%" G_GINT64_FORMAT " open, %" G_GINT64_FORMAT " crossing, %" G_GINT64_FORMAT
@@ -158,14 +214,23 @@ static bool check_geojson(const wsi_export_job *job, const char *path,
                     "%s", "");
     wsi_export_find(findings, "classification has name and colour (QuPath)",
                     f->n_class_and_colour == n, "%s", "");
-    bool inside = inside_canvas(job, set, &n_outside);
-    wsi_export_find(findings, "coordinates are level-0 pixels within the slide", inside,
-                    "%" G_GINT64_FORMAT " outside", n_outside);
-    wsi_annotations_destroy(set);
-    if (!wsi_export_compare(job, path, &n_different, error))
+    wsi_export_find(findings, "coordinates are level-0 pixels within the slide", c->n_outside == 0,
+                    "%" G_GINT64_FORMAT " outside", c->n_outside);
+    wsi_export_find(findings, "outlines run along the mask's pixel edges", c->n_odd == 0,
+                    "%" G_GINT64_FORMAT " do not", c->n_odd);
+}
+
+static bool check_geojson(const wsi_export_job *job, const char *path,
+                          const wsi_export_report *report, GArray *findings, GError **error)
+{
+    wsi_annot_facts facts;
+    g_autofree geo_check *c = g_new0(geo_check, 1);
+    c->job = job;
+    set_canvas(c);
+    if (!wsi_annotations_read_each(path, check_feature, c, &facts, error))
         return false;
-    wsi_export_find_same(job, report, n_different, findings);
-    return true;
+    find_shape(&facts, c, report, findings);
+    return wsi_export_find_cracks(job, report, &c->cracks, findings, error);
 }
 
 const wsi_exporter wsi_export_geojson = {"geojson", ".geojson", "QuPath GeoJSON", write_geojson,

@@ -22,6 +22,10 @@ bool wsi_export_trace(const wsi_export_job *job, wsi_region_fn fn, void *user,
 /* Reads an annotation file back and counts pixels that differ from the job's labels. */
 bool wsi_export_compare(const wsi_export_job *job, const char *path, int64_t *n_different,
                         GError **error);
+/* Whether the outlines of a file, as its cracks, are those of the job's labels without what the
+ * filters left out: in constant memory. */
+bool wsi_export_find_cracks(const wsi_export_job *job, const wsi_export_report *report,
+                            const wsi_cracks *file, GArray *findings, GError **error);
 /* The findings that both outline formats share. */
 void wsi_export_find_same(const wsi_export_job *job, const wsi_export_report *report,
                           int64_t n_different, GArray *findings);

@@ -31,7 +31,7 @@ expect /export/help 0 "--bounds-relative" $QS export --help
 expect /export/tiff 0 "11 rules checked, 0 broken" $QS export "in put.xml" --as tiff --mpp 0.5 --factor 2
 ok /export/tiff-is-there "$([ -s "in put.tif" ]; echo $?)"
 expect /export/geojson 0 "2 regions, 1 holes" $QS export "in put.tif" --as geojson --only "class 1,class 2" --min-area-um2 5000
-expect /export/geojson-whole 0 "8 rules checked, 0 broken" $QS export "in put.tif" --as geojson
+expect /export/geojson-whole 0 "9 rules checked, 0 broken" $QS export "in put.tif" --as geojson
 ok /export/geojson-area "$(grep -q '"area_um2":' "in put.geojson"; echo $?)"
 expect /export/asap 0 "4 rules checked, 0 broken" $QS export "in put.tif" --as asap --out a.xml --classes "background,tumour,stroma"
 expect /export/ome 0 "6 rules checked, 0 broken" $QS export a.xml --as ome --out o.tif

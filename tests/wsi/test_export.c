@@ -539,12 +539,50 @@ static void test_job_errors(void)
     g_free(small.label);
 }
 
+/* Rows and edges of the same mask are equal sets; a pixel of another label, one more, one moved, or
+ * an outline that is there twice is not. */
+static void test_cracks(void)
+{
+    enum { W = 13, H = 9 };
+    uint8_t label[H][W];
+    for (uint32_t seed = 1; seed < 60; seed++) {
+        g_autoptr(GRand) random = g_rand_new_with_seed(seed);
+        wsi_cracks rows = {0}, edges = {0}, other = {0};
+        for (int y = 0; y < H; y++)
+            for (int x = 0; x < W; x++)
+                label[y][x] = (uint8_t)(g_rand_int_range(random, 0, 5) % 3);
+        for (int y = 0; y < H; y++) {
+            wsi_cracks_add_row(&rows, label[y], W, y);
+            for (int x = 0; x < W; x++) { /* every pixel as its own square: inner edges once more */
+                int left = x ? label[y][x - 1] : 0, right = x + 1 < W ? label[y][x + 1] : 0;
+                if (label[y][x] && left != label[y][x])
+                    wsi_cracks_add_edge(&edges, label[y][x], x, y, y + 1);
+                if (label[y][x] && right != label[y][x])
+                    wsi_cracks_add_edge(&edges, label[y][x], x + 1, y + 1, y);
+                edges.area[label[y][x]] += label[y][x] > 0;
+            }
+        }
+        g_assert_true(wsi_cracks_equal(&rows, &edges));
+        int y = g_rand_int_range(random, 0, H), x = g_rand_int_range(random, 0, W);
+        label[y][x] = (uint8_t)((label[y][x] + 1) % 3);
+        for (int i = 0; i < H; i++)
+            wsi_cracks_add_row(&other, label[i], W, i);
+        g_assert_false(wsi_cracks_equal(&rows, &other));
+        wsi_cracks none = wsi_cracks_less(&rows, &edges), twice = rows;
+        g_assert_true(none.n == 0 && none.sum[0] == 0 && none.sum[1] == 0);
+        wsi_cracks_add_edge(&twice, 1, 3, 2, 4);
+        wsi_cracks_add_edge(&twice, 1, 3, 4, 2);
+        g_assert_false(wsi_cracks_equal(&rows, &twice));
+    }
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/wsi/export/tracer", test_tracer);
     g_test_add_func("/wsi/export/tracer-memory", test_tracer_memory);
     g_test_add_func("/wsi/export/there-and-back", test_there_and_back);
+    g_test_add_func("/wsi/export/cracks", test_cracks);
     g_test_add_func("/wsi/export/geojson-content", test_geojson_content);
     g_test_add_func("/wsi/export/filters", test_filters);
     g_test_add_func("/wsi/export/images", test_images);
