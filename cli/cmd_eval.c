@@ -13,21 +13,28 @@ extern const cli_command cli_cmd_eval;
 
 static char *opt_cohort, *opt_split, *opt_pred, *opt_against, *opt_out, *opt_classes;
 static char *opt_label_map, *opt_label_order;
-static gboolean opt_bounds;
-static double opt_require_dsc = -1;
+static gboolean opt_bounds, opt_no_distances, opt_pixels, opt_annotation;
+static double opt_require_dsc = -1, opt_tolerance = 5;
 
 static const GOptionEntry entries[] = {
     {"cohort", 'c', 0, G_OPTION_ARG_FILENAME, &opt_cohort, "The cohort", "FILE"},
     {"split", 0, 0, G_OPTION_ARG_STRING, &opt_split, "train, val, test or all (test)", "SPLIT"},
     {"pred", 'p', 0, G_OPTION_ARG_FILENAME, &opt_pred, "Folder of predicted masks, NAME.tif",
      "DIR"},
-    {"against", 0, 0, G_OPTION_ARG_FILENAME, &opt_against, "Another folder, for a paired t-test",
+    {"against", 0, 0, G_OPTION_ARG_FILENAME, &opt_against, "Another folder, for paired tests",
      "DIR"},
     {"out", 'o', 0, G_OPTION_ARG_FILENAME, &opt_out, "Write everything as JSON", "FILE"},
     {"classes", 0, 0, G_OPTION_ARG_STRING, &opt_classes,
      "Class table, as background:#000000,tumour:#c80000 (noted beside the predictions)", "TABLE"},
     {"require-dsc", 0, 0, G_OPTION_ARG_DOUBLE, &opt_require_dsc,
      "Fail when the mean DSC of --pred is below", "X"},
+    {"no-distances", 0, 0, G_OPTION_ARG_NONE, &opt_no_distances,
+     "No HD95, ASSD and boundary F1: overlap alone", NULL},
+    {"tolerance", 0, 0, G_OPTION_ARG_DOUBLE, &opt_tolerance,
+     "Of the boundary F1, in µm, or pixels where those are the unit (5)", "X"},
+    {"pixels", 0, 0, G_OPTION_ARG_NONE, &opt_pixels, "Distances in level-0 pixels, not µm", NULL},
+    {"annotation", 0, 0, G_OPTION_ARG_NONE, &opt_annotation,
+     "Compare with column mask even where there is a truth", NULL},
     {"label-map", 0, 0, G_OPTION_ARG_STRING, &opt_label_map, CLI_LABEL_MAP_HELP, "MAP"},
     {"label-order", 0, 0, G_OPTION_ARG_STRING, &opt_label_order, CLI_LABEL_ORDER_HELP, "ORDER"},
     {"bounds-relative", 0, 0, G_OPTION_ARG_NONE, &opt_bounds, CLI_BOUNDS_HELP, NULL},
@@ -38,23 +45,33 @@ static const char description[] =
     "pixels (255 in the\n"
     "truth is ignored); with more than two classes also each class, and foreground is the mean "
     "over them.\n"
-    "Rule for empty masks: " INF_EMPTY_RULE ".\n"
+    "Distances between outlines: HD95 (95th percentile of both directions pooled, as medpy), "
+    "HD95max "
+    "(larger of the\n"
+    "two, as PyMIC), ASSD (mean of the two mean distances), boundary F1 within --tolerance; in µm "
+    "where every slide has\n"
+    "a resolution. docs/evaluation.md has the formulas.\n"
+    "Rule for empty masks: " INF_EMPTY_RULE ";\n" INF_SURFACE_RULE ".\n"
     "The truth is the cohort's truth column where it is given, else its mask. Masks whose sizes "
     "differ by an\n"
     "integer factor meet on the grid of their greatest common divisor.\n\n"
     "Exit status: 0 all slides scored, 3 some not, 1 none or the DSC that was required is missed, "
     "2 wrong usage.";
 
-static void print_ttest(const char *metric, const inf_ttest *test)
+static void print_comparison(const cli_metric *metric, const cli_comparison *test)
 {
-    if (isnan(test->p))
-        cli_print("  %-8s mean difference %+.4f over %zu slides; no t-test (%s)\n", metric,
-                  test->mean_diff, test->n,
-                  test->n < 2 ? "needs two slides" : "the differences are all 0");
-    else
-        cli_print(
-            "  %-8s mean difference %+.4f ± %.4f, t = %.4f, %d degrees of freedom, p = %.4g\n",
-            metric, test->mean_diff, test->std_diff, test->t, test->dof, test->p);
+    const inf_ttest *t = &test->t;
+    int decimals = strcmp(metric->unit, "fraction") == 0 ? 4 : 2;
+    if (isnan(t->p)) {
+        cli_print("  %-8s mean difference %+.*f over %zu slides; no t-test (%s)\n", metric->label,
+                  decimals, t->mean_diff, t->n,
+                  t->n < 2 ? "needs two slides" : "the differences are all 0");
+        return;
+    }
+    cli_print("  %-8s mean difference %+.*f ± %.*f, t = %.4f, %d degrees of freedom, p = %.4g; "
+              "Wilcoxon W = %g of %zu, p = %.4g (%s)\n",
+              metric->label, decimals, t->mean_diff, decimals, t->std_diff, t->t, t->dof, t->p,
+              test->w.w, test->w.n_used, test->w.p, test->w.exact ? "exact" : "normal");
 }
 
 static void add_grids(GHashTable *grids, const cli_scores *scores)
@@ -84,11 +101,22 @@ static void print_notes(const cli_scores *scores, const cli_scores *against)
     g_hash_table_iter_init(&iter, grids);
     while (g_hash_table_iter_next(&iter, &text, NULL))
         cli_print("grid: %s\n", (char *)text);
-    cli_print("rule: %s; mean and std over slides\n", INF_EMPTY_RULE);
+    if (scores->distances)
+        cli_print("distances in %s; boundary F1 within %g %s; rule: %s\n", scores->unit,
+                  scores->tolerance, scores->unit, INF_SURFACE_RULE);
+    cli_print("rule: %s; mean, std and 95 %% interval (bootstrap) over slides\n", INF_EMPTY_RULE);
 }
 
-static bool write_json(const cli_scores *pred, const cli_scores *against, const inf_ttest *dsc,
-                       const inf_ttest *jaccard, GError **error)
+/* Metrics that were not measured have no test. */
+static bool measured(const cli_scores *scores, cli_metric_id metric)
+{
+    for (guint i = 0; i < scores->n; i++)
+        if (scores->items[i].ok && !isnan(scores->items[i].values[metric][0]))
+            return true;
+    return false;
+}
+
+static bool write_json(const cli_scores *pred, const cli_scores *against, GError **error)
 {
     g_autoptr(JsonBuilder) b = json_builder_new();
     g_autofree char *classes = qs_classes_to_text(&pred->classes);
@@ -96,7 +124,7 @@ static bool write_json(const cli_scores *pred, const cli_scores *against, const 
                                     {"cohort", opt_cohort},
                                     {"split", opt_split ? opt_split : "test"},
                                     {"class_table", classes},
-                                    {"empty_mask_rule", INF_EMPTY_RULE},
+                                    {"empty_mask_rule", INF_EMPTY_RULE "; " INF_SURFACE_RULE},
                                     {"std", "sample standard deviation over slides (n - 1)"}};
     json_builder_begin_object(b);
     for (size_t i = 0; i < G_N_ELEMENTS(texts); i++) {
@@ -108,10 +136,17 @@ static bool write_json(const cli_scores *pred, const cli_scores *against, const 
     if (against) {
         json_builder_set_member_name(b, "against");
         cli_scores_to_json(against, b);
-        json_builder_set_member_name(b, "ttest_dsc");
-        cli_ttest_to_json(dsc, b);
-        json_builder_set_member_name(b, "ttest_jaccard");
-        cli_ttest_to_json(jaccard, b);
+        size_t n;
+        const cli_metric *metrics = cli_metrics(&n);
+        for (size_t m = 0; m < n; m++) {
+            if (!measured(pred, (cli_metric_id)m))
+                continue;
+            cli_comparison test;
+            g_autofree char *name = g_strconcat("ttest_", metrics[m].key, NULL);
+            cli_scores_compare(pred, against, (cli_metric_id)m, &test);
+            json_builder_set_member_name(b, name);
+            cli_comparison_to_json(&test, b);
+        }
     }
     json_builder_end_object(b);
     g_autoptr(JsonNode) root = json_builder_get_root(b);
@@ -124,7 +159,7 @@ static int judge(const cli_scores *pred, const cli_scores *against)
 {
     if (pred->n_ok == 0 || (against && against->n_ok == 0))
         return CLI_FAILED;
-    g_autofree double *dsc = cli_scores_column(pred, cli_dsc, 0);
+    g_autofree double *dsc = cli_scores_column(pred, CLI_DSC, 0);
     double mean = inf_mean(dsc, pred->n_ok);
     cli_log_json("eval", "\"slides\":%u,\"scored\":%u,\"dsc\":%.6f", pred->n, pred->n_ok, mean);
     if (opt_require_dsc >= 0 && !(mean >= opt_require_dsc)) {
@@ -140,9 +175,15 @@ static int eval(const GArray *set)
     GError *error = NULL;
     cli_scores pred = {0}, against = {0};
     int status;
-    inf_ttest dsc = {0}, jaccard = {0};
-    if (!cli_scores_read(&pred, opt_pred, set, opt_classes, &error) ||
-        (opt_against && !cli_scores_read(&against, opt_against, set, opt_classes, &error))) {
+    cli_score_options options;
+    cli_score_options_init(&options);
+    options.classes = opt_classes;
+    options.distances = !opt_no_distances;
+    options.pixels = opt_pixels;
+    options.tolerance = opt_tolerance;
+    options.annotation = opt_annotation;
+    if (!cli_scores_read(&pred, opt_pred, set, &options, &error) ||
+        (opt_against && !cli_scores_read(&against, opt_against, set, &options, &error))) {
         status = cli_fail(error);
         goto out;
     }
@@ -150,16 +191,23 @@ static int eval(const GArray *set)
     if (opt_against) {
         cli_print("\n");
         cli_scores_print(&against);
-        cli_scores_ttest(&pred, &against, cli_dsc, &dsc);
-        cli_scores_ttest(&pred, &against, cli_jaccard, &jaccard);
-        cli_print("\n%s against %s, paired two-sided t-test over slides\n", opt_pred, opt_against);
-        print_ttest("DSC", &dsc);
-        print_ttest("Jaccard", &jaccard);
+        cli_print(
+            "\n%s against %s, paired two-sided t-test over slides, and Wilcoxon's signed ranks\n",
+            opt_pred, opt_against);
+        size_t n;
+        const cli_metric *metrics = cli_metrics(&n);
+        for (size_t m = 0; m < n; m++) {
+            cli_comparison test;
+            if (!measured(&pred, (cli_metric_id)m))
+                continue;
+            cli_scores_compare(&pred, &against, (cli_metric_id)m, &test);
+            print_comparison(&metrics[m], &test);
+        }
     }
     cli_print("\n");
     print_notes(&pred, opt_against ? &against : NULL);
     status = judge(&pred, opt_against ? &against : NULL);
-    if (opt_out && !write_json(&pred, opt_against ? &against : NULL, &dsc, &jaccard, &error))
+    if (opt_out && !write_json(&pred, opt_against ? &against : NULL, &error))
         status = cli_fail(error);
 out:
     cli_scores_clear(&pred);
@@ -177,6 +225,8 @@ static int run_eval(int argc, char **argv)
         return cli_usage("give --cohort FILE and --pred DIR");
     if (rest[0])
         return cli_usage("%s: eval takes no slides, it takes a cohort's split", rest[0]);
+    if (!(opt_tolerance >= 0 && opt_tolerance < 1e9))
+        return cli_usage("--tolerance %g: a distance of 0 or more is wanted", opt_tolerance);
     GError *error = NULL;
     cli_labels labels;
     if (!cli_labels_init(&labels, opt_label_map, opt_label_order, opt_bounds, NULL, &error))
@@ -193,7 +243,7 @@ static int run_eval(int argc, char **argv)
 const cli_command cli_cmd_eval = {
     .name = "eval",
     .arguments = "--cohort C --split test --pred DIR [--against DIR2] --out metrics.json",
-    .summary = "DSC and Jaccard of predicted masks, and their paired t-test",
+    .summary = "masks against the truth: DSC, Jaccard, HD95 …, paired tests",
     .run = run_eval,
     .entries = entries,
 };

@@ -114,10 +114,13 @@ static int write_page(report *r)
     g_autoptr(GString) page = g_string_new(NULL);
     bool ok = true;
     guint n_missing = 0;
+    cli_score_options options;
+    cli_score_options_init(&options);
+    options.classes = opt_classes;
     r->scores = g_new0(cli_scores, r->pred->len);
     for (guint m = 0; ok && m < r->pred->len; m++) {
         ok = cli_scores_read(&r->scores[m], g_array_index(r->pred, report_named, m).path, r->set,
-                             opt_classes, &error);
+                             &options, &error);
         n_missing += ok ? r->scores[m].n - r->scores[m].n_ok : 0;
     }
     if (ok) {

@@ -284,6 +284,8 @@ static bool add_scores(const char *path, const char *prefix, const GArray *slide
         return false;
     JsonObject *result = json_object_get_object_member(json_node_get_object(root), "result");
     JsonArray *scored = result ? json_object_get_array_member(result, "slides") : NULL;
+    const char *unit =
+        result ? json_object_get_string_member_with_default(result, "distance_unit", "px") : "px";
     bool ok = true;
     for (guint i = 0; ok && scored && i < json_array_get_length(scored); i++) {
         JsonObject *slide = json_array_get_object_element(scored, i);
@@ -299,7 +301,8 @@ static bool add_scores(const char *path, const char *prefix, const GArray *slide
         const cli_metric *metrics = cli_metrics(&n);
         for (size_t k = 0; ok && k < n; k++) {
             g_autofree char *name = g_strdup_printf("%s_%s", prefix, metrics[k].key);
-            add_measure(list, name, number_of(slide, metrics[k].key), metrics[k].unit, 0, id);
+            add_measure(list, name, number_of(slide, metrics[k].key),
+                        strcmp(metrics[k].unit, "distance") == 0 ? unit : metrics[k].unit, 0, id);
         }
     }
     json_node_unref(root);

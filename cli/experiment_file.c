@@ -680,7 +680,8 @@ static char *make_eval_text(const experiment *e)
 {
     static const char *const groups[] = {"predict", "eval"};
     GString *text = g_string_new(NULL);
-    g_string_append_printf(text, "model=%s\ntest=%s\n", e->best ? "best" : "last", e->test_split);
+    g_string_append_printf(text, "scores=2\nmodel=%s\ntest=%s\n", e->best ? "best" : "last",
+                           e->test_split);
     if (e->best)
         for (int i = 0; command_options[i]; i++) {
             g_autofree char *value =

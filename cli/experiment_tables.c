@@ -41,16 +41,25 @@ static double run_mean(const experiment *e, const exp_table *table, const exp_ro
     return n > 0 ? sum / n : NAN;
 }
 
-/* Is there a number of this name in any run? */
-static bool is_measured(const experiment *e, const char *name)
+/* The unit of a number, as the first run that has it says; NULL where none has. */
+static const char *unit_of(const experiment *e, const char *name)
 {
     for (guint i = 0; i < e->runs->len; i++) {
         const exp_run *run = e->runs->pdata[i];
-        for (guint k = 0; run->measures && k < run->measures->len; k++)
-            if (!strcmp(g_array_index(run->measures, db_measure, k).name, name))
-                return true;
+        for (guint k = 0; run->measures && k < run->measures->len; k++) {
+            const db_measure *m = &g_array_index(run->measures, db_measure, k);
+            if (!strcmp(m->name, name))
+                return m->unit ? m->unit : "";
+        }
     }
-    return false;
+    return NULL;
+}
+
+/* The metrics that the text shows; the CSV has all. */
+static bool is_shown(const experiment *e, const cli_metric *metric, const char *name)
+{
+    static const char *const shown[] = {"dsc", "jaccard", "hd95", "assd", NULL};
+    return g_strv_contains(shown, metric->key) && unit_of(e, name);
 }
 
 /* ---- text ----------------------------------------------------------------------------------- */
@@ -115,7 +124,7 @@ static void add_row(GString *text, const experiment *e, const exp_table *table, 
     pad(text, val_text, 7);
     for (size_t k = 0; k < n; k++) {
         exp_cell cell;
-        if (!is_measured(e, test_name(name, sizeof name, metrics[k].key)))
+        if (!is_shown(e, &metrics[k], test_name(name, sizeof name, metrics[k].key)))
             continue;
         exp_cell_compute(e, table, r, b, name, &cell);
         add_value(text, &cell, decimals_of(&metrics[k]));
@@ -137,12 +146,12 @@ static void add_head(GString *text, const experiment *e)
     pad(text, "", LABEL_W);
     pad(text, "val DSC", 7);
     for (size_t k = 0; k < n; k++) {
-        if (!is_measured(e, test_name(name, sizeof name, metrics[k].key)))
+        if (!is_shown(e, &metrics[k], test_name(name, sizeof name, metrics[k].key)))
             continue;
-        bool bare = !strcmp(metrics[k].unit, "fraction");
-        g_autofree char *head = bare
-                                    ? g_strdup(metrics[k].label)
-                                    : g_strdup_printf("%s (%s)", metrics[k].label, metrics[k].unit);
+        const char *unit = unit_of(e, name);
+        bool bare = !strcmp(unit, "fraction");
+        g_autofree char *head =
+            bare ? g_strdup(metrics[k].label) : g_strdup_printf("%s (%s)", metrics[k].label, unit);
         pad(text, head, 19);
     }
     pad(text, "DSC against base", 20);
@@ -245,11 +254,12 @@ static void add_csv_cell(GString *csv, const experiment *e, const exp_table *tab
     const exp_row *row = &g_array_index(table->rows, exp_row, r);
     g_autofree char *budget = budget_text(g_array_index(table->budgets, int, b));
     exp_cell_compute(e, table, r, b, test_name(name, sizeof name, metric->key), &cell);
+    const char *unit = unit_of(e, name);
     add_field(csv, table->name);
     g_string_append_c(csv, ',');
     add_field(csv, row->label);
-    g_string_append_printf(csv, ",%s,%s,%s,%u,%u", budget, metric->key, metric->unit, cell.n_seeds,
-                           cell.n_slides);
+    g_string_append_printf(csv, ",%s,%s,%s,%u,%u", budget, metric->key, unit ? unit : "",
+                           cell.n_seeds, cell.n_slides);
     const double values[] = {cell.mean, cell.std, cell.seed_std,
                              cell.diff, cell.p,   run_mean(e, table, row, b, "val_dsc")};
     for (size_t i = 0; i < G_N_ELEMENTS(values); i++)

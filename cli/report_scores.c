@@ -6,8 +6,7 @@
 
 enum { PLOT_W = 1080, ROW_H = 30, NAME_W = 250, TOP = 8, BOTTOM = 34 };
 
-static void add_mean(GString *page, const cli_scores *s, double (*metric)(const inf_counts *, int),
-                     bool big)
+static void add_mean(GString *page, const cli_scores *s, cli_metric_id metric, bool big)
 {
     g_autofree double *x = cli_scores_column(s, metric, 0);
     double std = inf_std(x, s->n_ok);
@@ -23,11 +22,11 @@ static void add_difference(GString *page, const report *r, guint m)
         g_string_append(page, "<td><small>—</small></td>");
         return;
     }
-    inf_ttest test;
-    cli_scores_ttest(&r->scores[m], &r->scores[0], cli_dsc, &test);
-    g_string_append_printf(page, "<td>%+.3f", test.mean_diff);
-    if (!isnan(test.p))
-        g_string_append_printf(page, " <small>p = %.2g</small>", test.p);
+    cli_comparison test;
+    cli_scores_compare(&r->scores[m], &r->scores[0], CLI_DSC, &test);
+    g_string_append_printf(page, "<td>%+.3f", test.t.mean_diff);
+    if (!isnan(test.t.p))
+        g_string_append_printf(page, " <small>p = %.2g</small>", test.t.p);
     g_string_append(page, "</td>");
 }
 
@@ -51,8 +50,8 @@ static void add_table(GString *page, const report *r)
             g_string_append(page, "<td colspan=\"5\">no slide could be scored</td></tr>\n");
             continue;
         }
-        add_mean(page, s, cli_dsc, true);
-        add_mean(page, s, cli_jaccard, false);
+        add_mean(page, s, CLI_DSC, true);
+        add_mean(page, s, CLI_JACCARD, false);
         g_string_append_printf(page, "<td>%.3f</td>", inf_dsc_foreground(&s->pooled));
         if (r->pred->len > 1)
             add_difference(page, r, m);

@@ -8,28 +8,63 @@
 #include "wsi/slide.h"
 
 #include <math.h>
+#include <string.h>
 
-enum { NAME_WIDTH = 32 };
+enum { NAME_WIDTH = 32, BOOTSTRAP_SEED = 1, LARGE_BYTES = 256 << 20 };
 
-static const cli_metric metric_table[] = {
-    {"dsc", "DSC", "fraction", true},
-    {"jaccard", "Jaccard", "fraction", true},
+static const cli_metric metric_table[CLI_N_METRICS] = {
+    [CLI_DSC] = {"dsc", "DSC", "fraction", true},
+    [CLI_JACCARD] = {"jaccard", "Jaccard", "fraction", true},
+    [CLI_HD95] = {"hd95", "HD95", "distance", false},
+    [CLI_HD95_PYMIC] = {"hd95_pymic", "HD95max", "distance", false},
+    [CLI_ASSD] = {"assd", "ASSD", "distance", false},
+    [CLI_SENSITIVITY] = {"sensitivity", "sensit.", "fraction", true},
+    [CLI_PRECISION] = {"precision", "precis.", "fraction", true},
+    [CLI_BOUNDARY_F1] = {"boundary_f1", "bound.F1", "fraction", true},
 };
 
 const cli_metric *cli_metrics(size_t *n)
 {
-    *n = G_N_ELEMENTS(metric_table);
+    *n = CLI_N_METRICS;
     return metric_table;
 }
 
-double cli_dsc(const inf_counts *counts, int cls)
+void cli_score_options_init(cli_score_options *options)
 {
-    return cls == 0 ? inf_dsc_foreground(counts) : inf_dsc(counts, cls);
+    *options = (cli_score_options){.distances = true, .tolerance = 5};
 }
 
-double cli_jaccard(const inf_counts *counts, int cls)
+static bool needs_outlines(cli_metric_id metric)
 {
-    return cls == 0 ? inf_jaccard_foreground(counts) : inf_jaccard(counts, cls);
+    return metric == CLI_HD95 || metric == CLI_HD95_PYMIC || metric == CLI_ASSD ||
+           metric == CLI_BOUNDARY_F1;
+}
+
+/* What of the counts alone; NaN for a metric that needs outlines. */
+static double of_counts(const inf_counts *counts, cli_metric_id metric, int cls)
+{
+    switch (metric) {
+    case CLI_DSC:
+        return inf_dsc(counts, cls);
+    case CLI_JACCARD:
+        return inf_jaccard(counts, cls);
+    case CLI_SENSITIVITY:
+        return inf_sensitivity(counts, cls);
+    case CLI_PRECISION:
+        return inf_precision(counts, cls);
+    default:
+        return NAN;
+    }
+}
+
+static double pooled_value(const inf_counts *counts, cli_metric_id metric, int cls)
+{
+    if (cls > 0)
+        return of_counts(counts, metric, cls);
+    double sum = 0;
+    for (int c = 1; c < counts->n_classes; c++)
+        sum += of_counts(counts, metric, c);
+    return sum / (counts->n_classes - 1);
 }
 
 static bool find_classes(qs_classes *classes, const char *dir, const GArray *set, const char *text,
@@ -46,11 +81,60 @@ static bool find_classes(qs_classes *classes, const char *dir, const GArray *set
     return true;
 }
 
-static bool score_slide(cli_score *score, const char *dir, const qs_classes *classes,
-                        GError **error)
+/* Outlines to distances, class by class. */
+static bool measure(const cli_scores *scores, cli_score *score, inf_eval_surfaces *surfaces,
+                    double px_size, GError **error)
+{
+    int64_t bytes = inf_surface_memory(surfaces->pred, surfaces->truth);
+    if (bytes > LARGE_BYTES) {
+        g_autofree char *text = cli_format_bytes(bytes);
+        qs_info("%s: %s for the distances between its outlines", score->slide->name, text);
+    }
+    for (int c = 1; c < scores->classes.n; c++) {
+        inf_distances d;
+        if (!inf_surface_compare(surfaces->pred, surfaces->truth, c, px_size, scores->tolerance, &d,
+                                 error))
+            return false;
+        score->values[CLI_HD95][c] = d.hd95;
+        score->values[CLI_HD95_PYMIC][c] = d.hd95_pymic;
+        score->values[CLI_ASSD][c] = d.assd;
+        score->values[CLI_BOUNDARY_F1][c] = d.boundary_f1;
+        score->n_one_empty += d.one_empty;
+    }
+    return true;
+}
+
+/* Every metric of every class, and their means as class 0. */
+static bool fill_values(const cli_scores *scores, cli_score *score, inf_eval_surfaces *surfaces,
+                        double mpp, GError **error)
+{
+    int n = scores->classes.n;
+    for (int m = 0; m < CLI_N_METRICS; m++)
+        for (int c = 1; c < n; c++)
+            score->values[m][c] = of_counts(&score->counts, (cli_metric_id)m, c);
+    double px_size = score->grid.factor * (strcmp(scores->unit, "px") == 0 ? 1 : mpp);
+    if (surfaces && !measure(scores, score, surfaces, px_size, error))
+        return false;
+    for (int m = 0; m < CLI_N_METRICS; m++) {
+        score->values[m][0] = 0;
+        for (int c = 1; c < n; c++)
+            score->values[m][0] += score->values[m][c] / (n - 1);
+    }
+    score->dsc = score->values[CLI_DSC][0] = inf_dsc_foreground(&score->counts);
+    score->jaccard = score->values[CLI_JACCARD][0] = inf_jaccard_foreground(&score->counts);
+    return true;
+}
+
+static bool score_slide(const cli_scores *scores, cli_score *score, bool annotation, GError **error)
 {
     const cli_slide *slide = score->slide;
+    const char *dir = scores->dir;
+    const qs_classes *classes = &scores->classes;
     const char *truth = cli_slide_truth(slide, &score->truth_from);
+    if (annotation) {
+        truth = slide->mask;
+        score->truth_from = "mask";
+    }
     g_autofree char *pred = cli_mask_path(dir, slide);
     if (!truth) {
         g_set_error(
@@ -69,23 +153,40 @@ static bool score_slide(cli_score *score, const char *dir, const qs_classes *cla
     if (!s)
         return false;
     const wsi_level *level0 = &wsi_slide_get_info(s)->levels[0];
+    double mpp = wsi_slide_get_info(s)->mpp;
+    inf_eval_surfaces surfaces = {0};
     wsi_mask *mask = cli_mask_open(truth, s, classes, slide->labels, error);
     bool ok = mask && inf_eval_against(pred, mask, level0->w, level0->h, classes, &score->counts,
-                                       &score->grid, error);
+                                       &score->grid, scores->distances ? &surfaces : NULL, error);
     wsi_mask_close(mask);
     wsi_slide_close(s);
-    if (!ok)
-        return false;
-    score->dsc = inf_dsc_foreground(&score->counts);
-    score->jaccard = inf_jaccard_foreground(&score->counts);
-    return true;
+    ok = ok && fill_values(scores, score, scores->distances ? &surfaces : NULL, mpp, error);
+    inf_eval_surfaces_clear(&surfaces);
+    return ok;
+}
+
+/* µm where every slide that can be opened knows its resolution. */
+static const char *find_unit(const GArray *set, const cli_score_options *options)
+{
+    bool um = options->distances && !options->pixels;
+    for (guint i = 0; um && i < set->len; i++) {
+        const cli_slide *slide = &g_array_index(set, cli_slide, i);
+        wsi_slide *s = wsi_slide_open(slide->slide, slide->mpp, NULL);
+        um = !s || wsi_slide_get_info(s)->mpp > 0;
+        wsi_slide_close(s);
+    }
+    return um ? "µm" : "px";
 }
 
 bool cli_scores_read(cli_scores *scores, const char *dir, const GArray *set,
-                     const char *classes_text, GError **error)
+                     const cli_score_options *options, GError **error)
 {
-    *scores = (cli_scores){.dir = dir, .n = set->len};
-    if (!find_classes(&scores->classes, dir, set, classes_text, error))
+    *scores = (cli_scores){.dir = dir,
+                           .n = set->len,
+                           .distances = options->distances,
+                           .tolerance = options->tolerance,
+                           .unit = find_unit(set, options)};
+    if (!find_classes(&scores->classes, dir, set, options->classes, error))
         return false;
     inf_counts_init(&scores->pooled, scores->classes.n);
     scores->items = g_new0(cli_score, set->len);
@@ -93,7 +194,7 @@ bool cli_scores_read(cli_scores *scores, const char *dir, const GArray *set,
         cli_score *score = &scores->items[i];
         GError *failure = NULL;
         score->slide = &g_array_index(set, cli_slide, i);
-        score->ok = score_slide(score, dir, &scores->classes, &failure);
+        score->ok = score_slide(scores, score, options->annotation, &failure);
         if (g_error_matches(failure, QS_ERROR, QS_ERROR_STOPPED)) {
             g_propagate_error(error, failure);
             return false;
@@ -114,76 +215,99 @@ void cli_scores_clear(cli_scores *scores)
     g_clear_pointer(&scores->items, g_free);
 }
 
-double *cli_scores_column(const cli_scores *scores, double (*metric)(const inf_counts *, int),
-                          int cls)
+double *cli_scores_column(const cli_scores *scores, cli_metric_id metric, int cls)
 {
     double *values = g_new(double, MAX(1, scores->n_ok));
     guint n = 0;
     for (guint i = 0; i < scores->n; i++)
         if (scores->items[i].ok)
-            values[n++] = metric(&scores->items[i].counts, cls);
+            values[n++] = scores->items[i].values[metric][cls];
     return values;
 }
 
-static void print_row(const char *name, const double *values, int n)
-{
-    cli_print("%s%*s", name, MAX(0, NAME_WIDTH - (int)g_utf8_strlen(name, -1)), "");
-    for (int i = 0; i < n; i++) {
-        if (isnan(values[i]))
-            cli_print("  %8s", "-");
-        else
-            cli_print("  %8.4f", values[i]);
-    }
-    cli_print("\n");
-}
+/* ---- text ----------------------------------------------------------------------------------- */
 
-/* The columns: foreground DSC and Jaccard, and with more than two classes both of each class. */
-static int columns(const cli_scores *scores, const inf_counts *counts, double *values)
+/* What the table has: every metric of the foreground, and with more than two classes DSC and
+ * Jaccard of each. */
+typedef struct {
+    cli_metric_id metric;
+    int cls;
+} column;
+
+static guint columns(const cli_scores *scores, column *out)
 {
-    int n = 0, n_classes = scores->classes.n;
-    values[n++] = cli_dsc(counts, 0);
-    values[n++] = cli_jaccard(counts, 0);
-    for (int c = 1; n_classes > 2 && c < n_classes; c++) {
-        values[n++] = inf_dsc(counts, c);
-        values[n++] = inf_jaccard(counts, c);
-    }
+    guint n = 0;
+    for (int m = 0; m < CLI_N_METRICS; m++)
+        if (scores->distances || !needs_outlines((cli_metric_id)m))
+            out[n++] = (column){.metric = (cli_metric_id)m};
+    for (int c = 1; scores->classes.n > 2 && c < scores->classes.n; c++)
+        for (int m = CLI_DSC; m <= CLI_JACCARD; m++)
+            out[n++] = (column){.metric = (cli_metric_id)m, .cls = c};
     return n;
 }
 
-static void print_head(const cli_scores *scores)
+static void print_row(const char *name, const column *cols, const double *values, guint n)
 {
-    cli_print("%-*s  %8s  %8s", NAME_WIDTH, "slide", "DSC", "Jaccard");
-    for (int c = 1; scores->classes.n > 2 && c < scores->classes.n; c++)
-        cli_print("  %8.8s  %8s", scores->classes.items[c].name, "Jaccard");
+    cli_print("%s%*s", name, MAX(0, NAME_WIDTH - (int)g_utf8_strlen(name, -1)), "");
+    for (guint i = 0; i < n; i++) {
+        bool fraction = strcmp(metric_table[cols[i].metric].unit, "fraction") == 0;
+        if (isnan(values[i]))
+            cli_print("  %8s", "-");
+        else
+            cli_print("  %8.*f", fraction ? 4 : 2, values[i]);
+    }
     cli_print("\n");
+}
+
+static void print_head(const cli_scores *scores, const column *cols, guint n)
+{
+    cli_print("%-*s", NAME_WIDTH, "slide");
+    for (guint i = 0; i < n; i++) {
+        bool of_class = cols[i].cls > 0 && cols[i].metric == CLI_DSC;
+        cli_print("  %8.8s", of_class ? scores->classes.items[cols[i].cls].name
+                                      : metric_table[cols[i].metric].label);
+    }
+    cli_print("\n");
+}
+
+static void print_summary(const cli_scores *scores, const column *cols, guint n)
+{
+    double rows[5][CLI_N_METRICS + 2 * QS_CLASSES_MAX];
+    static const char *const names[5] = {"mean", "± sample std", "95 % of the mean from",
+                                         "95 % of the mean to", "pooled over pixels"};
+    for (guint k = 0; k < n; k++) {
+        g_autofree double *x = cli_scores_column(scores, cols[k].metric, cols[k].cls);
+        rows[0][k] = inf_mean(x, scores->n_ok);
+        rows[1][k] = inf_std(x, scores->n_ok);
+        inf_bootstrap_mean(x, scores->n_ok, 0.95, BOOTSTRAP_SEED, &rows[2][k], &rows[3][k]);
+        rows[4][k] = pooled_value(&scores->pooled, cols[k].metric, cols[k].cls);
+    }
+    for (int r = 0; r < 5; r++)
+        print_row(names[r], cols, rows[r], n);
 }
 
 void cli_scores_print(const cli_scores *scores)
 {
-    double values[2 * QS_CLASSES_MAX], means[2 * QS_CLASSES_MAX], stds[2 * QS_CLASSES_MAX];
-    int n_columns = columns(scores, &scores->pooled, values);
+    column cols[CLI_N_METRICS + 2 * QS_CLASSES_MAX];
+    double values[CLI_N_METRICS + 2 * QS_CLASSES_MAX];
+    guint n = columns(scores, cols);
     cli_print("%s\n", scores->dir);
-    print_head(scores);
+    print_head(scores, cols, n);
     for (guint i = 0; i < scores->n; i++) {
-        if (!scores->items[i].ok) {
-            cli_print("%s  failed\n", scores->items[i].slide->name);
+        const cli_score *score = &scores->items[i];
+        if (!score->ok) {
+            cli_print("%s  failed\n", score->slide->name);
             continue;
         }
-        columns(scores, &scores->items[i].counts, values);
-        print_row(scores->items[i].slide->name, values, n_columns);
+        for (guint k = 0; k < n; k++)
+            values[k] = score->values[cols[k].metric][cols[k].cls];
+        print_row(score->slide->name, cols, values, n);
     }
-    if (scores->n_ok == 0)
-        return;
-    for (int k = 0; k < n_columns; k++) {
-        g_autofree double *column = cli_scores_column(scores, k % 2 ? cli_jaccard : cli_dsc, k / 2);
-        means[k] = inf_mean(column, scores->n_ok);
-        stds[k] = inf_std(column, scores->n_ok);
-    }
-    print_row("mean", means, n_columns);
-    print_row("± sample std", stds, n_columns);
-    columns(scores, &scores->pooled, values);
-    print_row("pooled over pixels", values, n_columns);
+    if (scores->n_ok > 0)
+        print_summary(scores, cols, n);
 }
+
+/* ---- JSON ----------------------------------------------------------------------------------- */
 
 /* JSON has no NaN and no infinity: null. */
 static void add_number(JsonBuilder *b, const char *name, double value)
@@ -207,29 +331,50 @@ static void add_int(JsonBuilder *b, const char *name, int64_t value)
     json_builder_add_int_value(b, value);
 }
 
-static void add_pair(JsonBuilder *b, const cli_scores *scores, int cls)
+/* Mean, deviation and interval of every metric of a class. */
+static void add_summary(JsonBuilder *b, const cli_scores *scores, int cls)
 {
-    g_autofree double *dsc = cli_scores_column(scores, cli_dsc, cls);
-    g_autofree double *jaccard = cli_scores_column(scores, cli_jaccard, cls);
-    add_number(b, "dsc_mean", inf_mean(dsc, scores->n_ok));
-    add_number(b, "dsc_std", inf_std(dsc, scores->n_ok));
-    add_number(b, "jaccard_mean", inf_mean(jaccard, scores->n_ok));
-    add_number(b, "jaccard_std", inf_std(jaccard, scores->n_ok));
-    bool any = scores->n_ok > 0;
-    add_number(b, "dsc_pooled", any ? cli_dsc(&scores->pooled, cls) : NAN);
-    add_number(b, "jaccard_pooled", any ? cli_jaccard(&scores->pooled, cls) : NAN);
+    for (int m = 0; m < CLI_N_METRICS; m++) {
+        if (!scores->distances && needs_outlines((cli_metric_id)m))
+            continue;
+        g_autofree double *x = cli_scores_column(scores, (cli_metric_id)m, cls);
+        double low, high;
+        inf_bootstrap_mean(x, scores->n_ok, 0.95, BOOTSTRAP_SEED, &low, &high);
+        const struct {
+            const char *suffix;
+            double value;
+        } parts[] = {{"mean", inf_mean(x, scores->n_ok)},
+                     {"std", inf_std(x, scores->n_ok)},
+                     {"ci95_low", low},
+                     {"ci95_high", high},
+                     {"pooled", scores->n_ok > 0
+                                    ? pooled_value(&scores->pooled, (cli_metric_id)m, cls)
+                                    : NAN}};
+        for (size_t i = 0; i < G_N_ELEMENTS(parts); i++) {
+            g_autofree char *name = g_strdup_printf("%s_%s", metric_table[m].key, parts[i].suffix);
+            if (i + 1 < G_N_ELEMENTS(parts) || !needs_outlines((cli_metric_id)m))
+                add_number(b, name, parts[i].value);
+        }
+    }
 }
 
-static void add_class_counts(JsonBuilder *b, const cli_scores *scores, const inf_counts *counts)
+static void add_values(JsonBuilder *b, const cli_scores *scores, const cli_score *score, int cls)
 {
+    for (int m = 0; m < CLI_N_METRICS; m++)
+        if (scores->distances || !needs_outlines((cli_metric_id)m))
+            add_number(b, metric_table[m].key, score->values[m][cls]);
+}
+
+static void add_classes(JsonBuilder *b, const cli_scores *scores, const cli_score *score)
+{
+    const inf_counts *counts = &score->counts;
     json_builder_set_member_name(b, "classes");
     json_builder_begin_array(b);
     for (int c = 1; c < scores->classes.n; c++) {
         json_builder_begin_object(b);
         add_int(b, "class", c);
         add_string(b, "name", scores->classes.items[c].name);
-        add_number(b, "dsc", inf_dsc(counts, c));
-        add_number(b, "jaccard", inf_jaccard(counts, c));
+        add_values(b, scores, score, c);
         add_int(b, "tp", counts->tp[c]);
         add_int(b, "fp", counts->fp[c]);
         add_int(b, "fn", counts->fn[c]);
@@ -240,14 +385,14 @@ static void add_class_counts(JsonBuilder *b, const cli_scores *scores, const inf
 
 static void add_slide(JsonBuilder *b, const cli_scores *scores, const cli_score *score)
 {
-    const char *from;
     json_builder_begin_object(b);
     add_string(b, "name", score->slide->name);
     add_string(b, "slide", score->slide->slide);
     add_string(b, "case", score->slide->case_id);
-    const char *truth = cli_slide_truth(score->slide, &from);
-    if (truth) {
-        add_string(b, "truth", truth);
+    const char *from = score->truth_from;
+    if (from) {
+        const char *truth = strcmp(from, "truth") == 0 ? score->slide->truth : score->slide->mask;
+        add_string(b, "truth", truth ? truth : "");
         add_string(b, "truth_from", from);
     }
     add_string(b, "state", score->ok ? "scored" : "failed");
@@ -256,9 +401,9 @@ static void add_slide(JsonBuilder *b, const cli_scores *scores, const cli_score 
         add_string(b, "grid", grid);
         add_int(b, "pixels", score->counts.n_px);
         add_int(b, "ignored", score->counts.n_ignored);
-        add_number(b, "dsc", score->dsc);
-        add_number(b, "jaccard", score->jaccard);
-        add_class_counts(b, scores, &score->counts);
+        add_values(b, scores, score, 0);
+        add_int(b, "classes_in_one_mask_only", score->n_one_empty);
+        add_classes(b, scores, score);
     }
     json_builder_end_object(b);
 }
@@ -269,9 +414,11 @@ void cli_scores_to_json(const cli_scores *scores, JsonBuilder *b)
     add_string(b, "pred", scores->dir);
     add_int(b, "n_slides", scores->n);
     add_int(b, "n_scored", scores->n_ok);
+    add_string(b, "distance_unit", scores->unit);
+    add_number(b, "boundary_tolerance", scores->tolerance);
     json_builder_set_member_name(b, "foreground");
     json_builder_begin_object(b);
-    add_pair(b, scores, 0);
+    add_summary(b, scores, 0);
     json_builder_end_object(b);
     json_builder_set_member_name(b, "classes");
     json_builder_begin_array(b);
@@ -279,7 +426,7 @@ void cli_scores_to_json(const cli_scores *scores, JsonBuilder *b)
         json_builder_begin_object(b);
         add_int(b, "class", c);
         add_string(b, "name", scores->classes.items[c].name);
-        add_pair(b, scores, c);
+        add_summary(b, scores, c);
         json_builder_end_object(b);
     }
     json_builder_end_array(b);
@@ -291,28 +438,33 @@ void cli_scores_to_json(const cli_scores *scores, JsonBuilder *b)
     json_builder_end_object(b);
 }
 
-void cli_scores_ttest(const cli_scores *a, const cli_scores *b,
-                      double (*metric)(const inf_counts *, int), inf_ttest *result)
+void cli_scores_compare(const cli_scores *a, const cli_scores *b, cli_metric_id metric,
+                        cli_comparison *result)
 {
     g_autofree double *x = g_new(double, MAX(1, a->n)), *y = g_new(double, MAX(1, a->n));
     size_t n = 0;
     for (guint i = 0; i < a->n; i++) {
         if (!a->items[i].ok || !b->items[i].ok)
             continue;
-        x[n] = metric(&a->items[i].counts, 0);
-        y[n++] = metric(&b->items[i].counts, 0);
+        x[n] = a->items[i].values[metric][0];
+        y[n++] = b->items[i].values[metric][0];
     }
-    inf_ttest_paired(x, y, n, result);
+    inf_ttest_paired(x, y, n, &result->t);
+    inf_wilcoxon_paired(x, y, n, &result->w);
 }
 
-void cli_ttest_to_json(const inf_ttest *test, JsonBuilder *b)
+void cli_comparison_to_json(const cli_comparison *test, JsonBuilder *b)
 {
     json_builder_begin_object(b);
-    add_int(b, "n", (int64_t)test->n);
-    add_number(b, "mean_difference", test->mean_diff);
-    add_number(b, "std_difference", test->std_diff);
-    add_number(b, "t", test->t);
-    add_int(b, "dof", test->dof);
-    add_number(b, "p_two_sided", test->p);
+    add_int(b, "n", (int64_t)test->t.n);
+    add_number(b, "mean_difference", test->t.mean_diff);
+    add_number(b, "std_difference", test->t.std_diff);
+    add_number(b, "t", test->t.t);
+    add_int(b, "dof", test->t.dof);
+    add_number(b, "p_two_sided", test->t.p);
+    add_number(b, "wilcoxon_w", test->w.w);
+    add_int(b, "wilcoxon_n_used", (int64_t)test->w.n_used);
+    add_number(b, "wilcoxon_p_two_sided", test->w.p);
+    add_string(b, "wilcoxon_distribution", test->w.exact ? "exact" : "normal");
     json_builder_end_object(b);
 }

@@ -94,24 +94,48 @@ static const uint8_t *side_row(side *s, int64_t y, int64_t grid_w)
     return s->row;
 }
 
-static bool compare(side *pred, side *truth, const inf_eval_grid *grid, int64_t strip_rows,
-                    inf_counts *counts, GError **error)
+void inf_eval_surfaces_clear(inf_eval_surfaces *surfaces)
 {
+    inf_surface_destroy(surfaces->pred);
+    inf_surface_destroy(surfaces->truth);
+    *surfaces = (inf_eval_surfaces){0};
+}
+
+/* scratch (w): the prediction without the pixels that have no truth. */
+static bool add_outlines(inf_eval_surfaces *surfaces, const uint8_t *pred, const uint8_t *truth,
+                         uint8_t *scratch, int64_t w, GError **error)
+{
+    for (int64_t x = 0; x < w; x++)
+        scratch[x] = truth[x] == QS_CLASS_IGNORE ? 0 : pred[x];
+    return inf_surface_add_row(surfaces->pred, scratch, error) &&
+           inf_surface_add_row(surfaces->truth, truth, error);
+}
+
+static bool compare(side *pred, side *truth, const inf_eval_grid *grid, int64_t strip_rows,
+                    inf_counts *counts, inf_eval_surfaces *surfaces, GError **error)
+{
+    g_autofree uint8_t *scratch = g_malloc((gsize)grid->w);
     for (int64_t y = 0; y < grid->h; y += strip_rows) {
         int64_t n = MIN(strip_rows, grid->h - y);
         if (!qs_stop_check(error) || !side_read(pred, y, n, error) ||
             !side_read(truth, y, n, error))
             return false;
-        for (int64_t i = 0; i < n; i++)
-            inf_counts_add(counts, side_row(pred, y + i, grid->w), side_row(truth, y + i, grid->w),
-                           (size_t)grid->w);
+        for (int64_t i = 0; i < n; i++) {
+            const uint8_t *p = side_row(pred, y + i, grid->w);
+            const uint8_t *t = side_row(truth, y + i, grid->w);
+            inf_counts_add(counts, p, t, (size_t)grid->w);
+            if (surfaces && !add_outlines(surfaces, p, t, scratch, grid->w, error)) {
+                g_prefix_error(error, "%s: ", pred->info->path);
+                return false;
+            }
+        }
     }
     return true;
 }
 
 bool inf_eval_against(const char *pred_path, wsi_mask *truth_mask, int64_t slide_w, int64_t slide_h,
                       const qs_classes *classes, inf_counts *counts, inf_eval_grid *grid,
-                      GError **error)
+                      inf_eval_surfaces *surfaces, GError **error)
 {
     side pred = {0}, truth = {.mask = truth_mask, .borrowed = true, .row_of = -1};
     bool ok = side_open(&pred, pred_path, slide_w, slide_h, classes, error);
@@ -133,9 +157,13 @@ bool inf_eval_against(const char *pred_path, wsi_mask *truth_mask, int64_t slide
         grid->h = MIN(grid->h, MAX(1, (slide_h + g - 1) / g));
         int64_t strip_rows = CLAMP(STRIP_PX / grid->w, 1, grid->h);
         inf_counts_init(counts, classes->n);
+        if (surfaces) {
+            surfaces->pred = inf_surface_create(classes->n, grid->w, grid->h);
+            surfaces->truth = inf_surface_create(classes->n, grid->w, grid->h);
+        }
         ok = side_plan(&pred, pred_path, grid->w, strip_rows, error) &&
              side_plan(&truth, truth.info->path, grid->w, strip_rows, error) &&
-             compare(&pred, &truth, grid, strip_rows, counts, error);
+             compare(&pred, &truth, grid, strip_rows, counts, surfaces, error);
     }
     side_clear(&pred);
     side_clear(&truth);
@@ -147,8 +175,8 @@ bool inf_eval_masks(const char *pred_path, const char *truth_path, int64_t slide
                     GError **error)
 {
     wsi_mask *truth = wsi_mask_open(truth_path, slide_w, slide_h, classes, error);
-    bool ok =
-        truth && inf_eval_against(pred_path, truth, slide_w, slide_h, classes, counts, grid, error);
+    bool ok = truth && inf_eval_against(pred_path, truth, slide_w, slide_h, classes, counts, grid,
+                                        NULL, error);
     wsi_mask_close(truth);
     return ok;
 }

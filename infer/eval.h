@@ -8,6 +8,7 @@
 #define QS_INFER_EVAL_H
 
 #include "infer/metric.h"
+#include "infer/surface.h"
 #include "wsi/mask.h"
 
 #include <stdbool.h>
@@ -18,6 +19,13 @@ typedef struct {
     int pred_factor, truth_factor; /* of the files */
 } inf_eval_grid;
 
+/* The outlines of both masks on the grid, for distances. Pixels without truth are background in
+ * both, so their borders are outlines only where a class meets them. */
+typedef struct {
+    inf_surface *pred, *truth; /* made by the comparison, owned */
+} inf_eval_surfaces;
+void inf_eval_surfaces_clear(inf_eval_surfaces *surfaces);
+
 /* One line: "level 0 / 1: prediction (/2) ×2, truth (/1) as it is". Owned by the caller. */
 char *inf_eval_grid_text(const inf_eval_grid *grid);
 
@@ -27,9 +35,9 @@ bool inf_eval_masks(const char *pred_path, const char *truth_path, int64_t slide
                     const qs_classes *classes, inf_counts *counts, inf_eval_grid *grid,
                     GError **error);
 /* The same with an opened truth (borrowed). One of annotations is drawn on the prediction's grid:
- * its factor is set to the prediction's. */
+ * its factor is set to the prediction's. surfaces NULL: no outlines are kept. */
 bool inf_eval_against(const char *pred_path, wsi_mask *truth, int64_t slide_w, int64_t slide_h,
                       const qs_classes *classes, inf_counts *counts, inf_eval_grid *grid,
-                      GError **error);
+                      inf_eval_surfaces *surfaces, GError **error);
 
 #endif

@@ -65,6 +65,26 @@ double inf_jaccard(const inf_counts *counts, int cls)
     return sum > 0 ? tp / sum : 1;
 }
 
+/* Absent from both masks: 1. Absent from one: TP is 0, and so is the value, whatever it divides by.
+ */
+static double tp_share(const inf_counts *counts, int cls, int64_t wrong)
+{
+    int64_t tp = counts->tp[cls];
+    if (tp + counts->fp[cls] + counts->fn[cls] == 0)
+        return 1;
+    return tp > 0 ? (double)tp / (double)(tp + wrong) : 0;
+}
+
+double inf_sensitivity(const inf_counts *counts, int cls)
+{
+    return tp_share(counts, cls, counts->fn[cls]);
+}
+
+double inf_precision(const inf_counts *counts, int cls)
+{
+    return tp_share(counts, cls, counts->fp[cls]);
+}
+
 static double foreground(const inf_counts *counts, double (*metric)(const inf_counts *, int))
 {
     double sum = 0;

@@ -5,6 +5,7 @@
 
 #include "base/classes.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #define INF_EMPTY_RULE "a class absent from both masks scores 1, absent from one of them 0"
@@ -20,8 +21,10 @@ void inf_counts_init(inf_counts *counts, int n_classes);
  * a miss of the true one. */
 void inf_counts_add(inf_counts *counts, const uint8_t *pred, const uint8_t *truth, size_t n);
 void inf_counts_merge(inf_counts *counts, const inf_counts *other);
-double inf_dsc(const inf_counts *counts, int cls);     /* 2TP / (2TP+FP+FN) */
-double inf_jaccard(const inf_counts *counts, int cls); /* TP / (TP+FP+FN) */
+double inf_dsc(const inf_counts *counts, int cls);         /* 2TP / (2TP+FP+FN) */
+double inf_jaccard(const inf_counts *counts, int cls);     /* TP / (TP+FP+FN) */
+double inf_sensitivity(const inf_counts *counts, int cls); /* TP / (TP+FN) */
+double inf_precision(const inf_counts *counts, int cls);   /* TP / (TP+FP) */
 /* Mean over classes 1..n-1. */
 double inf_dsc_foreground(const inf_counts *counts);
 double inf_jaccard_foreground(const inf_counts *counts);
@@ -37,6 +40,20 @@ typedef struct {
 } inf_ttest;
 /* Of a[i] - b[i]. Equal non-zero differences give t = ±infinity, p = 0. */
 void inf_ttest_paired(const double *a, const double *b, size_t n, inf_ttest *result);
+typedef struct {
+    size_t n, n_used; /* pairs; those that differ */
+    double w;         /* the smaller sum of signed ranks */
+    double p;         /* two-sided; NaN where undefined (no pair differs) */
+    bool exact;       /* else the normal approximation */
+} inf_wilcoxon;
+/* Wilcoxon's signed-rank test of a[i] - b[i]. */
+void inf_wilcoxon_paired(const double *a, const double *b, size_t n, inf_wilcoxon *result);
+
+enum { INF_BOOTSTRAP_DRAWS = 10000 };
+/* Percentile interval of the mean at `level`, as 0.95; NaN for n < 2. */
+void inf_bootstrap_mean(const double *x, size_t n, double level, uint64_t seed, double *low,
+                        double *high);
+
 /* P(|T| >= |t|) of Student's distribution, to 1e-10; NaN for dof <= 0. */
 double inf_student_p(double t, double dof);
 

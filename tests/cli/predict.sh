@@ -105,6 +105,19 @@ expect /eval/grids-meet 0 "prediction (/2) ×2, truth (/1) ×1" $QS eval --quiet
 expect /eval/against-itself 0 "the differences are all 0" $QS eval --quiet "${cohort[@]}" --pred p --against p
 expect /eval/required-dsc 1 "below the required 1.0" $QS eval --quiet "${cohort[@]}" --pred noisy --require-dsc 1.0
 expect /eval/required-dsc-reached 0 "" $QS eval --quiet "${cohort[@]}" --pred perfect --require-dsc 1.0
+expect /eval/distances-in-um 0 "distances in µm; boundary F1 within 5 µm" $QS eval --quiet "${cohort[@]}" --pred noisy --out m.json
+holds /eval/json-distances "json_extract(j, '$.result.foreground.hd95_mean') > 0 AND json_extract(j, '$.result.foreground.assd_mean') > 0"
+holds /eval/json-interval "json_extract(j, '$.result.foreground.dsc_ci95_low') <= json_extract(j, '$.result.foreground.dsc_mean')
+  AND json_extract(j, '$.result.foreground.dsc_ci95_high') >= json_extract(j, '$.result.foreground.dsc_mean')"
+um=$(sqlite3 :memory: "SELECT json_extract(readfile('m.json'), '$.result.foreground.hd95_mean')")
+expect /eval/distances-in-pixels 0 "distances in px" $QS eval --quiet "${cohort[@]}" --pred noisy --pixels --out m.json
+holds /eval/a-pixel-is-half-a-um "abs(json_extract(j, '$.result.foreground.hd95_mean') * 0.5 - $um) < 1e-9"
+expect /eval/no-distances 0 "" $QS eval --quiet "${cohort[@]}" --pred noisy --no-distances --out m.json
+holds /eval/no-distances-json "json_extract(j, '$.result.foreground.hd95_mean') IS NULL AND json_extract(j, '$.result.foreground.dsc_mean') > 0"
+expect /eval/annotation 0 "mean                                1.0000    1.0000      0.00" $QS eval --quiet "${cohort[@]}" --pred noisy --annotation
+expect /eval/annotation-says-so 0 "column truth for 0 slides, column mask for 2" $QS eval --quiet "${cohort[@]}" --pred noisy --annotation
+expect /eval/wilcoxon 0 "Wilcoxon W = 0 of 2, p = 0.5 (exact)" $QS eval --quiet "${cohort[@]}" --pred perfect --against noisy
+expect /eval/tolerance 2 "--tolerance -1" $QS eval "${cohort[@]}" --pred noisy --tolerance -1
 rm perfect/$name.tif
 expect /eval/one-missing 3 "perfect/$name.tif" $QS eval --quiet "${cohort[@]}" --pred perfect --out m.json
 holds /eval/one-missing-json "json_extract(j, '$.result.n_scored') = 1"

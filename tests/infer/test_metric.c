@@ -167,6 +167,119 @@ static void test_student_closed(void)
     g_assert_true(isnan(inf_student_p(1, 0)));
 }
 
+/* ---- Wilcoxon ------------------------------------------------------------------------------- */
+
+/* p by the definition: every pattern of signs. */
+static double wilcoxon_by_patterns(const double *d, size_t n)
+{
+    double rank[12], w = 0, all = 0;
+    for (size_t i = 0; i < n; i++) {
+        double below = 0, equal = 0;
+        for (size_t j = 0; j < n; j++) {
+            below += fabs(d[j]) < fabs(d[i]);
+            equal += fabs(d[j]) == fabs(d[i]);
+        }
+        rank[i] = below + (equal + 1) / 2;
+        all += rank[i];
+        w += d[i] > 0 ? rank[i] : 0;
+    }
+    w = fmin(w, all - w);
+    size_t as_far = 0;
+    for (size_t pattern = 0; pattern < (size_t)1 << n; pattern++) {
+        double sum = 0;
+        for (size_t i = 0; i < n; i++)
+            sum += pattern >> i & 1 ? rank[i] : 0;
+        as_far += fmin(sum, all - sum) <= w;
+    }
+    return fmin(1, (double)as_far / (double)((size_t)1 << n));
+}
+
+static void test_wilcoxon_patterns(void)
+{
+    static const double zero[12] = {0};
+    static const double cases[][8] = {{.02, .02, .04, -.01, .05, 0, 0, 0},
+                                      {1, 2, 3, 4, 5, 6, 7, 8},
+                                      {1, -1, 1, -1, 2, -2, 3, 3},
+                                      {-3, 1, 1, 1, 2, 2, 5, 0},
+                                      {7, 0, 0, 0, 0, 0, 0, 0}};
+    for (size_t k = 0; k < G_N_ELEMENTS(cases); k++) {
+        double d[8];
+        size_t n = 0;
+        for (size_t i = 0; i < 8; i++)
+            if (cases[k][i] != 0)
+                d[n++] = cases[k][i];
+        inf_wilcoxon r, back;
+        inf_wilcoxon_paired(cases[k], zero, 8, &r);
+        inf_wilcoxon_paired(zero, cases[k], 8, &back);
+        g_assert_cmpuint(r.n_used, ==, n);
+        g_assert_true(r.exact);
+        check_near(r.p, wilcoxon_by_patterns(d, n), 1e-12, "p");
+        check_near(back.p, r.p, 0, "p the other way round");
+    }
+}
+
+/* scipy 1.17.1, stats.wilcoxon: its example of the heights of maize (Wilcoxon's test of Darwin's
+ * data), exact; and 60 rounded normal numbers with ties and zeros, method="asymptotic". */
+static void test_wilcoxon_scipy(void)
+{
+    static const double maize[] = {6, 8, 14, 16, 23, 24, 28, 29, 41, -48, 49, 56, 60, -67, 75};
+    static const double many[60] = {2.3,  -2.3, .7,  -.3,  -.2, .1,  -1.7, .1,  -.6, 3.6,  .5,  -.1,
+                                    0,    -.4,  -.8, -.1,  .8,  .1,  1.3,  .1,  .3,  1.8,  .8,  -.2,
+                                    .1,   .8,   2.2, 0,    .1,  1.3, -.6,  0,   1.2, .9,   .4,  1.0,
+                                    -2.5, 1.3,  -.7, -1.4, .6,  1.0, -.1,  -.8, .3,  .2,   1.7, 1.0,
+                                    .5,   1.4,  .1,  -.6,  .9,  .9,  .1,   -.5, .5,  -2.2, 1.0, .8};
+    static const double zero[60] = {0};
+    inf_wilcoxon r;
+    inf_wilcoxon_paired(maize, zero, G_N_ELEMENTS(maize), &r);
+    check_near(r.w, 24, 0, "W");
+    check_near(r.p, 0.041259765625, 1e-14, "exact p");
+    inf_wilcoxon_paired(many, zero, 60, &r);
+    g_assert_false(r.exact);
+    g_assert_cmpuint(r.n_used, ==, 57);
+    check_near(r.w, 530, 0, "W");
+    check_near(r.p, 0.01834338557904841, 1e-14, "p of the approximation");
+    inf_wilcoxon_paired(zero, zero, 5, &r);
+    g_assert_true(isnan(r.p) && r.n_used == 0);
+    inf_wilcoxon_paired(zero, zero, 0, &r);
+    g_assert_true(isnan(r.p));
+}
+
+/* scipy 1.17.1, stats.bootstrap, method="percentile", 200,000 resamples: 0.58286, 0.77714. */
+static void test_bootstrap(void)
+{
+    static const double x[] = {.61, .72, .55, .80, .67, .49, .90};
+    double low, high, low2, high2;
+    inf_bootstrap_mean(x, 7, 0.95, 1, &low, &high);
+    check_near(low, 0.5828571, 0.006, "low");
+    check_near(high, 0.7771428, 0.006, "high");
+    inf_bootstrap_mean(x, 7, 0.95, 1, &low2, &high2);
+    g_assert_true(low == low2 && high == high2);
+    inf_bootstrap_mean(x, 7, 0.95, 2, &low2, &high2);
+    g_assert_true(low != low2 || high != high2);
+    double narrow_low, narrow_high;
+    inf_bootstrap_mean(x, 7, 0.5, 1, &narrow_low, &narrow_high);
+    g_assert_true(low < narrow_low && narrow_low < narrow_high && narrow_high < high);
+    static const double same[] = {.5, .5, .5};
+    inf_bootstrap_mean(same, 3, 0.95, 1, &low, &high);
+    check_near(low, .5, 0, "no spread");
+    check_near(high, .5, 0, "no spread");
+    inf_bootstrap_mean(x, 1, 0.95, 1, &low, &high);
+    g_assert_true(isnan(low) && isnan(high));
+}
+
+/* Sensitivity and precision, by hand; both obey the empty rule. */
+static void test_shares(void)
+{
+    const uint8_t truth[] = {0, 0, 1, 1, 1, 1, 2, 0}, pred[] = {1, 0, 1, 1, 1, 0, 0, 0};
+    inf_counts counts;
+    inf_counts_init(&counts, 4);
+    inf_counts_add(&counts, pred, truth, 8);
+    check_near(inf_sensitivity(&counts, 1), 0.75, 0, "sensitivity");
+    check_near(inf_precision(&counts, 1), 0.75, 0, "precision");
+    check_near(inf_sensitivity(&counts, 2) + inf_precision(&counts, 2), 0, 0, "absent from one");
+    check_near(inf_sensitivity(&counts, 3) + inf_precision(&counts, 3), 2, 0, "absent from both");
+}
+
 static void test_undefined(void)
 {
     const double x[] = {0.5, 0.75}, shifted[] = {0.25, 0.5};
@@ -195,5 +308,9 @@ int main(int argc, char **argv)
     g_test_add_func("/infer/stats/student-values", test_student_values);
     g_test_add_func("/infer/stats/student-closed-forms", test_student_closed);
     g_test_add_func("/infer/stats/undefined", test_undefined);
+    g_test_add_func("/infer/stats/wilcoxon-patterns", test_wilcoxon_patterns);
+    g_test_add_func("/infer/stats/wilcoxon-scipy", test_wilcoxon_scipy);
+    g_test_add_func("/infer/stats/bootstrap", test_bootstrap);
+    g_test_add_func("/infer/metric/shares", test_shares);
     return g_test_run();
 }
