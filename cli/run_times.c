@@ -102,14 +102,14 @@ char *cli_run_times_text(const cli_run_times *t)
     struct {
         const char *name;
         double s;
-    } rest[] = {{"hash", t->hash_s}, {"tissue and mask", t->prepare_s}};
+    } rest[] = {{"hash", t->hash_s}, {"opening, tissue and mask", t->prepare_s}};
     for (int i = 0; i < WSI_STAGES_N; i++, join = ", ")
         g_string_append_printf(text, "%s%s %.0f %%", join, wsi_stage_name((wsi_stage)i),
                                100 * t->stage_s[i] / sum);
     for (size_t i = 0; i < G_N_ELEMENTS(rest); i++)
         g_string_append_printf(text, ", %s %.0f %%", rest[i].name, 100 * rest[i].s / sum);
     if (t->prepare_s > 0.4 * sum)
-        g_string_append(text, "; finding tissue and reading masks set the pace");
+        g_string_append(text, "; opening, tissue and masks set the pace");
     else if (t->stage_s[top] > 0.4 * sum && *advice[top])
         g_string_append_printf(text, "; %s", advice[top]);
     return g_string_free(text, FALSE);
