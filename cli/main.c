@@ -36,6 +36,7 @@ static void install_signals(void)
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a file size limit is an error of the write, which says the file */
 }
 
 /* Waiting threads of the engine's OpenMP team sleep instead of spinning: where other programs run,

@@ -96,6 +96,16 @@ else
   skip /bad/disk-full "needs root"
 fi
 
+# A file size limit stops a write as a full disk does: said, nothing lost, and the next run goes on.
+(ulimit -f 500 && exec $QS "${tile[@]}" sl "$slide") >log 2>&1
+rc=$?
+ok /bad/file-size-limit "$([ $rc = 1 ] && grep -qi "too large" log; echo $?)" "status $rc: $(cat log)"
+expect /bad/file-size-limit-store-sound 0 "" $QS check sl
+expect /bad/file-size-limit-goes-on 0 "" $QS "${tile[@]}" sl "$slide"
+(ulimit -f 2 && exec $QS export "$mask" --as geojson --out big.geojson) >log 2>&1
+rc=$?
+ok /bad/file-size-limit-export "$([ $rc = 1 ] && grep -q "big.geojson" log && [ ! -e big.geojson ]; echo $?)" "status $rc: $(cat log)"
+
 # --- options that must agree
 expect /bad/store-first 0 "" $QS "${tile[@]}" s8 "$slide"
 expect /bad/store-other-patch-size 1 "patch" $QS tile --level0 --patch 128 --stride 128 --quiet --store s8 "$slide"
