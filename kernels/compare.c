@@ -26,6 +26,16 @@ static void assert_same(const kn_tensor *a, const kn_tensor *b, bool same_channe
                     b->ldc >= b->c && b->block == 0 && (!same_channels || a->c == b->c)));
 }
 
+/* The place of a pass in the CPU's table: what a device knows it by. */
+static int place_of(kn_compare_pass *pass)
+{
+    kn_compare_pass *const *table = (kn_compare_pass *const *)kn_cpu_loss_ops()->compare;
+    int which = 0;
+    while (table[which] != pass)
+        which++;
+    return which;
+}
+
 /* sums[0..n_sums) = those of the pass over n images of image_px places. */
 static void run(kn_engine *engine, kn_compare_pass *pass, const void *args, int n_images,
                 int64_t image_px, int n_sums, double *sums)
@@ -33,6 +43,11 @@ static void run(kn_engine *engine, kn_compare_pass *pass, const void *args, int 
     const kn_units u = kn_units_of(n_images, image_px);
     double parts[KN_ROUND][KN_COMPARE_SUMS];
     memset(sums, 0, sizeof *sums * (size_t)n_sums);
+    if (kn_device_loss_of(engine)) {
+        kn_device_loss_of(engine)->compare(engine, place_of(pass), args, n_images, image_px, n_sums,
+                                           sums);
+        return;
+    }
 #pragma omp parallel num_threads(kn_engine_threads(engine))
     for (int64_t round = 0; round < u.n; round += KN_ROUND) {
         int here = (int)MIN(KN_ROUND, u.n - round);
@@ -244,7 +259,9 @@ double kn_loss_rank(kn_engine *engine, const kn_tensor *z, const void *agreement
                                .n_order = n_order,
                                .score = score,
                                .grad_scale = per(scale, (double)n_order)};
-    if (dz && !accumulate)
+    if (dz && !accumulate && kn_device_loss_of(engine))
+        kn_engine_ops(engine)->clear(engine, dz);
+    else if (dz && !accumulate)
         for (int64_t i = 0; i < kn_pixels(dz); i++)
             memset((char *)dz->data + (size_t)(i * dz->ldc) * kn_dtype_bytes(dz->dtype), 0,
                    (size_t)dz->c * kn_dtype_bytes(dz->dtype));

@@ -30,6 +30,7 @@ typedef struct {
     bool (*open)(kn_engine *engine, GError **error);
     void (*close)(kn_engine *engine);
     const kn_device_memory *memory; /* (optional) NULL: the engine computes in the host's memory */
+    const struct kn_device_loss *loss; /* loss_priv.h; with memory */
 } kn_backend;
 
 /* For a backend that is not always there; once, before engines are made. */

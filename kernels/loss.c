@@ -22,6 +22,8 @@ int64_t kn_count_kept(kn_engine *engine, const uint8_t *exclude, int64_t n)
     int64_t kept = 0; /* an integer: any order gives the same */
     if (!exclude)
         return n;
+    if (kn_device_loss_of(engine))
+        return kn_device_loss_of(engine)->count_kept(engine, exclude, n);
 #pragma omp parallel for schedule(static) reduction(+ : kept) num_threads(kn_engine_threads(engine))
     for (int64_t i = 0; i < n; i++)
         kept += exclude[i] != QS_CLASS_IGNORE;
@@ -34,6 +36,16 @@ static void assert_same_shape(const kn_tensor *a, const kn_tensor *b)
 }
 
 /* ---- pass 1 -------------------------------------------------------------------------------- */
+static void add_ref_sums(kn_reference *to, const kn_ref_sums *s, int n_classes)
+{
+    for (int c = 0; c < n_classes; c++) {
+        to->sum_conf[c] += s->conf[c];
+        to->sum_prob[c] += s->prob[c];
+        to->count[c] += s->count[c];
+        to->above[c] += s->above[c];
+    }
+}
+
 void kn_loss_reference(kn_engine *engine, const kn_tensor *z_ref, kn_confidence confidence,
                        const uint8_t *exclude, kn_reference *ref)
 {
@@ -51,6 +63,12 @@ void kn_loss_reference(kn_engine *engine, const kn_tensor *z_ref, kn_confidence 
     memset(ref->sum_prob, 0, sizeof ref->sum_prob);
     memset(ref->count, 0, sizeof ref->count);
     memset(ref->above, 0, sizeof ref->above);
+    if (kn_device_loss_of(engine)) {
+        const kn_ref_sums *of_image = kn_device_loss_of(engine)->reference(engine, &args);
+        for (int i = 0; i < z_ref->n && of_image; i++)
+            add_ref_sums(ref, &of_image[i], z_ref->c);
+        return;
+    }
 #pragma omp parallel num_threads(kn_engine_threads(engine))
     for (int64_t round = 0; round < u.n; round += KN_ROUND) {
         int here = (int)MIN(KN_ROUND, u.n - round);
@@ -63,12 +81,7 @@ void kn_loss_reference(kn_engine *engine, const kn_tensor *z_ref, kn_confidence 
         }
 #pragma omp single
         for (int i = 0; i < here; i++)
-            for (int c = 0; c < z_ref->c; c++) {
-                ref->sum_conf[c] += parts[i].conf[c];
-                ref->sum_prob[c] += parts[i].prob[c];
-                ref->count[c] += parts[i].count[c];
-                ref->above[c] += parts[i].above[c];
-            }
+            add_ref_sums(ref, &parts[i], z_ref->c);
     }
 }
 
@@ -237,6 +250,14 @@ void kn_loss_partition(kn_engine *engine, const kn_tensor *z, const uint8_t *lab
     const kn_units u = kn_units_of(z->n, (int64_t)z->h * z->w);
     kn_quad_sums parts[KN_ROUND];
     fold total = {0};
+    if (kn_device_loss_of(engine)) {
+        const kn_units images = {.image_px = u.image_px, .per_image = 1, .n = z->n};
+        const kn_quad_sums *of_image = kn_device_loss_of(engine)->partition(engine, &args);
+        for (int i = 0; i < z->n && of_image; i++)
+            fold_unit(&total, &of_image[i], &images, i, config, z_image);
+        finish_quad(config, &total, z, result);
+        return;
+    }
 #pragma omp parallel num_threads(kn_engine_threads(engine))
     for (int64_t round = 0; round < u.n; round += KN_ROUND) {
         int here = (int)MIN(KN_ROUND, u.n - round);
@@ -289,6 +310,11 @@ void kn_loss_gradient(kn_engine *engine, const kn_tensor *z, const uint8_t *labe
                &args.ce_uc_background);
     dice_constants(config, result, z->c, &args);
     double divisor = ce_divisor(config, result);
+    if (kn_device_loss_of(engine)) {
+        const double *sums = config->z_scope == KN_Z_IMAGE ? z_image : NULL;
+        kn_device_loss_of(engine)->gradient(engine, &args, sums, divisor, scale * config->ce_scale);
+        return;
+    }
     const kn_units u = kn_units_of(z->n, (int64_t)z->h * z->w);
 #pragma omp parallel for schedule(static) num_threads(kn_engine_threads(engine))
     for (int64_t i = 0; i < u.n; i++) {
@@ -317,6 +343,10 @@ double kn_loss_mse(kn_engine *engine, const kn_tensor *z, const kn_tensor *z_ref
                               .accumulate = accumulate};
     const kn_units u = kn_units_of(z->n, (int64_t)z->h * z->w);
     double parts[KN_ROUND], sum = 0;
+    if (kn_device_loss_of(engine)) {
+        sum = kn_device_loss_of(engine)->mse(engine, &args);
+        return n_terms > 0 ? sum / n_terms : 0.0;
+    }
 #pragma omp parallel num_threads(kn_engine_threads(engine))
     for (int64_t round = 0; round < u.n; round += KN_ROUND) {
         int here = (int)MIN(KN_ROUND, u.n - round);
@@ -337,6 +367,10 @@ double kn_loss_mse(kn_engine *engine, const kn_tensor *z, const kn_tensor *z_ref
 void kn_softmax(kn_engine *engine, const kn_tensor *z, float *prob)
 {
     const kn_loss_ops *ops = ops_of(engine, z);
+    if (kn_device_loss_of(engine)) {
+        kn_device_loss_of(engine)->softmax(engine, z, prob);
+        return;
+    }
     const kn_units u = kn_units_of(z->n, (int64_t)z->h * z->w);
 #pragma omp parallel for schedule(static) num_threads(kn_engine_threads(engine))
     for (int64_t i = 0; i < u.n; i++) {
@@ -349,6 +383,10 @@ void kn_softmax(kn_engine *engine, const kn_tensor *z, float *prob)
 void kn_argmax(kn_engine *engine, const kn_tensor *z, uint8_t *y)
 {
     const kn_loss_ops *ops = ops_of(engine, z);
+    if (kn_device_loss_of(engine)) {
+        kn_device_loss_of(engine)->argmax(engine, z, y);
+        return;
+    }
     const kn_units u = kn_units_of(z->n, (int64_t)z->h * z->w);
 #pragma omp parallel for schedule(static) num_threads(kn_engine_threads(engine))
     for (int64_t i = 0; i < u.n; i++) {

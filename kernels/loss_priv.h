@@ -8,6 +8,7 @@
 #ifndef QS_KERNELS_LOSS_PRIV_H
 #define QS_KERNELS_LOSS_PRIV_H
 
+#include "kernels/engine_priv.h"
 #include "kernels/loss.h"
 
 enum { KN_LOSS_UNIT = 8192, KN_ROUND = 64 };
@@ -28,7 +29,7 @@ static inline int64_t kn_unit_first(const kn_units *u, int64_t unit, int *n)
 {
     int64_t in_image = unit % u->per_image * KN_LOSS_UNIT;
     int64_t left = u->image_px - in_image;
-    *n = (int)(left < KN_LOSS_UNIT ? left : KN_LOSS_UNIT);
+    *n = left < KN_LOSS_UNIT ? (int)left : (int)KN_LOSS_UNIT;
     return unit / u->per_image * u->image_px + in_image;
 }
 
@@ -102,6 +103,30 @@ typedef struct {
     void (*argmax)(const kn_tensor *z, int64_t first, int n, uint8_t *y);
     const struct kn_compare_ops *compare; /* kernels/compare_priv.h */
 } kn_loss_ops;
+
+/* A device does a whole batch at once and gives the sums of each image, which are folded like those
+ * of units. Pointers of the arguments are the device's, all but config. */
+typedef struct kn_device_loss {
+    /* Sums of each image, borrowed until the next call; NULL when the device has failed. */
+    const kn_ref_sums *(*reference)(kn_engine *engine, const kn_ref_args *args);
+    const kn_quad_sums *(*partition)(kn_engine *engine, const kn_quad_args *args);
+    /* The CE part of image i is scaled with ce_scale/(z_image[i]·n), or /divisor when z_image is
+     * NULL; 0 when that is not positive. */
+    void (*gradient)(kn_engine *engine, const kn_grad_args *args, const double *z_image,
+                     double divisor, double ce_scale);
+    double (*mse)(kn_engine *engine, const kn_mse_args *args);
+    int64_t (*count_kept)(kn_engine *engine, const uint8_t *exclude, int64_t n);
+    /* which: place in kn_compare_ops; adds to sums */
+    void (*compare)(kn_engine *engine, int which, const void *args, int n_images, int64_t image_px,
+                    int n_sums, double *sums);
+    void (*softmax)(kn_engine *engine, const kn_tensor *z, float *prob); /* prob, y: the host's */
+    void (*argmax)(kn_engine *engine, const kn_tensor *z, uint8_t *y);
+} kn_device_loss;
+
+static inline const kn_device_loss *kn_device_loss_of(const kn_engine *engine)
+{
+    return engine->backend->loss;
+}
 
 extern const kn_loss_ops kn_ref_loss_ops;
 /* The CPU passes for this machine, chosen once. */

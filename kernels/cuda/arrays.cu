@@ -31,6 +31,18 @@ __global__ void ema(float *teacher, const float *student, int64_t n, float alpha
         teacher[i] = ema_one(teacher[i], student[i], a);
 }
 
+__global__ void adam(float *theta, const float *grad, float *mean, float *square, int64_t n,
+                     float lr, float wd, float by_mean, float by_square)
+{
+    for (int64_t i = KN_THREAD; i < n; i += KN_THREADS) {
+        float g = grad[i] + wd * theta[i];
+        float m = 0.9f * mean[i] + 0.1f * g, v = 0.999f * square[i] + 0.001f * g * g;
+        mean[i] = m;
+        square[i] = v;
+        theta[i] -= lr * (m * by_mean) / (sqrtf(v * by_square) + 1e-8f);
+    }
+}
+
 __global__ void sgd_ema(float *theta, const float *grad, float *momentum, float *teacher, int64_t n,
                         float lr, const float *lr_at, float m, float wd, float alpha,
                         const float *alpha_at)
@@ -76,6 +88,13 @@ void kn_cu_ema(kn_device *device, float *teacher, const float *student, int64_t 
 {
     KN_LAUNCH(device, ema, kn_grid(n, KN_CU_BLOCK, 1 << 20), KN_CU_BLOCK, teacher, student, n,
               alpha, alpha_at);
+}
+
+void kn_cu_adam(kn_device *device, float *theta, const float *grad, float *mean, float *square,
+                int64_t n, float lr, float wd, float by_mean, float by_square)
+{
+    KN_LAUNCH(device, adam, kn_grid(n, KN_CU_BLOCK, 1 << 20), KN_CU_BLOCK, theta, grad, mean,
+              square, n, lr, wd, by_mean, by_square);
 }
 
 void kn_cu_sgd_ema(kn_device *device, float *theta, const float *grad, float *momentum,

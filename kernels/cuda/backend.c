@@ -7,6 +7,8 @@
 #include "base/error.h"
 #include "kernels/cuda/cuda_priv.h"
 
+#include <math.h>
+
 static kn_device *device_of(const kn_engine *engine)
 {
     return kn_cuda_of(engine)->device;
@@ -100,6 +102,108 @@ static void fold(kn_engine *engine, int oc, int64_t per_oc, const kn_fold *from,
                from->running_mean, from->running_var, weight, bias);
 }
 
+static void adam(kn_engine *engine, void *theta, const void *grad, void *mean, void *square,
+                 int64_t n, double lr, double wd, int64_t t)
+{
+    kn_cu_adam(device_of(engine), theta, grad, mean, square, n, (float)lr, (float)wd,
+               (float)(1 / (1 - pow(KN_ADAM_BETA1, (double)t))),
+               (float)(1 / (1 - pow(KN_ADAM_BETA2, (double)t))));
+}
+
+static void copy(kn_engine *engine, void *to, const void *from, int64_t n)
+{
+    kn_device_copy(device_of(engine), to, from, (size_t)n * sizeof(float));
+}
+
+static void clear_tensor(kn_engine *engine, const kn_tensor *t)
+{
+    kn_device_clear(device_of(engine), t->data,
+                    (size_t)kn_pixels(t) * (size_t)t->ldc * kn_dtype_bytes(t->dtype));
+}
+
+/* ---- features and predictions ---------------------------------------------------------------- */
+
+static kn_cu_perturb perturb_of(const kn_perturb *how)
+{
+    bool drops = how->kind == KN_PERTURB_DROPOUT;
+    return (kn_cu_perturb){
+        .kind = (int)how->kind,
+        .lo = (float)how->lo,
+        .hi = (float)how->hi,
+        .threshold = drops ? kn_dropout_threshold(how->lo) : 0,
+        .scale = drops ? (float)kn_dropout_scale(how->lo) : 1,
+        .stream = how->stream,
+        .layer = how->layer,
+    };
+}
+
+/* A limit an image: the partial sums' place, which has room for any batch (pass.c: 65,536). */
+static float *limits_of(kn_engine *engine)
+{
+    return (float *)kn_cuda_of(engine)->partials;
+}
+
+static void perturb_fwd(kn_engine *engine, const kn_tensor *x, const kn_perturb *how,
+                        const kn_tensor *y)
+{
+    kn_cu_perturb_fwd(device_of(engine), *x, perturb_of(how), *y, limits_of(engine));
+}
+
+static void perturb_bwd(kn_engine *engine, const kn_tensor *dy, const kn_tensor *x,
+                        const kn_perturb *how, const kn_tensor *dx)
+{
+    kn_cu_perturb_bwd(device_of(engine), *dy, x ? *x : *dy, perturb_of(how), *dx,
+                      limits_of(engine));
+}
+
+static void repeat_fwd(kn_engine *engine, const kn_tensor *x, const kn_tensor *y)
+{
+    kn_cu_repeat_fwd(device_of(engine), *x, *y);
+}
+
+static void repeat_bwd(kn_engine *engine, const kn_tensor *dy, const kn_tensor *dx)
+{
+    kn_cu_repeat_bwd(device_of(engine), *dy, *dx);
+}
+
+static void spread_fwd(kn_engine *engine, const kn_tensor *x, const kn_tensor *y)
+{
+    kn_cu_spread(device_of(engine), *x, *y, 0);
+}
+
+static void spread_bwd(kn_engine *engine, const kn_tensor *dy, const kn_tensor *dx)
+{
+    kn_cu_spread(device_of(engine), *dx, *dy, 1);
+}
+
+static void transposed_pack(kn_engine *engine, int ic, int oc, const void *weight, const void *bias,
+                            void *weight1, void *bias1)
+{
+    kn_cu_transposed_pack(device_of(engine), ic, oc, weight, bias, weight1, bias1);
+}
+
+static void transposed_unpack(kn_engine *engine, int ic, int oc, const void *dweight1,
+                              const void *dbias1, void *dweight, void *dbias)
+{
+    kn_cu_transposed_unpack(device_of(engine), ic, oc, dweight1, dbias1, dweight, dbias);
+}
+
+static void mean_prob(kn_engine *engine, const kn_tensor *z, int k, int n, const kn_tensor *acc)
+{
+    kn_cu_mean_prob(device_of(engine), *z, k, n, *acc);
+}
+
+static void paste(kn_engine *engine, const kn_tensor *outer, const kn_tensor *inner, kn_box box,
+                  const kn_tensor *dst)
+{
+    kn_cu_paste(device_of(engine), *outer, *inner, box.x0, box.y0, box.x1, box.y1, *dst);
+}
+
+static void relabel(kn_engine *engine, const kn_tensor *z, const uint8_t *y)
+{
+    kn_cu_relabel(device_of(engine), *z, y);
+}
+
 static const kn_ops OPS = {
     .name = "cuda",
     .dtype = KN_F32,
@@ -122,6 +226,20 @@ static const kn_ops OPS = {
     .sgd = sgd,
     .ema = ema,
     .zero = zero,
+    .copy = copy,
+    .adam = adam,
+    .clear = clear_tensor,
+    .perturb_fwd = perturb_fwd,
+    .perturb_bwd = perturb_bwd,
+    .repeat_fwd = repeat_fwd,
+    .repeat_bwd = repeat_bwd,
+    .spread_fwd = spread_fwd,
+    .spread_bwd = spread_bwd,
+    .transposed_pack = transposed_pack,
+    .transposed_unpack = transposed_unpack,
+    .mean_prob = mean_prob,
+    .paste = paste,
+    .relabel = relabel,
     .fold = fold,
 };
 
@@ -204,8 +322,13 @@ static void cuda_close(kn_engine *engine)
 {
     kn_cuda *cuda = engine->state;
     if (cuda && cuda->device) {
+        kn_engine_free(engine, &cuda->loss);
         kn_device_free(cuda->device, cuda->partials);
         kn_device_close(cuda->device);
+    }
+    if (cuda) {
+        g_free(cuda->loss_host);
+        g_free(cuda->loss_of_image);
     }
     g_free(cuda);
     engine->state = NULL;
@@ -238,6 +361,7 @@ static const kn_backend kn_backend_cuda = {
     .open = cuda_open,
     .close = cuda_close,
     .memory = &MEMORY,
+    .loss = &kn_cuda_loss,
 };
 
 void kn_cuda_register(void)

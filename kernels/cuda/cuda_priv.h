@@ -3,17 +3,24 @@
 #define QS_KERNELS_CUDA_CUDA_PRIV_H
 
 #include "kernels/cuda/device.h"
-#include "kernels/engine_priv.h"
+#include "kernels/loss_priv.h"
 
 typedef struct {
     kn_device *device; /* owned */
     double *partials;  /* owned, on the GPU: kn_cu_partials_bytes(KN_CHANNELS_MAX) */
+    /* loss.c: sums of a batch's losses on the GPU and here, of so many images. Owned. */
+    kn_block loss;
+    double *loss_host;
+    void *loss_of_image;
+    int loss_images;
 } kn_cuda;
 
 static inline kn_cuda *kn_cuda_of(const kn_engine *engine)
 {
     return engine->state;
 }
+
+extern const kn_device_loss kn_cuda_loss;
 
 /* conv.c: as in ops.h. */
 kn_conv *kn_cuda_conv_create(kn_engine *engine, const kn_conv_spec *spec, GError **error);

@@ -77,6 +77,38 @@ void kn_cu_fold(kn_device *device, int oc, int64_t per_oc, const float *weight, 
 void kn_cu_cast(kn_device *device, void *dst, kn_dtype dst_type, const void *src, kn_dtype src_type,
                 int64_t n);
 
+/* Adam as ops.h; by_mean, by_square: 1/(1-b^t). */
+void kn_cu_adam(kn_device *device, float *theta, const float *grad, float *mean, float *square,
+                int64_t n, float lr, float wd, float by_mean, float by_square);
+
+/* ---- features.cu: as ops.h
+ * ----------------------------------------------------------------------- */
+typedef struct {
+    int kind; /* kn_perturb_kind */
+    float lo, hi;
+    uint32_t threshold; /* of dropout */
+    float scale;
+    uint64_t stream, layer;
+    const uint64_t *stream_at; /* NULL: stream */
+} kn_cu_perturb;
+/* limits (n): room for KN_PERTURB_DROP. bwd's dx += ; x is looked at by KN_PERTURB_DROP alone. */
+void kn_cu_perturb_fwd(kn_device *device, kn_tensor x, kn_cu_perturb how, kn_tensor y,
+                       float *limits);
+void kn_cu_perturb_bwd(kn_device *device, kn_tensor dy, kn_tensor x, kn_cu_perturb how,
+                       kn_tensor dx, float *limits);
+void kn_cu_repeat_fwd(kn_device *device, kn_tensor x, kn_tensor y);
+void kn_cu_repeat_bwd(kn_device *device, kn_tensor dy, kn_tensor dx);
+/* fine from coarse; back: coarse from fine. */
+void kn_cu_spread(kn_device *device, kn_tensor coarse, kn_tensor fine, int back);
+void kn_cu_transposed_pack(kn_device *device, int ic, int oc, const float *weight,
+                           const float *bias, float *weight1, float *bias1);
+void kn_cu_transposed_unpack(kn_device *device, int ic, int oc, const float *dweight1,
+                             const float *dbias1, float *dweight, float *dbias);
+void kn_cu_mean_prob(kn_device *device, kn_tensor z, int k, int n, kn_tensor acc);
+void kn_cu_paste(kn_device *device, kn_tensor outer, kn_tensor inner, int x0, int y0, int x1,
+                 int y1, kn_tensor dst);
+void kn_cu_relabel(kn_device *device, kn_tensor z, const uint8_t *y);
+
 /* ---- conv.cu: f32 or bf16 tensors in any mixture, one thread an output, for any shape
  * -------------- */
 typedef struct {

@@ -3,13 +3,23 @@
 #include <math.h>
 #include <string.h>
 
+#ifdef LF_CUDA /* the same tests of the CUDA backend: tests/emulation/CMakeLists.txt */
+#include "kernels/cuda/cuda.h"
+#define F32_BACKEND "cuda"
+#else
+#define F32_BACKEND "cpu"
+#endif
+
 static lf_side sides[LF_N_SIDES] = {
     [LF_REF] = {"ref", NULL, 1e-12, 1e-12},
-    [LF_CPU] = {"cpu", NULL, 2e-6, 2e-6}, /* what f32 costs on the golden examples */
+    [LF_CPU] = {F32_BACKEND, NULL, 2e-6, 2e-6}, /* what f32 costs on the golden examples */
 };
 
 const lf_side *lf_sides(void)
 {
+#ifdef LF_CUDA
+    kn_cuda_register();
+#endif
     for (int i = 0; i < LF_N_SIDES; i++) {
         if (sides[i].engine)
             continue;
