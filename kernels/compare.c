@@ -260,7 +260,7 @@ double kn_loss_rank(kn_engine *engine, const kn_tensor *z, const void *agreement
                                .score = score,
                                .grad_scale = per(scale, (double)n_order)};
     if (dz && !accumulate && kn_device_loss_of(engine))
-        kn_engine_ops(engine)->clear(engine, dz);
+        kn_device_loss_of(engine)->clear(engine, dz);
     else if (dz && !accumulate)
         for (int64_t i = 0; i < kn_pixels(dz); i++)
             memset((char *)dz->data + (size_t)(i * dz->ldc) * kn_dtype_bytes(dz->dtype), 0,

@@ -119,6 +119,7 @@ typedef struct kn_device_loss {
     /* which: place in kn_compare_ops; adds to sums */
     void (*compare)(kn_engine *engine, int which, const void *args, int n_images, int64_t image_px,
                     int n_sums, double *sums);
+    void (*clear)(kn_engine *engine, const kn_tensor *dz); /* its channels, not those past C */
     void (*softmax)(kn_engine *engine, const kn_tensor *z, float *prob); /* prob, y: the host's */
     void (*argmax)(kn_engine *engine, const kn_tensor *z, uint8_t *y);
 } kn_device_loss;

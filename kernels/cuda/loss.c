@@ -205,6 +205,11 @@ static void compare(kn_engine *engine, int which, const void *args, int n_images
             sums[k] += s[i * n_sums + k];
 }
 
+static void clear(kn_engine *engine, const kn_tensor *dz)
+{
+    kn_cu_clear(device_of(engine), *dz);
+}
+
 /* Through a buffer on the GPU, for the host. */
 static void to_host(kn_engine *engine, const kn_tensor *z, void *dst, size_t bytes, bool prob)
 {
@@ -241,6 +246,7 @@ const kn_device_loss kn_cuda_loss = {
     .mse = mse,
     .count_kept = count_kept,
     .compare = compare,
+    .clear = clear,
     .softmax = softmax,
     .argmax = argmax,
 };

@@ -280,6 +280,13 @@ __global__ void argmax(kn_tensor z, uint8_t *y)
         y[i] = (uint8_t)qp_argmax_f32((const float *)z.data + i * z.ldc, z.c);
 }
 
+__global__ void clear(kn_tensor dz)
+{
+    int64_t n = (int64_t)dz.n * dz.h * dz.w * dz.c;
+    for (int64_t e = KN_THREAD; e < n; e += KN_THREADS)
+        ((float *)dz.data)[e / dz.c * dz.ldc + e % dz.c] = 0;
+}
+
 /* Sums the pixels that count. */
 __global__ void count_kept(const uint8_t *exclude, int64_t image_px, double *parts)
 {
@@ -493,6 +500,12 @@ void kn_cu_softmax(kn_device *device, kn_tensor z, float *prob)
 void kn_cu_argmax(kn_device *device, kn_tensor z, uint8_t *y)
 {
     KN_LAUNCH(device, argmax, kn_grid((int64_t)z.n * z.h * z.w, BLOCK, 1 << 20), BLOCK, z, y);
+}
+
+void kn_cu_clear(kn_device *device, kn_tensor dz)
+{
+    KN_LAUNCH(device, clear, kn_grid((int64_t)dz.n * dz.h * dz.w * dz.c, BLOCK, 1 << 20), BLOCK,
+              dz);
 }
 
 template <class P>

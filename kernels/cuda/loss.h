@@ -72,6 +72,8 @@ void kn_cu_loss_count(kn_device *device, const uint8_t *exclude, int64_t n, kn_c
 /* which: place in kn_compare_ops; args as compare_priv.h, its tensors' structs on the host. */
 void kn_cu_loss_compare(kn_device *device, int which, const void *args, int n_images,
                         int64_t image_px, int n_sums, kn_cu_sums out);
+/* The channels of dz, not those past C, to 0. */
+void kn_cu_clear(kn_device *device, kn_tensor dz);
 /* prob (n,h,w,C) dense and y (n,h,w) on the GPU. */
 void kn_cu_softmax(kn_device *device, kn_tensor z, float *prob);
 void kn_cu_argmax(kn_device *device, kn_tensor z, uint8_t *y);
