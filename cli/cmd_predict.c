@@ -26,6 +26,7 @@ extern const cli_command cli_cmd_predict;
 #define LIBRARY_BYTES ((int64_t)160 << 20)
 
 static char *opt_model, *opt_cohort, *opt_split, *opt_out, *opt_blend, *opt_conv, *opt_reader;
+static char *opt_device, *opt_precision;
 static int opt_stride, opt_window, opt_batch, opt_threads, opt_readers;
 static double opt_mpp, opt_mpp_override;
 static wsi_reader reader; /* of --reader */
@@ -46,6 +47,10 @@ static const GOptionEntry entries[] = {
     {"batch", 0, 0, G_OPTION_ARG_INT, &opt_batch, "Windows read ahead (8)", "N"},
     {"prob", 0, 0, G_OPTION_ARG_NONE, &opt_prob, "Also write DIR/prob/NAME.tif, probability × 255",
      NULL},
+    {"device", 0, 0, G_OPTION_ARG_STRING, &opt_device,
+     "cpu, or cuda where the program was built with it (cpu)", "NAME"},
+    {"precision", 0, 0, G_OPTION_ARG_STRING, &opt_precision,
+     "f32, bf16, or auto: bf16 on cuda, else f32 (auto)", "TYPE"},
     {"threads", 't', 0, G_OPTION_ARG_INT, &opt_threads, "Threads of the network (all cores)", "N"},
     {"readers", 0, 0, G_OPTION_ARG_INT, &opt_readers, "Threads that read the slide (1)", "N"},
     {"reader", 0, 0, G_OPTION_ARG_STRING, &opt_reader, CLI_READER_HELP, "NAME"},
@@ -93,7 +98,9 @@ static bool parse_arguments(inf_options *options, kn_engine_options *engine, cha
     options->batch = opt_batch ? opt_batch : options->batch;
     options->n_readers = opt_readers ? opt_readers : options->n_readers;
     *engine =
-        (kn_engine_options){.backend = "cpu", .n_threads = opt_threads, .conv = KN_CONV_DIRECT};
+        (kn_engine_options){.backend = opt_device ? opt_device : "cpu",
+                            .n_threads = opt_threads,
+                            .conv = KN_CONV_DIRECT};
     const char *fault = NULL;
     if (!opt_model)
         fault = "give the trained model with --model FILE";
@@ -109,6 +116,8 @@ static bool parse_arguments(inf_options *options, kn_engine_options *engine, cha
         fault = "--blend is gaussian or uniform";
     else if (opt_conv && strcmp(opt_conv, "direct") && strcmp(opt_conv, "auto"))
         fault = "--conv is direct or auto";
+    else if (opt_precision && !kn_precision_parse(opt_precision, &engine->precision))
+        fault = "--precision is auto, f32 or bf16";
     else if (opt_reader && !wsi_reader_parse(opt_reader, &reader))
         fault = "--reader is auto, openslide or direct";
     else if (opt_threads < 0)
@@ -162,14 +171,16 @@ static char *make_key(const run *r, const cli_slide *slide)
     const inf_options *o = inf_predictor_options(r->predictor);
     GStatBuf st = {0};
     g_stat(slide->slide, &st);
+    bool cpu = !opt_device || !strcmp(opt_device, "cpu");
     return g_strdup_printf(
         "model %s; slide %" G_GINT64_FORMAT " bytes of %" G_GINT64_FORMAT
-        "; %s %.6g; mpp of slide %.6g; window %d; stride %d; %s; tissue %s; conv %s%s%s",
+        "; %s %.6g; mpp of slide %.6g; window %d; stride %d; %s; tissue %s; conv %s%s%s%s%s",
         r->model_hash, (int64_t)st.st_size, (int64_t)st.st_mtime, r->level0 ? "level 0" : "mpp",
         r->level0 ? 0 : r->mpp, opt_mpp_override > 0 ? opt_mpp_override : slide->mpp, o->window_px,
         o->stride_px, inf_blend_name(o->blend), opt_no_tissue ? "no" : "yes",
         opt_conv ? opt_conv : "direct", reader == WSI_READER_AUTO ? "" : "; reader ",
-        reader == WSI_READER_AUTO ? "" : wsi_reader_name(reader));
+        reader == WSI_READER_AUTO ? "" : wsi_reader_name(reader), cpu ? "" : "; on ",
+        cpu ? "" : kn_engine_describe(r->engine));
 }
 
 static wsi_slide *open_view(const run *r, const cli_slide *slide, wsi_view *view, GError **error)

@@ -1,5 +1,6 @@
 /* quadslide: the registry of commands and the way into them. */
 #include "cli/cli.h"
+#include "kernels/cuda/cuda.h"
 
 #include <locale.h>
 #include <signal.h>
@@ -82,6 +83,9 @@ int main(int argc, char **argv)
         printf("quadslide %s\n", QS_VERSION);
         return CLI_DONE;
     }
+#ifdef QS_HAVE_CUDA
+    kn_cuda_register();
+#endif
     for (int i = 0; commands[i]; i++) {
         if (!strcmp(commands[i]->name, argv[1])) {
             if (commands[i]->computes)

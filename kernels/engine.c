@@ -59,6 +59,17 @@ static bool parse_choices(GHashTable *choices, const char *text, GError **error)
     return true;
 }
 
+bool kn_precision_parse(const char *text, kn_precision *precision)
+{
+    static const char *const names[] = {"auto", "f32", "bf16"};
+    for (size_t i = 0; i < G_N_ELEMENTS(names); i++)
+        if (g_str_equal(text, names[i])) {
+            *precision = (kn_precision)i;
+            return true;
+        }
+    return false;
+}
+
 kn_engine *kn_engine_create(const kn_engine_options *options, GError **error)
 {
     const kn_backend *backend = find_backend(options->backend ? options->backend : "cpu", error);
@@ -67,6 +78,12 @@ kn_engine *kn_engine_create(const kn_engine_options *options, GError **error)
     if (options->n_threads < 0 || options->n_threads > 1024) {
         g_set_error(error, QS_ERROR, QS_ERROR_ARG, "%d threads: want 1 to 1024, or 0 for all cores",
                     options->n_threads);
+        return NULL;
+    }
+    if (options->precision == KN_PRECISION_BF16 && !backend->memory) {
+        g_set_error(error, QS_ERROR, QS_ERROR_ARG,
+                    "precision bf16 on %s: it computes in %s; bf16 is for cuda", backend->name,
+                    backend->ops->dtype == KN_F64 ? "f64" : "f32");
         return NULL;
     }
     kn_engine *engine = g_new0(kn_engine, 1);
@@ -179,6 +196,11 @@ int64_t kn_engine_memory_available(kn_engine *engine)
 bool kn_engine_check(kn_engine *engine, GError **error)
 {
     return !engine->backend->memory || engine->backend->memory->check(engine, error);
+}
+
+void kn_engine_clear(kn_engine *engine, const kn_tensor *t)
+{
+    engine->backend->ops->clear(engine, t);
 }
 
 void kn_engine_upload(kn_engine *engine, void *dst, const void *src, size_t bytes)

@@ -9,6 +9,7 @@
 #define QS_KERNELS_ENGINE_H
 
 #include "base/report.h"
+#include "kernels/memory.h"
 #include "kernels/tensor.h"
 
 typedef struct kn_engine kn_engine;
@@ -38,6 +39,9 @@ typedef struct {
     kn_precision precision;
 } kn_engine_options;
 
+/* "auto", "f32" or "bf16"; false for anything else. */
+bool kn_precision_parse(const char *text, kn_precision *precision);
+
 kn_engine *kn_engine_create(const kn_engine_options *options, GError **error);
 void kn_engine_destroy(kn_engine *engine);
 kn_dtype kn_engine_dtype(const kn_engine *engine); /* KN_F32 for cpu, KN_F64 for ref */
@@ -53,6 +57,16 @@ int64_t kn_engine_bytes(const kn_engine *engine);
 bool kn_engine_is_device(const kn_engine *engine);
 /* Bytes that can still be had where the engine's blocks are. */
 int64_t kn_engine_memory_available(kn_engine *engine);
+/* Memory where the engine computes, zeroed, on its account (kn_engine_bytes). QS_ERROR_MEMORY names
+ * `what` and the bytes. */
+bool kn_engine_alloc(kn_engine *engine, kn_block *block, size_t bytes, const char *what,
+                     GError **error);
+void kn_engine_free(kn_engine *engine, kn_block *block);
+/* Copies between the host and there; download waits. On the CPU both are memcpy. */
+void kn_engine_upload(kn_engine *engine, void *dst, const void *src, size_t bytes);
+void kn_engine_download(kn_engine *engine, void *dst, const void *src, size_t bytes);
+/* Every element to 0, those between c and ldc too. */
+void kn_engine_clear(kn_engine *engine, const kn_tensor *t);
 /* Waits for all that was asked of the engine and says what failed since the last time; on the CPU
  * nothing is ever left to wait for. */
 bool kn_engine_check(kn_engine *engine, GError **error);

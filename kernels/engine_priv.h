@@ -65,16 +65,9 @@ static inline double *kn_engine_partials(const kn_engine *engine, int thread)
 {
     return (double *)engine->partials + (size_t)thread * 4 * KN_CHANNELS_MAX;
 }
-/* A block charged to the engine's account; QS_ERROR_MEMORY with the bytes when it cannot be had. */
-bool kn_engine_alloc(kn_engine *engine, kn_block *block, size_t bytes, const char *what,
-                     GError **error);
-void kn_engine_free(kn_engine *engine, kn_block *block);
 /* Grows the shared scratch to at least `bytes`; its content is lost. */
 bool kn_engine_reserve_scratch(kn_engine *engine, size_t bytes, GError **error);
 
-/* Copies between the host and the engine's memory; download waits. On the CPU both are memcpy. */
-void kn_engine_upload(kn_engine *engine, void *dst, const void *src, size_t bytes);
-void kn_engine_download(kn_engine *engine, void *dst, const void *src, size_t bytes);
 /* Host memory that the engine copies from fast; not on the engine's account. */
 bool kn_engine_host_alloc(kn_engine *engine, kn_block *block, size_t bytes, const char *what,
                           GError **error);

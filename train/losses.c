@@ -33,8 +33,11 @@ struct tr_losses {
     reference references[2 * SSL_TERMS_MAX];
     int n_references;
     prepared_term terms[SSL_TERMS_MAX];
-    kn_block arena; /* all buffers */
-    size_t arena_used;
+    kn_block arena;      /* the engine's: what its passes over pixels read and write */
+    kn_block host_arena; /* the rest */
+    size_t arena_used, host_used;
+    /* Where the engine has memory of its own: the batch's planes there. */
+    uint8_t *label, *truth, *exclude;
     uint8_t *held_truth; /* (n_unlabelled,h,w) of held-back images, 255 in all others */
     uint8_t *snap_label, *snap_y, *snap_ref, *snap_region; /* (n,h,w) */
 };
@@ -113,11 +116,18 @@ static void *take(tr_losses *s, size_t n)
     return s->arena.data ? (char *)s->arena.data + at : NULL;
 }
 
+static void *take_host(tr_losses *s, size_t n)
+{
+    size_t at = s->host_used;
+    s->host_used += kn_round_up(n, KN_ALIGN);
+    return s->host_arena.data ? (char *)s->host_arena.data + at : NULL;
+}
+
 static void lay_out(tr_losses *s)
 {
     size_t px = (size_t)s->patch_px * (size_t)s->patch_px, n = (size_t)tr_half_n(s->plan, SSL_BOTH);
     size_t conf_bytes = kn_dtype_bytes(kn_engine_dtype(s->learner->engine));
-    s->arena_used = 0;
+    s->arena_used = s->host_used = 0;
     for (int r = 0; r < s->n_references; r++) {
         size_t n_half = (size_t)tr_half_n(s->plan, s->references[r].half);
         s->references[r].ref.y = take(s, n_half * px);
@@ -126,13 +136,18 @@ static void lay_out(tr_losses *s)
     for (int t = 0; t < s->plan->n_terms; t++) {
         size_t n_half = (size_t)tr_half_n(s->plan, ssl_term_half(s->plan->terms[t].kind));
         s->terms[t].region = take(s, n_half * px);
-        s->terms[t].z_image = take(s, n_half * sizeof(double));
+        s->terms[t].z_image = take_host(s, n_half * sizeof(double));
     }
     s->held_truth = take(s, (size_t)s->plan->n_unlabelled * px);
-    s->snap_label = take(s, n * px);
-    s->snap_y = take(s, n * px);
-    s->snap_ref = take(s, n * px);
-    s->snap_region = take(s, n * px);
+    if (kn_engine_is_device(s->learner->engine)) {
+        s->label = take(s, (size_t)s->plan->n_labelled * px);
+        s->truth = take(s, (size_t)s->plan->n_unlabelled * px);
+        s->exclude = take(s, (size_t)s->plan->n_unlabelled * px);
+    }
+    s->snap_label = take_host(s, n * px);
+    s->snap_y = take_host(s, n * px);
+    s->snap_ref = take_host(s, n * px);
+    s->snap_region = take_host(s, n * px);
 }
 
 static void losses_init(tr_losses *s, tr_learner *learner, const tr_options *options, int patch_px)
@@ -148,7 +163,7 @@ int64_t tr_losses_memory(const tr_learner *learner, const tr_options *options, i
     tr_learner copy = *learner;
     tr_losses s;
     losses_init(&s, &copy, options, patch_px);
-    return (int64_t)s.arena_used;
+    return (int64_t)(s.arena_used + s.host_used);
 }
 
 tr_losses *tr_losses_create(tr_learner *learner, const tr_options *options, int patch_px,
@@ -156,8 +171,9 @@ tr_losses *tr_losses_create(tr_learner *learner, const tr_options *options, int 
 {
     tr_losses *s = g_new(tr_losses, 1);
     losses_init(s, learner, options, patch_px);
-    if (!kn_block_alloc(&s->arena, s->arena_used, "the loss's buffers", error)) {
-        g_free(s);
+    if (!kn_engine_alloc(learner->engine, &s->arena, s->arena_used, "the loss's buffers", error) ||
+        !kn_block_alloc(&s->host_arena, s->host_used, "the loss's buffers", error)) {
+        tr_losses_destroy(s);
         return NULL;
     }
     lay_out(s);
@@ -168,7 +184,8 @@ void tr_losses_destroy(tr_losses *s)
 {
     if (!s)
         return;
-    kn_block_free(&s->arena);
+    kn_engine_free(s->learner->engine, &s->arena);
+    kn_block_free(&s->host_arena);
     g_free(s);
 }
 
@@ -268,20 +285,48 @@ static void run_term(tr_losses *s, int t, const tr_batch *batch, const kn_tensor
         result->unsup += term_scale(s->options, term) * loss;
 }
 
-void tr_losses_run(tr_losses *s, const tr_batch *batch, const kn_tensor *const *logits,
+/* The batch with its planes where the engine computes. */
+static tr_batch on_engine(tr_losses *s, const tr_batch *batch)
+{
+    kn_engine *engine = s->learner->engine;
+    size_t px = (size_t)s->patch_px * (size_t)s->patch_px;
+    size_t n_l = (size_t)s->plan->n_labelled * px, n_u = (size_t)s->plan->n_unlabelled * px;
+    tr_batch there = *batch;
+    if (!kn_engine_is_device(engine))
+        return there;
+    kn_engine_upload(engine, s->label, batch->label, n_l);
+    kn_engine_upload(engine, s->truth, batch->truth, n_u);
+    kn_engine_upload(engine, s->exclude, batch->exclude, n_u);
+    there.label = s->label;
+    there.truth = s->truth;
+    there.exclude = s->exclude;
+    return there;
+}
+
+/* The truths of the held-back images, 255 for all others. */
+static void hold_truth(tr_losses *s, const tr_batch *batch)
+{
+    kn_engine *engine = s->learner->engine;
+    size_t px = (size_t)s->patch_px * (size_t)s->patch_px;
+    size_t n_u = (size_t)s->plan->n_unlabelled * px, n_held = (size_t)batch->n_held * px;
+    if (s->options->weights != TR_WEIGHTS_AUTO)
+        return;
+    memset(s->snap_label, QS_CLASS_IGNORE, n_u);
+    memcpy(s->snap_label, batch->truth, n_held);
+    kn_engine_upload(engine, s->held_truth, s->snap_label, n_u);
+}
+
+void tr_losses_run(tr_losses *s, const tr_batch *host_batch, const kn_tensor *const *logits,
                    const kn_tensor *const *dlogits, int64_t it, int64_t total,
                    tr_step_result *result)
 {
-    size_t px = (size_t)s->patch_px * (size_t)s->patch_px;
-    memset(s->held_truth, QS_CLASS_IGNORE, (size_t)s->plan->n_unlabelled * px);
-    memcpy(s->held_truth, batch->truth, (size_t)batch->n_held * px);
+    const tr_batch there = on_engine(s, host_batch), *batch = &there;
+    hold_truth(s, host_batch);
     run_references(s, batch, logits);
     for (int f = 0; f < s->plan->n_forwards;
          f++) { /* terms accumulate; a half without a term stays 0 */
-        const kn_tensor *dz = dlogits[f];
         if (s->plan->forwards[f].grad)
-            memset(dz->data, 0,
-                   (size_t)kn_pixels(dz) * (size_t)dz->ldc * kn_dtype_bytes(dz->dtype));
+            kn_engine_clear(s->learner->engine, dlogits[f]);
     }
     for (int t = 0; t < s->plan->n_terms; t++) {
         const ssl_term *term = &s->plan->terms[t];
@@ -331,10 +376,10 @@ void tr_losses_snapshot(tr_losses *s, const tr_batch *batch, const kn_tensor *co
         bool labelled = ssl_term_half(term->kind) == SSL_LABELLED;
         size_t at = labelled ? 0 : n_l, n = labelled ? n_l : n_u;
         int seen = term->added ? s->terms[t].compared : s->terms[t].reference;
-        memcpy(s->snap_ref + at, s->references[seen].ref.y, n);
+        kn_engine_download(s->learner->engine, s->snap_ref + at, s->references[seen].ref.y, n);
         snap->y_ref = s->snap_ref;
         if (term->gamma != SSL_NONE) {
-            memcpy(s->snap_region + at, s->terms[t].region, n);
+            kn_engine_download(s->learner->engine, s->snap_region + at, s->terms[t].region, n);
             snap->region = s->snap_region;
         }
     }

@@ -20,6 +20,7 @@ static const char *const z_names[] = {"batch", "image", NULL};
 static const char *const threshold_names[] = {"adaptive", "fixed", "flexmatch", "freematch", NULL};
 static const char *const norm_names[] = {"paper-z", "region-mean", NULL};
 static const char *const weights_names[] = {"fixed", "auto", NULL};
+static const char *const precision_names[] = {"auto", "f32", "bf16", NULL};
 static const char *const uc_names[] = {"whole", "split", "released", NULL};
 static const char *const lqh_form_names[] = {"replace", "add", NULL};
 
@@ -44,7 +45,11 @@ static const char *const lqh_form_names[] = {"replace", "add", NULL};
 static const tr_option table[] = {
     CHOICE("loss", loss, loss_names, true, "the method's own loss, or MetaSSL's in its place"),
     /* network and engine */
-    TEXT("device", backend, false, "cpu, or ref: the slow double-precision reference"),
+    TEXT("device", backend, false,
+         "cpu, cuda where the program was built with it, or ref: the slow double-precision "
+         "reference"),
+    CHOICE("precision", precision, precision_names, true,
+           "of activations and convolutions: f32, bf16, or auto: bf16 on cuda, else f32"),
     NUMBER("threads", TR_INT, n_threads, 0, 1024, false, "threads of the engine; 0: all cores"),
     CHOICE("conv", conv, conv_names, true,
            "convolutions: direct, or the fastest, timed once a layer"),

@@ -26,6 +26,7 @@ typedef struct {
     int width;
     int n_threads;
     kn_conv_mode conv;
+    kn_precision precision;
     const char *init;
     /* data */
     const char *stain_norm; /* as tile's --stain-norm, for who opens the source; NULL: none */

@@ -126,6 +126,8 @@ bool tr_step_run(tr_step *s, const tr_batch *batch, int64_t it, int64_t total,
     if (!run_forwards(s, batch, it, error))
         return false;
     tr_losses_run(s->losses, batch, s->logits, s->dlogits, it, total, result);
+    if (!kn_engine_check(s->learner->engine, error))
+        return false;
     if (!isfinite(result->loss)) {
         g_set_error(error, QS_ERROR, QS_ERROR_FORMAT,
                     "step %" G_GINT64_FORMAT

@@ -112,7 +112,8 @@ static bool open_engine(run *r, GError **error)
     kn_engine_options eo = {.backend = r->options->backend,
                             .n_threads = r->options->n_threads,
                             .conv = r->options->conv,
-                            .conv_choices = choices && *choices ? choices : NULL};
+                            .conv_choices = choices && *choices ? choices : NULL,
+                            .precision = r->options->precision};
     r->engine = kn_engine_create(&eo, error);
     if (!r->engine)
         return false;
@@ -158,18 +159,23 @@ static bool state_memory(run *r, GError **error)
         return false;
     int64_t rest = tr_loader_memory(r->options, &r->learner.plan, r->source->patch_px) +
                    tr_state_memory(&r->learner);
-    int64_t available = kn_memory_available();
+    bool device = kn_engine_is_device(r->engine);
+    int64_t available = kn_engine_memory_available(r->engine), wanted = device ? step : step + rest;
     r->facts.memory_bytes = held + step + rest + validation;
     qs_info("memory: %.2f GB (step %.2f, networks and engine %.2f, loader and checkpoint %.2f, "
             "validation %.2f)",
             (double)r->facts.memory_bytes / 1e9, (double)step / 1e9, (double)held / 1e9,
             (double)rest / 1e9, (double)validation / 1e9);
-    if (available <= 0 || step + rest <= available)
+    if (device && rest > kn_memory_available()) {
+        available = kn_memory_available();
+        wanted = rest;
+    }
+    if (available <= 0 || wanted <= available)
         return true;
     g_set_error(error, QS_ERROR, QS_ERROR_MEMORY,
                 "training wants %.2f GB more and %.2f GB are free: lower --batch-labelled and "
                 "--batch-unlabelled, or tile with smaller patches",
-                (double)(step + rest) / 1e9, (double)available / 1e9);
+                (double)wanted / 1e9, (double)available / 1e9);
     return false;
 }
 

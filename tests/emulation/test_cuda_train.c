@@ -1,0 +1,160 @@
+/* Training on the emulated GPU: ten steps beside the CPU's in f32, bf16 near them, the same bits
+ * again whatever the order of threads and blocks, a run that is stopped and goes on, and one whose
+ * state moves from the CPU to the GPU and back. */
+#include "kernels/cuda/cuda.h"
+#include "kernels/cuda/launch.h"
+#include "model/safetensors.h"
+#include "tests/train/fixture.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { PX = 16, ITEMS = 10, LABELLED = 4, STEPS = 10 };
+
+typedef struct {
+    const char *method;
+    tr_loss loss;
+} recipe;
+
+static const recipe recipes[] = {
+    {"MT", TR_LOSS_METASSL}, {"MT", TR_LOSS_PLAIN}, {"CPS", TR_LOSS_METASSL}};
+
+static tr_options options_of(const recipe *r, const char *device, kn_precision precision,
+                             const char *dir)
+{
+    tr_options o;
+    fixture_options_init(&o, r->method, r->loss, dir);
+    o.backend = device;
+    o.precision = precision;
+    o.width = 4;
+    o.iterations = STEPS;
+    o.lr = 5e-4; /* so that rounding has no time to grow */
+    return o;
+}
+
+static void stop_at_status(void *user, const tr_status *status)
+{
+    if (status->iteration >= *(const int64_t *)user)
+        qs_stop_request();
+}
+
+/* Trains to the end, or until iteration `until` (0: the end). */
+static void train(const tr_options *o, int64_t until)
+{
+    fixture_source s;
+    model_spec spec;
+    g_autoptr(GError) error = NULL;
+    tr_callbacks callbacks = {.user = &until, .status = until > 0 ? stop_at_status : NULL};
+    fixture_source_init(&s, PX, ITEMS, LABELLED);
+    fixture_spec_init(&spec, PX);
+    bool ok = tr_run(o, &s.source, &spec, &callbacks, &error);
+    if (until > 0)
+        g_assert_error(error, QS_ERROR, QS_ERROR_STOPPED);
+    else
+        g_assert_no_error(error);
+    g_assert_true(ok == (until == 0));
+    qs_stop_clear();
+    fixture_source_clear(&s);
+}
+
+/* The largest |a - b| of two models' tensors, each relative to the largest of its tensor. */
+static double difference(const char *dir_a, const char *dir_b)
+{
+    g_autofree char *pa = g_build_filename(dir_a, "last.safetensors", NULL);
+    g_autofree char *pb = g_build_filename(dir_b, "last.safetensors", NULL);
+    g_autoptr(st_file) a = st_open(pa, NULL);
+    g_autoptr(st_file) b = st_open(pb, NULL);
+    double worst = 0;
+    g_assert_true(a && b && st_n(a) == st_n(b) && st_n(a) > 0);
+    for (size_t i = 0; i < st_n(a); i++) {
+        const st_tensor *x = st_get(a, i), *y = st_find(b, x->name);
+        double most = 0, apart = 0;
+        if (x->dtype != ST_F32)
+            continue;
+        for (int64_t k = 0; k < st_elements(x); k++) {
+            double u = (double)((const float *)x->data)[k], v = (double)((const float *)y->data)[k];
+            most = fmax(most, fabs(u));
+            apart = fabs(u - v) <= apart ? apart : fabs(u - v); /* a NaN stays */
+        }
+        worst = apart / fmax(most, 1e-3) <= worst ? worst : apart / fmax(most, 1e-3);
+    }
+    return worst;
+}
+
+static void assert_same(const char *dir_a, const char *dir_b)
+{
+    g_autofree char *a = g_build_filename(dir_a, "last.safetensors", NULL);
+    g_autofree char *b = g_build_filename(dir_b, "last.safetensors", NULL);
+    fixture_assert_same(a, b, "");
+}
+
+static void test_beside_cpu(gconstpointer data)
+{
+    const recipe *r = data;
+    char *cpu = fixture_dir(), *f32 = fixture_dir(), *bf16 = fixture_dir();
+    tr_options on_cpu = options_of(r, "cpu", KN_PRECISION_F32, cpu);
+    tr_options on_f32 = options_of(r, "cuda", KN_PRECISION_F32, f32);
+    tr_options on_bf16 = options_of(r, "cuda", KN_PRECISION_BF16, bf16);
+    train(&on_cpu, 0);
+    train(&on_f32, 0);
+    train(&on_bf16, 0);
+    double of_f32 = difference(cpu, f32), of_bf16 = difference(cpu, bf16);
+    g_test_message("after %d steps: f32 %.2g, bf16 %.2g from the CPU", STEPS, of_f32, of_bf16);
+    g_assert_true(of_f32 <= 1e-3);
+    g_assert_true(of_bf16 > 0 && of_bf16 <= 0.1);
+    fixture_dir_remove(cpu);
+    fixture_dir_remove(f32);
+    fixture_dir_remove(bf16);
+}
+
+/* The same bits again, forward, backward and shuffled, in one go and in two. */
+static void test_deterministic(void)
+{
+    char *whole = fixture_dir();
+    tr_options o = options_of(&recipes[0], "cuda", KN_PRECISION_BF16, whole);
+    train(&o, 0);
+    for (int order = 0; order < 3; order++) {
+        char *again = fixture_dir();
+        kn_emu_set_order(order, 9);
+        o.out_dir = again;
+        if (order < 2)
+            train(&o, 4);
+        train(&o, 0);
+        assert_same(whole, again);
+        fixture_dir_remove(again);
+    }
+    kn_emu_set_order(0, 0);
+    fixture_dir_remove(whole);
+}
+
+/* CPU, then GPU, then CPU again: the state goes along, and the end is where the CPU alone ends. */
+static void test_state_moves(void)
+{
+    char *cpu = fixture_dir(), *moved = fixture_dir();
+    tr_options alone = options_of(&recipes[2], "cpu", KN_PRECISION_F32, cpu);
+    tr_options o = options_of(&recipes[2], "cpu", KN_PRECISION_F32, moved);
+    train(&alone, 0);
+    train(&o, 2);
+    o.backend = "cuda";
+    train(&o, 6);
+    o.backend = "cpu";
+    train(&o, 0);
+    g_assert_true(difference(cpu, moved) <= 1e-3);
+    fixture_dir_remove(cpu);
+    fixture_dir_remove(moved);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    kn_cuda_register();
+    for (size_t i = 0; i < G_N_ELEMENTS(recipes); i++) {
+        g_autofree char *path = g_strdup_printf(
+            "/cuda-train/%s-%s", recipes[i].method,
+            recipes[i].loss == TR_LOSS_METASSL ? "metassl" : "plain");
+        g_test_add_data_func(path, &recipes[i], test_beside_cpu);
+    }
+    g_test_add_func("/cuda-train/deterministic", test_deterministic);
+    g_test_add_func("/cuda-train/state-moves", test_state_moves);
+    return g_test_run();
+}
