@@ -97,10 +97,9 @@ static bool parse_arguments(inf_options *options, kn_engine_options *engine, cha
     options->stride_px = opt_stride;
     options->batch = opt_batch ? opt_batch : options->batch;
     options->n_readers = opt_readers ? opt_readers : options->n_readers;
-    *engine =
-        (kn_engine_options){.backend = opt_device ? opt_device : "cpu",
-                            .n_threads = opt_threads,
-                            .conv = KN_CONV_DIRECT};
+    *engine = (kn_engine_options){.backend = opt_device ? opt_device : "cpu",
+                                  .n_threads = opt_threads,
+                                  .conv = KN_CONV_DIRECT};
     const char *fault = NULL;
     if (!opt_model)
         fault = "give the trained model with --model FILE";

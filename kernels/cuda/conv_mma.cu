@@ -103,7 +103,8 @@ __global__ void __launch_bounds__(THREADS)
             *(kn_vec<kn_bf16, 8> *)(ws + row * KN_CONV_STRIDE + half) = w;
         }
         __syncthreads();
-        for (int tap = 0; tap < TAPS; tap++) {
+        /* a warp below the image has nothing to do, but for the barriers */
+        for (int tap = 0; tap < TAPS && y0 + warp * ROWS < c.h; tap++) {
             int dy = R ? tap / 3 : 0, dx = R ? tap % 3 : 0, row, col;
             uint32_t a[ROWS][4];
             for (int m = 0; m < ROWS; m++)
@@ -219,7 +220,7 @@ __global__ void __launch_bounds__(THREADS)
                      load8(src, ((int64_t)n * c.h + y) * c.w + x, i0 + half, inside, wide_src));
         }
         __syncthreads();
-        for (int m = 0; m < ROWS; m++) {
+        for (int m = 0; m < ROWS && y0 + warp * ROWS + m < c.h; m++) {
             int ty = warp * ROWS + m, row, col;
             uint32_t a[4];
             for (int r = 0; r < 4; r++) {

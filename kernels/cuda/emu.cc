@@ -154,7 +154,9 @@ void *kn_emu_shared(size_t bytes)
     return shared_memory + at;
 }
 
-const unsigned char *kn_emu_exchange(const void *mine, size_t bytes)
+/* Puts `mine` into the warp's slots; the last lane to come runs `all_here` on them, if there is one,
+ * before the others go on. */
+static unsigned char *exchange(const void *mine, size_t bytes, void (*all_here)(unsigned char *))
 {
     kn_emu_warp *w = kn_emu_now->warp;
     if (bytes > KN_EMU_SLOT || w->lanes != 32)
@@ -163,6 +165,8 @@ const unsigned char *kn_emu_exchange(const void *mine, size_t bytes)
     memcpy(slots + (size_t)kn_emu_now->lane * KN_EMU_SLOT, mine, bytes);
     kn_emu_now->phase++;
     if (++w->arrived == w->lanes) {
+        if (all_here)
+            all_here(slots);
         w->arrived = 0;
         w->done++;
     } else {
@@ -173,35 +177,51 @@ const unsigned char *kn_emu_exchange(const void *mine, size_t bytes)
     return slots;
 }
 
-void kn_mma_bf16(float d[4], const uint32_t a[4], const uint32_t b[2])
+const unsigned char *kn_emu_exchange(const void *mine, size_t bytes)
 {
-    uint32_t mine[6] = {a[0], a[1], a[2], a[3], b[0], b[1]};
-    const unsigned char *all = kn_emu_exchange(mine, sizeof mine);
-    float am[16][16], bm[16][8];
+    return exchange(mine, bytes, nullptr);
+}
+
+/* A slot: 4 + 2 words of the lane's a and b, then its 4 products as f32. */
+enum { RESULT_AT = 6 * 4 };
+
+static void multiply(unsigned char *slots)
+{
+    float am[16][16], bm[16][8], cm[16][8] = {};
+    int row, col;
     for (int lane = 0; lane < 32; lane++) {
         uint32_t of[6];
-        memcpy(of, all + (size_t)lane * KN_EMU_SLOT, sizeof of);
+        memcpy(of, slots + (size_t)lane * KN_EMU_SLOT, sizeof of);
         for (int r = 0; r < 4; r++) {
-            int row, col;
             kn_mma_a_at(lane, r, &row, &col);
             am[row][col] = kn_bf16_to_f32(kn_bf16{(uint16_t)of[r]});
             am[row][col + 1] = kn_bf16_to_f32(kn_bf16{(uint16_t)(of[r] >> 16)});
         }
         for (int r = 0; r < 2; r++) {
-            int row, col;
             kn_mma_b_at(lane, r, &row, &col);
             bm[row][col] = kn_bf16_to_f32(kn_bf16{(uint16_t)of[4 + r]});
             bm[row + 1][col] = kn_bf16_to_f32(kn_bf16{(uint16_t)(of[4 + r] >> 16)});
         }
     }
-    for (int r = 0; r < 4; r++) {
-        int row, col;
-        kn_mma_c_at(kn_emu_now->lane, r, &row, &col);
-        float sum = 0;
+    for (int i = 0; i < 16; i++)
         for (int k = 0; k < 16; k++)
-            sum += am[row][k] * bm[k][col];
-        d[r] += sum;
-    }
+            for (int j = 0; j < 8; j++)
+                cm[i][j] += am[i][k] * bm[k][j];
+    for (int lane = 0; lane < 32; lane++)
+        for (int r = 0; r < 4; r++) {
+            kn_mma_c_at(lane, r, &row, &col);
+            memcpy(slots + (size_t)lane * KN_EMU_SLOT + RESULT_AT + 4 * (size_t)r, &cm[row][col], 4);
+        }
+}
+
+void kn_mma_bf16(float d[4], const uint32_t a[4], const uint32_t b[2])
+{
+    uint32_t mine[6] = {a[0], a[1], a[2], a[3], b[0], b[1]};
+    float of[4];
+    const unsigned char *all = exchange(mine, sizeof mine, multiply);
+    memcpy(of, all + (size_t)kn_emu_now->lane * KN_EMU_SLOT + RESULT_AT, sizeof of);
+    for (int r = 0; r < 4; r++)
+        d[r] += of[r];
 }
 
 /* ---- blocks and grids
