@@ -5,6 +5,7 @@
 
 #include "base/file.h"
 #include "cli/cli.h"
+#include "wsi/cohort.h"
 #include "cli/colour.h"
 #include "cli/labels.h"
 #include "cli/tile_preview.h"
@@ -532,7 +533,9 @@ void tile_job_run(tile_job *job, tile_run *run, int n_threads)
     w.row.tissue_hash = hash_of(job->tissue_path);
     job->hash_s = now_s() - start;
     const tile_guard_slide me = {job->path, job->case_id, job->split};
-    if (!tile_guard_content(run->guard, &me, w.row.content_hash, &job->error) ||
+    g_autofree char *content = wsi_cohort_content_file(job->path);
+    g_autofree char *other = strcmp(content, job->path) ? hash_of(content) : NULL;
+    if (!tile_guard_content(run->guard, &me, other ? other : w.row.content_hash, &job->error) ||
         !check_masks_unchanged(job, &w.row, &job->error)) {
         job->state = TILE_FAILED;
     } else if (!db_slide_put(run->store, &w.row, &job->error)) {

@@ -64,6 +64,10 @@ typedef struct {
 GArray *wsi_cohort_check(const wsi_cohort *cohort, bool content, const qs_progress *progress,
                          GError **error);
 
+/* The file whose bytes tell a slide from others: itself, but for a MIRAX slide, whose .mrxs is a
+ * preview, the Slidedat.ini with its id. Owned by the caller. */
+char *wsi_cohort_content_file(const char *slide);
+
 /* ---- cohorts from folders (cohort_scan.c, cohort_digestpath.c) ----------------------------------
  */
 /* Splits by case. Cases are taken in an order that only the seed and their names decide: a new case

@@ -93,8 +93,22 @@ static void find_same_names(const wsi_cohort *cohort, GArray *findings)
 }
 
 /* ---- content ---- */
-static int64_t size_of(const char *path)
+char *wsi_cohort_content_file(const char *slide)
 {
+    const char *dot = strrchr(slide, '.');
+    if (!dot || g_ascii_strcasecmp(dot, ".mrxs"))
+        return g_strdup(slide);
+    g_autofree char *folder = g_strndup(slide, (gsize)(dot - slide));
+    char *ini = g_build_filename(folder, "Slidedat.ini", NULL);
+    if (g_file_test(ini, G_FILE_TEST_IS_REGULAR))
+        return ini;
+    g_free(ini);
+    return g_strdup(slide);
+}
+
+static int64_t size_of(const char *slide)
+{
+    g_autofree char *path = wsi_cohort_content_file(slide);
     struct stat st;
     return stat(path, &st) == 0 && S_ISREG(st.st_mode) ? (int64_t)st.st_size : -1;
 }
@@ -137,7 +151,8 @@ static bool find_copies(const wsi_cohort *cohort, const qs_progress *progress, G
         guint i = g_array_index(order, guint, k);
         const wsi_cohort_row *row = wsi_cohort_get(cohort, i);
         qs_progress_update(progress, "compare", k, order->len, row->slide);
-        char *hash = qs_stop_check(error) ? qs_file_hash(row->slide, error) : NULL;
+        g_autofree char *file = wsi_cohort_content_file(row->slide);
+        char *hash = qs_stop_check(error) ? qs_file_hash(file, error) : NULL;
         gpointer first;
         if (!hash)
             return false;

@@ -593,6 +593,32 @@ static void test_check(void)
     remove_tree(root);
 }
 
+/* Two MIRAX slides may have one preview: it is their Slidedat.ini that tells them apart. */
+static void test_check_mirax(void)
+{
+    static const char *const files[] = {
+        "a.mrxs", "b.mrxs", "c.mrxs", "a/Slidedat.ini", "b/Slidedat.ini", "c/Slidedat.ini", NULL};
+    GError *error = NULL;
+    g_autofree char *root = make_tree("mirax", files), *csv = in_tree(root, "c.csv");
+    for (int i = 0; i < 3; i++) {
+        g_autofree char *preview = in_tree(root, files[i]), *ini = in_tree(root, files[3 + i]);
+        write_file(preview, "preview", 7);
+        write_file(ini, i == 1 ? "id 2" : "id 1", 4);
+    }
+    static const char text[] =
+        HEADER "a.mrxs,,P1,train,0,\nb.mrxs,,P2,test,0,\nc.mrxs,,P3,test,0,\n";
+    write_file(csv, text, strlen(text));
+    wsi_cohort *cohort = wsi_cohort_read_unguarded(csv, &error);
+    GArray *f = wsi_cohort_check(cohort, true, NULL, &error);
+    g_assert_no_error(error);
+    g_assert_cmpuint(f->len, ==, 1);
+    g_assert_cmpint(count_findings(f, WSI_COHORT_CONTENT_LEAK, "c.mrxs' (test)", "a.mrxs' (train)"),
+                    ==, 1);
+    g_array_unref(f);
+    wsi_cohort_destroy(cohort);
+    remove_tree(root);
+}
+
 /* The mask of an image may have the prefix that the image lacks, and the other way round. */
 static void test_digestpath_prefixes(void)
 {
@@ -636,6 +662,7 @@ int main(int argc, char **argv)
     g_test_add_func("/cohort/pairs-refused", test_pairs_refused);
     g_test_add_func("/cohort/split-is-stable", test_split_is_stable);
     g_test_add_func("/cohort/check", test_check);
+    g_test_add_func("/cohort/check-mirax", test_check_mirax);
     int status = g_test_run();
     temp_clean();
     return status;

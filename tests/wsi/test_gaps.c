@@ -7,7 +7,7 @@
 enum { TILE = 64, N_X = 5, N_Y = 4, W = N_X * TILE - 20, H = N_Y * TILE - 10 };
 
 /* '#' is written, '.' is not. */
-static void write_sparse(const char *path, const char *const *rows, int n_levels)
+static void write_sparse(const char *path, const char *const *rows, int n_levels, bool aperio)
 {
     TIFF *tiff = TIFFOpen(path, "w");
     static uint8_t grey[TILE * TILE * 3];
@@ -22,7 +22,10 @@ static void write_sparse(const char *path, const char *const *rows, int n_levels
         TIFFSetField(tiff, TIFFTAG_COMPRESSION, COMPRESSION_LZW);
         TIFFSetField(tiff, TIFFTAG_TILEWIDTH, TILE);
         TIFFSetField(tiff, TIFFTAG_TILELENGTH, TILE);
-        if (level)
+        if (aperio) {
+            TIFFSetField(tiff, TIFFTAG_IMAGEDESCRIPTION, "Aperio Image Library v1\r\n|MPP = 0.5");
+            TIFFSetField(tiff, TIFFTAG_IMAGEDEPTH, 1);
+        } else if (level)
             TIFFSetField(tiff, TIFFTAG_SUBFILETYPE, FILETYPE_REDUCEDIMAGE);
         int n_x = ((W >> level) + TILE - 1) / TILE, n_y = ((H >> level) + TILE - 1) / TILE;
         for (int y = 0; y < n_y; y++)
@@ -55,7 +58,7 @@ static void test_sparse(void)
     static const char *const rows[] = {"#..##", "#..##", "###.#", ".##.."};
     g_autofree char *path = temp_path("sparse.tif");
     GError *error = NULL;
-    write_sparse(path, rows, 2);
+    write_sparse(path, rows, 2, false);
     wsi_slide *slide = open_slide(path);
     GArray *gaps = wsi_slide_gaps(slide, 0, &error);
     g_assert_no_error(error);
@@ -73,12 +76,35 @@ static void test_sparse(void)
     wsi_slide_close(slide);
 }
 
+/* Aperio's own reader takes what a lower level lacks from the one above it; level 0 has nothing
+ * above. */
+static void test_filled(void)
+{
+    static const char *const rows[] = {"##.##", "#####", "#####", "#####"};
+    g_autofree char *path = temp_path("aperio.svs");
+    GError *error = NULL;
+    write_sparse(path, rows, 2, true);
+    wsi_slide *slide = open_slide(path);
+    g_assert_cmpstr(wsi_slide_get_info(slide)->vendor, ==, "aperio");
+    GArray *gaps = wsi_slide_gaps(slide, 0, &error);
+    g_assert_no_error(error);
+    g_assert_cmpuint(gaps->len, ==, 1);
+    expect_gap(gaps, 0, 2 * TILE, 0, TILE, TILE);
+    g_array_unref(gaps);
+    gaps = wsi_slide_gaps(slide, 1, &error);
+    g_assert_no_error(error);
+    g_assert_cmpuint(gaps->len, ==, 1);
+    g_assert_true(g_array_index(gaps, wsi_gap, 0).filled);
+    g_array_unref(gaps);
+    wsi_slide_close(slide);
+}
+
 static void test_whole(void)
 {
     static const char *const rows[] = {"#####", "#####", "#####", "#####"};
     g_autofree char *path = temp_path("whole.tif");
     GError *error = NULL;
-    write_sparse(path, rows, 2);
+    write_sparse(path, rows, 2, false);
     wsi_slide *slide = open_slide(path);
     for (int level = 0; level < 2; level++) {
         GArray *gaps = wsi_slide_gaps(slide, level, &error);
@@ -93,6 +119,7 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/gaps/sparse", test_sparse);
+    g_test_add_func("/gaps/filled", test_filled);
     g_test_add_func("/gaps/whole", test_whole);
     int rc = g_test_run();
     temp_clean();
