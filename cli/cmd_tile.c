@@ -111,9 +111,10 @@ static const GOptionEntry plan_entries[] = {
     G_OPTION_ENTRY_NULL};
 
 static const char plan_description[] =
-    "A dry run of `tile` with the same options, from headers alone: patches, bytes, memory and "
-    "minutes, "
-    "and the\n"
+    "A dry run of `tile` with the same options, from headers and the few tiles by which --reader "
+    "auto "
+    "chooses:\n"
+    "patches, bytes, memory and minutes, and the "
     "slides that would fail, each with its reason. Nothing is written. With --store what its "
     "finished "
     "slides and\n"

@@ -1,5 +1,5 @@
 /* The dry run of `tile`: what it would make and take, and which slides would fail, from headers
- * alone. */
+ * and the few tiles by which the reader is chosen. */
 #ifndef QS_CLI_TILE_PLAN_H
 #define QS_CLI_TILE_PLAN_H
 
