@@ -13,9 +13,10 @@ struct inf_predictor {
     kn_engine *engine; /* borrowed */
     const model *m;    /* borrowed */
     inf_options options;
-    kn_pass *pass;
+    kn_pass *pass, *second; /* second: of a pair, else NULL */
     int64_t pass_bytes;
-    float *staging; /* one normalised window, for engines that do not compute in f32 */
+    float *pair_prob; /* one window of the second network's */
+    float *staging;   /* one normalised window, for engines that do not compute in f32 */
 };
 
 /* One prediction under way. */
@@ -83,14 +84,22 @@ inf_predictor *inf_predictor_create(kn_engine *engine, const model *m, const inf
         return NULL;
     kn_pass_options pass = {
         .mode = KN_PASS_INFER, .n = INF_PASS_N, .h = filled.window_px, .w = filled.window_px};
-    int64_t pass_bytes = kn_pass_memory(engine, m->net, &pass, error);
-    if (pass_bytes < 0)
+    int64_t pass_bytes = kn_pass_memory(engine, m->net, &pass, error), second_bytes = 0;
+    if (pass_bytes >= 0 && m->second_net)
+        second_bytes = kn_pass_memory(engine, m->second_net, &pass, error);
+    if (pass_bytes < 0 || second_bytes < 0)
         return NULL;
+    pass_bytes += second_bytes;
     inf_predictor *p = g_new0(inf_predictor, 1);
     *p = (inf_predictor){.engine = engine, .m = m, .options = filled, .pass_bytes = pass_bytes};
     p->staging = g_new(float, 3 * (size_t)filled.window_px * (size_t)filled.window_px);
     p->pass = kn_pass_create(engine, m->net, &pass, error);
-    if (!p->pass) {
+    if (p->pass && m->second_net) {
+        size_t n_px = (size_t)filled.window_px * (size_t)filled.window_px;
+        p->pair_prob = g_new(float, n_px *(size_t)m->spec.net.n_classes);
+        p->second = kn_pass_create(engine, m->second_net, &pass, error);
+    }
+    if (!p->pass || (m->second_net && !p->second)) {
         inf_predictor_destroy(p);
         return NULL;
     }
@@ -102,6 +111,8 @@ void inf_predictor_destroy(inf_predictor *p)
     if (!p)
         return;
     kn_pass_destroy(p->pass);
+    kn_pass_destroy(p->second);
+    g_free(p->pair_prob);
     g_free(p->staging);
     g_free(p);
 }
@@ -132,9 +143,9 @@ static bool read_window(void *user, int64_t x, int64_t y, uint8_t *rgb, GError *
 }
 
 /* Normalises one window into image k of the pass. */
-static void put_input(inf_predictor *p, int k, const uint8_t *rgb)
+static void put_input(inf_predictor *p, kn_pass *pass, int k, const uint8_t *rgb)
 {
-    const kn_tensor *in = kn_pass_input(p->pass);
+    const kn_tensor *in = kn_pass_input(pass);
     int64_t n_px = (int64_t)in->h * in->w;
     g_assert(in->c == 3 && in->ldc == 3);
     if (in->dtype == KN_F32) {
@@ -163,9 +174,9 @@ static void softmax(const float *z, int n, float *prob)
 }
 
 /* Logits of image k to probabilities (window,window,n_classes). False when one is not finite. */
-static bool get_output(inf_predictor *p, int k, float *prob)
+static bool get_output(const kn_pass *pass, int k, float *prob)
 {
-    const kn_tensor *out = kn_pass_logits(p->pass);
+    const kn_tensor *out = kn_pass_logits(pass);
     int64_t n_px = (int64_t)out->h * out->w, first = k * n_px;
     int nc = out->c;
     bool finite = true;
@@ -182,26 +193,45 @@ static bool get_output(inf_predictor *p, int k, float *prob)
     return finite;
 }
 
+static bool run_pass(inf_predictor *p, kn_pass *pass, kn_weights *weights,
+                     const uint8_t *const *rgb, int n, GError **error)
+{
+    /* A short pass repeats its last window: no lane computes on leftovers. */
+    for (int k = 0; k < INF_PASS_N; k++)
+        put_input(p, pass, k, rgb[MIN(k, n - 1)]);
+    return kn_pass_forward(pass, weights, 0, error);
+}
+
+/* prob becomes the mean of itself and the second network's. */
+static bool add_second(inf_predictor *p, int k, float *prob, size_t n_prob)
+{
+    bool finite = get_output(p->second, k, p->pair_prob);
+    for (size_t i = 0; i < n_prob; i++)
+        prob[i] = 0.5f * (prob[i] + p->pair_prob[i]);
+    return finite;
+}
+
 static bool infer(void *user, const uint8_t *const *rgb, int n, float *prob, GError **error)
 {
     inf_predictor *p = ((job *)user)->predictor;
     size_t n_px = (size_t)p->options.window_px * (size_t)p->options.window_px;
     size_t n_prob = n_px * (size_t)p->m->spec.net.n_classes;
-    /* A short pass repeats its last window: no lane computes on leftovers. */
-    for (int k = 0; k < INF_PASS_N; k++)
-        put_input(p, k, rgb[MIN(k, n - 1)]);
-    if (!kn_pass_forward(p->pass, p->m->weights, 0, error))
+    if (!run_pass(p, p->pass, p->m->weights, rgb, n, error))
         return false;
-    for (int k = 0; k < n; k++) {
-        if (!get_output(p, k, prob + (size_t)k * n_prob)) {
-            g_set_error_literal(
-                error, QS_ERROR, QS_ERROR_FORMAT,
-                "the network's output is not a number; the model file holds damaged weights "
-                "or its training diverged");
-            return false;
-        }
-    }
-    return true;
+    bool finite = true;
+    for (int k = 0; k < n; k++)
+        finite = get_output(p->pass, k, prob + (size_t)k * n_prob) && finite;
+    if (p->second && !run_pass(p, p->second, p->m->second_weights, rgb, n, error))
+        return false;
+    for (int k = 0; p->second && k < n; k++)
+        finite = add_second(p, k, prob + (size_t)k * n_prob, n_prob) && finite;
+    if (finite)
+        return true;
+    g_set_error_literal(
+        error, QS_ERROR, QS_ERROR_FORMAT,
+        "the network's output is not a number; the model file holds damaged weights "
+        "or its training diverged");
+    return false;
 }
 
 static inf_windows windows_of(inf_predictor *p, const wsi_view *view)

@@ -235,6 +235,28 @@ void kn_engine_host_free(kn_engine *engine, kn_block *block)
         kn_block_free(block);
 }
 
+bool kn_engine_tensor_create(kn_engine *engine, int n, int h, int w, int c, kn_tensor *tensor,
+                             GError **error)
+{
+    *tensor =
+        (kn_tensor){.dtype = kn_engine_dtype(engine), .n = n, .h = h, .w = w, .c = c, .ldc = c};
+    size_t bytes = (size_t)kn_pixels(tensor) * (size_t)c * kn_dtype_bytes(tensor->dtype);
+    kn_block block = {0};
+    if (!kn_engine_alloc(engine, &block, bytes, "a prediction", error))
+        return false;
+    tensor->data = block.data;
+    return true;
+}
+
+void kn_engine_tensor_destroy(kn_engine *engine, kn_tensor *tensor)
+{
+    kn_block block = {tensor->data, (size_t)kn_pixels(tensor) * (size_t)tensor->c *
+                                        kn_dtype_bytes(tensor->dtype)};
+    if (tensor->data)
+        kn_engine_free(engine, &block);
+    *tensor = (kn_tensor){0};
+}
+
 bool kn_engine_reserve_scratch(kn_engine *engine, size_t bytes, GError **error)
 {
     if (bytes <= engine->scratch.bytes)

@@ -71,6 +71,11 @@ void kn_engine_clear(kn_engine *engine, const kn_tensor *t);
  * nothing is ever left to wait for. */
 bool kn_engine_check(kn_engine *engine, GError **error);
 
+/* A dense NHWC tensor of the engine's memory and dtype, on its account. */
+bool kn_engine_tensor_create(kn_engine *engine, int n, int h, int w, int c, kn_tensor *tensor,
+                             GError **error);
+void kn_engine_tensor_destroy(kn_engine *engine, kn_tensor *tensor); /* empty is accepted */
+
 /* ---- the network ------------------------------------------------------------------------ */
 /* What a network has beside the plain U-Net, and its outputs. Output 0 is always the prediction
  * that a model makes; what it does not depend on is no part of a model. */
@@ -139,6 +144,7 @@ typedef enum {
     KN_ARRAY_MOMENTUM,
     KN_ARRAY_SECOND /* Adam's mean of squares */
 } kn_array;
+bool kn_weights_has(const kn_weights *weights, kn_array array);
 /* Copies to and from host f32, n elements from `offset` of the flat array. set marks packed copies
  * stale. */
 void kn_weights_get(const kn_weights *weights, kn_array array, int64_t offset, int64_t n,

@@ -73,6 +73,11 @@ static void *array_of(const kn_weights *weights, kn_array array)
     return NULL;
 }
 
+bool kn_weights_has(const kn_weights *weights, kn_array array)
+{
+    return array_of(weights, array) != NULL;
+}
+
 static int64_t array_length(const kn_weights *weights, kn_array array)
 {
     return array == KN_ARRAY_BUFFERS ? kn_net_n_buffers(weights->net)

@@ -26,31 +26,53 @@ static kn_array array_of(const kn_param *param)
 }
 
 /* ---- save ---------------------------------------------------------------------------------- */
-bool model_save(const char *path, const model_spec *spec, const kn_weights *weights, GError **error)
+static const char second_prefix[] = "second.";
+
+/* Tensors of what output 0 needs, names and values kept by `owned`. */
+static void add_tensors(const kn_weights *weights, const char *prefix, const int64_t *tracked,
+                        GArray *tensors, GPtrArray *owned)
 {
     const kn_net *net = kn_weights_net(weights);
-    int n = kn_net_n_params(net);
-    int64_t tracked = kn_weights_batches_tracked(weights);
-    g_autoptr(GArray) tensors = g_array_new(FALSE, TRUE, sizeof(st_tensor));
-    g_autoptr(GPtrArray) owned = g_ptr_array_new_with_free_func(g_free);
-    for (int i = 0; i < n; i++) {
+    for (int i = 0; i < kn_net_n_params(net); i++) {
         const kn_param *param = kn_net_param(net, i);
-        st_tensor t = {.name = param->name, .dtype = ST_F32, .n_dims = param->n_dims};
-        memcpy(t.shape, param->shape, sizeof t.shape);
+        if (!kn_net_param_in_model(net, i))
+            continue;
+        char *full = g_strconcat(prefix, param->name, NULL);
         float *values = g_new(float, param->n);
+        g_ptr_array_add(owned, full);
         g_ptr_array_add(owned, values);
+        st_tensor t = {.name = full, .dtype = ST_F32, .n_dims = param->n_dims};
+        memcpy(t.shape, param->shape, sizeof t.shape);
         kn_weights_get(weights, array_of(param), param->offset, param->n, values);
         t.data = values;
         g_array_append_val(tensors, t);
-        char *name = tracked_name(param);
+        g_autofree char *name = tracked_name(param);
         if (!name)
             continue;
-        g_ptr_array_add(owned, name);
-        st_tensor scalar = {.name = name, .dtype = ST_I64, .data = &tracked};
+        char *full_tracked = g_strconcat(prefix, name, NULL);
+        g_ptr_array_add(owned, full_tracked);
+        st_tensor scalar = {.name = full_tracked, .dtype = ST_I64, .data = tracked};
         g_array_append_val(tensors, scalar);
     }
+}
+
+bool model_save_pair(const char *path, const model_spec *spec, const kn_weights *weights,
+                     const kn_weights *second, GError **error)
+{
+    int64_t tracked = kn_weights_batches_tracked(weights);
+    int64_t tracked_second = second ? kn_weights_batches_tracked(second) : 0;
+    g_autoptr(GArray) tensors = g_array_new(FALSE, TRUE, sizeof(st_tensor));
+    g_autoptr(GPtrArray) owned = g_ptr_array_new_with_free_func(g_free);
+    add_tensors(weights, "", &tracked, tensors, owned);
+    if (second)
+        add_tensors(second, second_prefix, &tracked_second, tensors, owned);
     g_autoptr(GHashTable) metadata = model_spec_to_metadata(spec);
     return st_write(path, &g_array_index(tensors, st_tensor, 0), tensors->len, metadata, error);
+}
+
+bool model_save(const char *path, const model_spec *spec, const kn_weights *weights, GError **error)
+{
+    return model_save_pair(path, spec, weights, NULL, error);
 }
 
 /* ---- load ---------------------------------------------------------------------------------- */
@@ -68,9 +90,18 @@ static bool mismatch(const st_file *file, const char *name, GError **error, cons
     return false;
 }
 
-static bool check_param(const st_file *file, const kn_param *param, GError **error)
+static const st_tensor *find_tensor(const st_file *file, const char *prefix, const char *name)
 {
-    const st_tensor *t = st_find(file, param->name);
+    g_autofree char *full = g_strconcat(prefix, name, NULL);
+    return st_find(file, full);
+}
+
+static bool check_param(const st_file *file, const char *prefix, const kn_param *param, bool needed,
+                        GError **error)
+{
+    const st_tensor *t = find_tensor(file, prefix, param->name);
+    if (!t && !needed)
+        return true;
     if (!t)
         return mismatch(file, param->name, error,
                         "is missing: these are not weights of this network");
@@ -85,21 +116,25 @@ static bool check_param(const st_file *file, const kn_param *param, GError **err
     return true;
 }
 
-/* Every tensor of the network is there, and nothing else (strict, as load_state_dict). */
-static bool check_names(const st_file *file, const kn_net *net, GError **error)
+/* Every tensor that output 0 needs is there. known: gets the names of all of the network's. */
+static bool check_names(const st_file *file, const char *prefix, const kn_net *net,
+                        GHashTable *known, GError **error)
 {
-    g_autoptr(GHashTable) known = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     for (int i = 0; i < kn_net_n_params(net); i++) {
         const kn_param *param = kn_net_param(net, i);
-        char *tracked = tracked_name(param);
-        if (!check_param(file, param, error)) {
-            g_free(tracked);
+        g_autofree char *tracked = tracked_name(param);
+        if (!check_param(file, prefix, param, kn_net_param_in_model(net, i), error))
             return false;
-        }
-        g_hash_table_add(known, g_strdup(param->name));
+        g_hash_table_add(known, g_strconcat(prefix, param->name, NULL));
         if (tracked)
-            g_hash_table_add(known, tracked);
+            g_hash_table_add(known, g_strconcat(prefix, tracked, NULL));
     }
+    return true;
+}
+
+/* Nothing else is there (strict, as load_state_dict). */
+static bool check_strict(const st_file *file, GHashTable *known, GError **error)
+{
     for (size_t i = 0; i < st_n(file); i++)
         if (!g_hash_table_contains(known, st_get(file, i)->name))
             return mismatch(file, st_get(file, i)->name, error,
@@ -119,21 +154,34 @@ static void set_param(kn_weights *weights, const kn_param *param, const st_tenso
     kn_weights_set(weights, array_of(param), param->offset, param->n, values);
 }
 
-static bool load_tensors(const st_file *file, kn_weights *weights, GError **error)
+static void load_tensors(const st_file *file, const char *prefix, kn_weights *weights)
 {
     const kn_net *net = kn_weights_net(weights);
     int64_t tracked = 0;
-    if (!check_names(file, net, error))
-        return false;
     for (int i = 0; i < kn_net_n_params(net); i++) {
         const kn_param *param = kn_net_param(net, i);
-        set_param(weights, param, st_find(file, param->name));
+        const st_tensor *values = find_tensor(file, prefix, param->name);
+        if (values)
+            set_param(weights, param, values);
         g_autofree char *name = tracked_name(param);
-        const st_tensor *t = name ? st_find(file, name) : NULL;
+        const st_tensor *t = name ? find_tensor(file, prefix, name) : NULL;
         if (t && t->dtype == ST_I64 && st_elements(t) == 1)
             tracked = MAX(tracked, *(const int64_t *)t->data);
     }
     kn_weights_set_batches_tracked(weights, tracked);
+}
+
+/* second NULL: a file of one network. */
+static bool load_all(const st_file *file, kn_weights *weights, kn_weights *second, GError **error)
+{
+    g_autoptr(GHashTable) known = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    if (!check_names(file, "", kn_weights_net(weights), known, error) ||
+        (second && !check_names(file, second_prefix, kn_weights_net(second), known, error)) ||
+        !check_strict(file, known, error))
+        return false;
+    load_tensors(file, "", weights);
+    if (second)
+        load_tensors(file, second_prefix, second);
     return true;
 }
 
@@ -143,14 +191,26 @@ bool model_read_spec(const char *path, model_spec *spec, GError **error)
     return file && model_spec_from_file(file, spec, error);
 }
 
+static bool create_nets(model *m, kn_engine *engine, kn_optimiser optimiser, GError **error)
+{
+    m->net = kn_net_create_unet(&m->spec.net, error);
+    m->weights = m->net ? kn_weights_create(engine, m->net, optimiser, error) : NULL;
+    if (!m->weights || !m->spec.pair)
+        return m->weights != NULL;
+    m->second_net = kn_net_create_unet(&m->spec.second, error);
+    m->second_weights =
+        m->second_net ? kn_weights_create(engine, m->second_net, optimiser, error) : NULL;
+    return m->second_weights != NULL;
+}
+
 bool model_load(model *m, const char *path, kn_engine *engine, bool trainable, GError **error)
 {
     memset(m, 0, sizeof *m);
     g_autoptr(st_file) file = st_open(path, error);
+    kn_optimiser optimiser = trainable ? KN_OPTIMISER_SGD : KN_OPTIMISER_NONE;
     if (file && model_spec_from_file(file, &m->spec, error) &&
-        (m->net = kn_net_create_unet(&m->spec.net, error)) &&
-        (m->weights = kn_weights_create(engine, m->net, trainable, error)) &&
-        load_tensors(file, m->weights, error))
+        create_nets(m, engine, optimiser, error) &&
+        load_all(file, m->weights, m->second_weights, error))
         return true;
     model_clear(m);
     return false;
@@ -159,13 +219,15 @@ bool model_load(model *m, const char *path, kn_engine *engine, bool trainable, G
 bool model_load_weights(const char *path, kn_weights *weights, GError **error)
 {
     g_autoptr(st_file) file = st_open(path, error);
-    return file && load_tensors(file, weights, error);
+    return file && load_all(file, weights, NULL, error);
 }
 
 void model_clear(model *m)
 {
     kn_weights_destroy(m->weights);
     kn_net_destroy(m->net);
+    kn_weights_destroy(m->second_weights);
+    kn_net_destroy(m->second_net);
     memset(m, 0, sizeof *m);
 }
 

@@ -8,7 +8,9 @@
 #include "kernels/engine.h"
 
 typedef struct {
-    kn_unet_spec net;
+    kn_unet_spec net;    /* of a file: KN_UNET_PLAIN or KN_UNET_MAPPED, without features */
+    bool pair;           /* the model is the mean of two networks' probabilities */
+    kn_unet_spec second; /* with pair */
     qs_classes classes;
     double mean[3], std[3]; /* of RGB/255, over the training patches; input = (x/255 - mean)/std */
     bool level0;            /* trained on level 0 as it is */
@@ -24,6 +26,8 @@ typedef struct {
     model_spec spec;
     kn_net *net;         /* owned */
     kn_weights *weights; /* owned */
+    kn_net *second_net;  /* owned; NULL but in a pair */
+    kn_weights *second_weights;
 } model;
 
 /* No method yet, mean 0 and std 1, mpp unknown and 2 % tolerated, colours as they are, patches of
@@ -36,10 +40,14 @@ bool model_read_spec(const char *path, model_spec *spec, GError **error);
  * shapes, the rest is as model_spec_init has it. F64 tensors are rounded. A tensor that is not of
  * the network is an error, as one that is missing. */
 bool model_load(model *m, const char *path, kn_engine *engine, bool trainable, GError **error);
-/* Loads tensors into existing weights of the same shapes (--init). */
+/* Loads tensors into existing weights of the same shapes (--init). Of what output 0 does not need
+ * the file may lack anything. */
 bool model_load_weights(const char *path, kn_weights *weights, GError **error);
 bool model_save(const char *path, const model_spec *spec, const kn_weights *weights,
                 GError **error); /* atomic */
+/* Writes what output 0 needs; second NULL but for a pair, whose tensors are named "second.…". */
+bool model_save_pair(const char *path, const model_spec *spec, const kn_weights *weights,
+                     const kn_weights *second, GError **error);
 void model_clear(model *m);
 
 /* u8 RGB (n,h,w,3) to normalised engine input. Thread-safe. */

@@ -46,6 +46,11 @@ static void put_numbers(GHashTable *metadata, const char *key, const double *v, 
     g_hash_table_insert(metadata, g_strdup(key), g_string_free(text, FALSE));
 }
 
+static const char *network_name(const kn_unet_spec *net)
+{
+    return net->variant == KN_UNET_MAPPED ? "unet-mapped" : "unet";
+}
+
 GHashTable *model_spec_to_metadata(const model_spec *spec)
 {
     GHashTable *m = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
@@ -55,7 +60,12 @@ GHashTable *model_spec_to_metadata(const model_spec *spec)
         dropout[i] = (double)spec->net.dropout[i];
     put(m, "format", "pt"); /* what Python's readers look for */
     put(m, MODEL_VERSION_KEY, QS_VERSION);
-    put(m, "network", "unet");
+    put(m, "network", network_name(&spec->net));
+    if (spec->pair) { /* the mean of two networks' probabilities; the second's tensors: "second.…"
+                       */
+        put(m, "second_network", network_name(&spec->second));
+        put(m, "rule", "mean probability");
+    }
     put_int(m, "in_channels", spec->net.in_channels);
     put_int(m, "n_classes", spec->net.n_classes);
     put_int(m, "width", spec->net.width);
@@ -120,19 +130,38 @@ static bool get_word(const st_file *file, const char *key, char *out, size_t siz
     return true;
 }
 
+static bool get_variant(const st_file *file, const char *key, kn_unet_variant *variant,
+                        GError **error)
+{
+    const char *name = st_metadata(file, key);
+    if (!name || (!g_str_equal(name, "unet") && !g_str_equal(name, "unet-mapped")))
+        return bad_value(file, key, name, error);
+    *variant = g_str_equal(name, "unet") ? KN_UNET_PLAIN : KN_UNET_MAPPED;
+    return true;
+}
+
+/* The second network of a pair: as the first but for its variant. */
+static bool get_second(const st_file *file, model_spec *spec, GError **error)
+{
+    spec->pair = st_metadata(file, "second_network") != NULL;
+    spec->second = spec->net;
+    return !spec->pair || get_variant(file, "second_network", &spec->second.variant, error);
+}
+
 static bool get_network(const st_file *file, kn_unet_spec *net, GError **error)
 {
     int64_t in_channels, n_classes, width;
     double dropout[5];
-    const char *network = st_metadata(file, "network");
-    if (!network || !g_str_equal(network, "unet"))
-        return bad_value(file, "network", network, error);
+    kn_unet_variant variant;
+    if (!get_variant(file, "network", &variant, error))
+        return false;
     if (!get_int(file, "in_channels", 3, 3, &in_channels, error) ||
         !get_int(file, "n_classes", 2, QS_CLASSES_MAX, &n_classes, error) ||
         !get_int(file, "width", 1, 64, &width, error) ||
         !get_numbers(file, "dropout", dropout, 5, 0, 0.99, error))
         return false;
     kn_unet_spec_init(net, (int)n_classes, (int)width);
+    net->variant = variant;
     net->in_channels = (int)in_channels;
     for (int i = 0; i < 5; i++)
         net->dropout[i] = (float)dropout[i];
@@ -154,7 +183,7 @@ static bool get_classes(const st_file *file, int n_classes, qs_classes *classes,
 static bool spec_from_metadata(const st_file *file, model_spec *spec, GError **error)
 {
     int64_t level0, patch_px;
-    if (!get_network(file, &spec->net, error) ||
+    if (!get_network(file, &spec->net, error) || !get_second(file, spec, error) ||
         !get_classes(file, spec->net.n_classes, &spec->classes, error) ||
         !get_numbers(file, "mean", spec->mean, 3, -10, 10, error) ||
         !get_numbers(file, "std", spec->std, 3, 1e-6, 1e6, error) ||

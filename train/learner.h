@@ -16,8 +16,10 @@ typedef struct {
     kn_engine *engine; /* borrowed */
     ssl_plan plan;
     int n_classes;
-    kn_net *net;                       /* owned: all networks have one shape */
+    kn_net *nets[SSL_NETS_MAX];        /* networks of one shape share theirs; owned by the first */
     kn_weights *weights[SSL_NETS_MAX]; /* owned */
+    int stage;                         /* that the last step was in */
+    double memory[SSL_MEMORY_MAX];     /* of terms of the method's own */
     int slot[SSL_GAMMAS_MAX]; /* of the plan's γ → row of gamma: --gamma-scope shared merges */
     double gamma[SSL_GAMMAS_MAX][QS_CLASSES_MAX];
     /* What FlexMatch (a share of each class) and FreeMatch (a probability of each class; last, the

@@ -18,13 +18,14 @@ typedef struct {
     uint32_t *items;
     tr_augment *augment;
     uint8_t *rgb, *label, *truth, *exclude;
-    float *input;
+    float *input, *strong;
     bool ready;
     GError *error;
 } slot;
 
 typedef struct {
     uint8_t *rgb, *label; /* one patch as read */
+    float *blur;          /* of the strong view */
 } scratch;
 
 struct tr_loader {
@@ -33,7 +34,9 @@ struct tr_loader {
     int n_labelled, n_unlabelled, patch_px;
     uint64_t seed;
     bool augment;
+    bool strong;
     double stain, brightness;
+    tr_strong_options strength;
     tr_sampler *sampler;
     slot *slots;
     int n_slots;
@@ -52,16 +55,26 @@ typedef struct {
     int index;
 } worker_args;
 
+/* Does the plan look at strong views? */
+static bool wants_strong(const ssl_plan *plan)
+{
+    bool wants = false;
+    for (int f = 0; f < plan->n_forwards; f++)
+        wants = wants || plan->forwards[f].look == SSL_STRONG;
+    return wants;
+}
+
 static int64_t slot_bytes(const ssl_plan *plan, int patch_px)
 {
     int64_t px = (int64_t)patch_px * patch_px;
     int64_t n = plan->n_labelled + plan->n_unlabelled;
-    return n * px * (3 + 12) + plan->n_labelled * px + 2 * plan->n_unlabelled * px;
+    return n * px * (3 + (wants_strong(plan) ? 24 : 12)) + plan->n_labelled * px +
+           2 * plan->n_unlabelled * px;
 }
 
 int64_t tr_loader_memory(const tr_options *options, const ssl_plan *plan, int patch_px)
 {
-    int64_t scratch_bytes = (int64_t)patch_px * patch_px * 4;
+    int64_t scratch_bytes = (int64_t)patch_px * patch_px * (wants_strong(plan) ? 16 : 4);
     return (options->loader_threads + SLOTS_AHEAD) * slot_bytes(plan, patch_px) +
            options->loader_threads * scratch_bytes;
 }
@@ -75,6 +88,20 @@ static void paint_padding(const tr_item *item, int size, uint8_t *plane)
         if (from < size)
             memset(plane + (ptrdiff_t)y * size + from, QS_CLASS_IGNORE, (size_t)(size - from));
     }
+}
+
+/* The strong view of image j, from its weak one. */
+static void fill_strong(const tr_loader *l, slot *s, scratch *t, int j, const uint8_t *rgb)
+{
+    size_t px = (size_t)l->patch_px * (size_t)l->patch_px;
+    tr_strong how;
+    qs_rng rng;
+    qs_rng_init(&rng, l->seed,
+                qs_rng_stream_id(TR_STREAM_STRONG, (uint64_t)s->batch.index, (uint64_t)j));
+    tr_strong_draw(&how, &rng, &l->strength);
+    memcpy(t->rgb, rgb, px * 3);
+    tr_strong_apply(&how, t->rgb, l->patch_px, t->blur);
+    model_normalise(l->spec, t->rgb, (int64_t)px, s->strong + (size_t)j * px * 3);
 }
 
 static bool fill_item(tr_loader *l, slot *s, scratch *t, int j, GError **error)
@@ -113,6 +140,8 @@ static bool fill_item(tr_loader *l, slot *s, scratch *t, int j, GError **error)
         tr_augment_geometry(&a, t->label, size, 1, s->exclude + u * px);
     }
     model_normalise(l->spec, rgb, (int64_t)px, s->input + (size_t)j * px * 3);
+    if (l->strong)
+        fill_strong(l, s, t, j, rgb);
     return true;
 }
 
@@ -157,6 +186,7 @@ static void slot_init(slot *s, const tr_loader *l)
     s->augment = g_new0(tr_augment, n);
     s->rgb = g_malloc(n * px * 3);
     s->input = g_malloc(n * px * 3 * sizeof(float));
+    s->strong = l->strong ? g_malloc(n * px * 3 * sizeof(float)) : NULL;
     s->label = g_malloc((size_t)l->n_labelled * px + 1);
     s->truth = g_malloc((size_t)l->n_unlabelled * px + 1);
     s->exclude = g_malloc((size_t)l->n_unlabelled * px + 1);
@@ -168,6 +198,7 @@ static void slot_init(slot *s, const tr_loader *l)
                           .augment = s->augment,
                           .rgb = s->rgb,
                           .input = s->input,
+                          .strong = s->strong,
                           .label = s->label,
                           .truth = s->truth,
                           .exclude = s->exclude};
@@ -188,6 +219,8 @@ tr_loader *tr_loader_create(const tr_options *options, const ssl_plan *plan,
     l->patch_px = source->patch_px;
     l->seed = options->seed;
     l->augment = options->augment;
+    l->strong = wants_strong(plan);
+    l->strength = options->strong;
     l->stain = options->jitter_stain;
     l->brightness = options->jitter_brightness;
     l->sampler = sampler;
@@ -205,6 +238,8 @@ tr_loader *tr_loader_create(const tr_options *options, const ssl_plan *plan,
     l->threads = g_new0(GThread *, (gsize)l->n_threads);
     for (int i = 0; i < l->n_threads; i++) {
         l->scratches[i] = (scratch){.rgb = g_malloc(px * 3), .label = g_malloc(px)};
+        if (l->strong)
+            l->scratches[i].blur = g_malloc(px * 3 * sizeof(float));
         worker_args *args = g_new(worker_args, 1);
         *args = (worker_args){.loader = l, .index = i};
         l->threads[i] = g_thread_new("loader", worker, args);
@@ -224,6 +259,7 @@ void tr_loader_destroy(tr_loader *l)
         g_thread_join(l->threads[i]);
         g_free(l->scratches[i].rgb);
         g_free(l->scratches[i].label);
+        g_free(l->scratches[i].blur);
     }
     for (int i = 0; i < l->n_slots; i++) {
         slot *s = &l->slots[i];
@@ -231,6 +267,7 @@ void tr_loader_destroy(tr_loader *l)
         g_free(s->augment);
         g_free(s->rgb);
         g_free(s->input);
+        g_free(s->strong);
         g_free(s->label);
         g_free(s->truth);
         g_free(s->exclude);

@@ -23,6 +23,7 @@ typedef struct {
     const tr_augment *augment; /* (n) what was done to each */
     const uint8_t *rgb;        /* (n,h,w,3) augmented */
     const float *input;        /* (n,h,w,3) normalised */
+    const float *strong;       /* the same, strongly augmented; NULL where no forward looks at it */
     const uint8_t *label;      /* (n_labelled,h,w), 255 outside the slide */
     const uint8_t *truth;      /* (n - n_labelled,h,w), 255 where unknown */
     const uint8_t *exclude;    /* (n - n_labelled,h,w), 255 outside the slide, else 0 */

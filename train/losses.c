@@ -1,18 +1,29 @@
 #include "train/losses.h"
 
 #include "kernels/memory.h"
+#include "train/mix.h"
 #include "train/schedule.h"
 #include "train/thresholds.h"
 #include "train/weights.h"
 
+#include <math.h>
 #include <string.h>
 
-/* A reference prediction: one half of one forward. Terms share it. */
+/* A reference prediction: some images of one output. Terms share it. */
 typedef struct {
-    int forward;
-    ssl_half half;
+    int forward, output, first, n;
+    ssl_half on;
+    int term;        /* the first that uses it: says what its pixels are */
+    unsigned stages; /* of all that use it */
     kn_reference ref;
 } reference;
+
+/* Label planes of one way of mixing. */
+typedef struct {
+    int forward; /* the first that is mixed so */
+    tr_planes planes, host; /* where the engine computes, and as they are made */
+    size_t bytes;           /* of one */
+} mixed;
 
 /* A loss term made ready: what does not change over the steps. */
 typedef struct {
@@ -20,8 +31,11 @@ typedef struct {
     int reference;         /* SSL_NONE where there is none; of an added term p itself */
     int compared;          /* added: what p is compared with; else SSL_NONE */
     bool updates_gamma;    /* the first term of its (reference, slot) */
-    uint8_t *region;       /* (n of its half,h,w) */
-    double *z_image;       /* (n of its half) */
+    int first, n;          /* images of p's forward that it is about */
+    int mixed;             /* planes of those images; SSL_NONE: the batch's own */
+    uint8_t *region;       /* (n,h,w) */
+    double *z_image;       /* (n) */
+    void *scratch;         /* of SSL_OWN */
     kn_quad_result result;
 } prepared_term;
 
@@ -33,43 +47,75 @@ struct tr_losses {
     reference references[2 * SSL_TERMS_MAX];
     int n_references;
     prepared_term terms[SSL_TERMS_MAX];
+    mixed mixes[SSL_FORWARDS_MAX];
+    int n_mixes;
     kn_block arena;      /* the engine's: what its passes over pixels read and write */
     kn_block host_arena; /* the rest */
     size_t arena_used, host_used;
     /* Where the engine has memory of its own: the batch's planes there. */
     uint8_t *label, *truth, *exclude;
-    uint8_t *held_truth; /* (n_unlabelled,h,w) of held-back images, 255 in all others */
-    uint8_t *snap_label, *snap_y, *snap_ref, *snap_region; /* (n,h,w) */
+    /* (n,h,w): 255 where neither half says anything; NULL: no term looks at both */
+    uint8_t *both, *host_both;
+    uint8_t *held_truth, *host_held; /* (n_unlabelled,h,w) of held-back images, 255 in others */
+    uint8_t *snap_label, *snap_y, *snap_ref, *snap_region, *snap_mixed; /* (n,h,w) */
+    int64_t it; /* of the last run, and its stage */
+    int stage;
 };
 
 /* ---- preparation ---------------------------------------------------------------------------- */
 
-int tr_half_n(const ssl_plan *plan, ssl_half half)
+static int find_reference(tr_losses *s, int t, int forward, int output)
 {
-    return (half & SSL_LABELLED ? plan->n_labelled : 0) +
-           (half & SSL_UNLABELLED ? plan->n_unlabelled : 0);
-}
-
-static int find_reference(tr_losses *s, int forward, ssl_half half)
-{
-    for (int r = 0; r < s->n_references; r++)
-        if (s->references[r].forward == forward && s->references[r].half == half)
-            return r;
+    const ssl_term *term = &s->plan->terms[t];
+    int first, n = ssl_term_images(s->plan, term, forward, &first);
+    ssl_half on = ssl_term_on(term);
+    for (int r = 0; r < s->n_references; r++) {
+        reference *at = &s->references[r];
+        if (at->forward != forward || at->output != output || at->on != on || at->first != first ||
+            at->n != n)
+            continue;
+        at->stages = at->stages && term->stages ? at->stages | term->stages : 0;
+        return r;
+    }
     reference *fresh = &s->references[s->n_references];
-    *fresh = (reference){.forward = forward, .half = half};
+    *fresh = (reference){forward, output, first, n, on, t, term->stages, {0}};
     tr_thresholds_ask(s->options, &fresh->ref);
     return s->n_references++;
 }
 
+/* Planes of the images of term t; SSL_NONE where they are not mixed. */
+static int find_planes(tr_losses *s, const ssl_term *term)
+{
+    const ssl_forward *p = &s->plan->forwards[term->p];
+    bool unmixed =
+        p->mix == SSL_MIX_NONE || (p->mix == SSL_MIX_CUT && ssl_term_on(term) == SSL_LABELLED);
+    if (unmixed)
+        return SSL_NONE;
+    for (int m = 0; m < s->n_mixes; m++) {
+        const ssl_forward *other = &s->plan->forwards[s->mixes[m].forward];
+        if (other->mix == p->mix && other->half == p->half)
+            return m;
+    }
+    s->mixes[s->n_mixes] = (mixed){.forward = term->p};
+    return s->n_mixes++;
+}
+
 static kn_quad_config term_config(const tr_options *o, const ssl_term *term)
 {
-    bool labelled = ssl_term_half(term->kind) == SSL_LABELLED;
+    bool labelled = ssl_term_half(term->kind) == SSL_LABELLED || term->kind == SSL_HARD;
     bool half_sum = o->sup == TR_SUP_SSL4MIS;
     kn_quad_config config = {
         .labelled = labelled, .weights = {1, 1, 1, 1}, .ce_scale = 1, .dice_eps = o->dice_eps};
     if (labelled && !term->added) {
         config.dice = half_sum ? KN_DICE_SQUARE : KN_DICE_LINEAR;
         config.ce_scale = config.dice_scale = half_sum ? 0.5 : 1;
+    }
+    if (term->kind ==
+        SSL_PSEUDO) { /* confident pixels over all; at least τ is more than just below */
+        config.weights[KN_REGION_US] = config.weights[KN_REGION_DS] = 0;
+        config.norm = KN_CE_PIXELS;
+        for (int c = 0; c < QS_CLASSES_MAX; c++)
+            config.gamma[c] = nextafter(term->tau, 0);
     }
     if (term->kind == SSL_LQH || term->kind == SSL_UQH) {
         config.z_scope = o->z_scope;
@@ -90,22 +136,31 @@ static double term_scale(const tr_options *o, const ssl_term *term)
     return term->scale * of_kind;
 }
 
+static void prepare_term(tr_losses *s, int t)
+{
+    const ssl_term *term = &s->plan->terms[t];
+    prepared_term *ready = &s->terms[t];
+    bool alone = term->kind == SSL_SUP || term->kind == SSL_MSE || term->kind == SSL_OWN;
+    ready->config = term_config(s->options, term);
+    ready->n = ssl_term_images(s->plan, term, term->p, &ready->first);
+    ready->mixed = find_planes(s, term);
+    ready->reference = ready->compared = SSL_NONE;
+    if (!alone && term->added)
+        ready->reference = find_reference(s, t, term->p, term->p_output);
+    else if (!alone)
+        ready->reference = find_reference(s, t, term->ref, term->ref_output);
+    if (term->added)
+        ready->compared = find_reference(s, t, term->ref, term->ref_output);
+    ready->updates_gamma = term->gamma != SSL_NONE;
+    for (int e = 0; e < t; e++)
+        if (s->terms[e].reference == ready->reference && s->plan->terms[e].gamma == term->gamma)
+            ready->updates_gamma = false;
+}
+
 static void prepare_terms(tr_losses *s)
 {
-    for (int t = 0; t < s->plan->n_terms; t++) {
-        const ssl_term *term = &s->plan->terms[t];
-        prepared_term *ready = &s->terms[t];
-        ssl_half half = ssl_term_half(term->kind);
-        bool alone = term->kind == SSL_SUP || term->kind == SSL_MSE;
-        ready->config = term_config(s->options, term);
-        ready->reference =
-            alone ? SSL_NONE : find_reference(s, term->added ? term->p : term->ref, half);
-        ready->compared = term->added ? find_reference(s, term->ref, half) : SSL_NONE;
-        ready->updates_gamma = term->gamma != SSL_NONE;
-        for (int e = 0; e < t; e++)
-            if (s->terms[e].reference == ready->reference && s->plan->terms[e].gamma == term->gamma)
-                ready->updates_gamma = false;
-    }
+    for (int t = 0; t < s->plan->n_terms; t++)
+        prepare_term(s, t);
 }
 
 /* Takes n bytes of the arena; while it is not allocated, only counts them. */
@@ -123,22 +178,65 @@ static void *take_host(tr_losses *s, size_t n)
     return s->host_arena.data ? (char *)s->host_arena.data + at : NULL;
 }
 
+static void lay_out_term(tr_losses *s, int t, size_t px, size_t real)
+{
+    const ssl_term *term = &s->plan->terms[t];
+    prepared_term *ready = &s->terms[t];
+    size_t n = (size_t)ready->n;
+    ready->region = take(s, n * px);
+    ready->z_image = take_host(s, n * sizeof(double));
+    if (term->kind == SSL_OWN && term->own_bytes)
+        ready->scratch = take(s, term->own_bytes((int64_t)(n * px), s->learner->n_classes, real));
+}
+
+enum { N_PLANES = 6 };
+
+static void list_planes(tr_planes *p, uint8_t **all[N_PLANES])
+{
+    all[0] = &p->label;
+    all[1] = &p->exclude;
+    all[2] = &p->truth;
+    all[3] = &p->held;
+    all[4] = &p->outer;
+    all[5] = &p->inner;
+}
+
+/* Made on the host, used where the engine computes. */
+static void lay_out_planes(tr_losses *s, mixed *m, size_t bytes)
+{
+    uint8_t **there[N_PLANES], **host[N_PLANES];
+    m->bytes = bytes;
+    list_planes(&m->planes, there);
+    list_planes(&m->host, host);
+    for (int i = 0; i < N_PLANES; i++) {
+        *there[i] = take(s, bytes);
+        *host[i] = take_host(s, bytes);
+    }
+}
+
 static void lay_out(tr_losses *s)
 {
-    size_t px = (size_t)s->patch_px * (size_t)s->patch_px, n = (size_t)tr_half_n(s->plan, SSL_BOTH);
-    size_t conf_bytes = kn_dtype_bytes(kn_engine_dtype(s->learner->engine));
+    size_t px = (size_t)s->patch_px * (size_t)s->patch_px;
+    size_t n = (size_t)ssl_half_n(s->plan, SSL_BOTH);
+    size_t real = kn_dtype_bytes(kn_engine_dtype(s->learner->engine));
+    bool looks_at_both = false;
     s->arena_used = s->host_used = 0;
     for (int r = 0; r < s->n_references; r++) {
-        size_t n_half = (size_t)tr_half_n(s->plan, s->references[r].half);
-        s->references[r].ref.y = take(s, n_half * px);
-        s->references[r].ref.conf = take(s, n_half * px * conf_bytes);
+        s->references[r].ref.y = take(s, (size_t)s->references[r].n * px);
+        s->references[r].ref.conf = take(s, (size_t)s->references[r].n * px * real);
     }
     for (int t = 0; t < s->plan->n_terms; t++) {
-        size_t n_half = (size_t)tr_half_n(s->plan, ssl_term_half(s->plan->terms[t].kind));
-        s->terms[t].region = take(s, n_half * px);
-        s->terms[t].z_image = take_host(s, n_half * sizeof(double));
+        lay_out_term(s, t, px, real);
+        looks_at_both = looks_at_both || s->plan->terms[t].kind == SSL_OWN;
     }
+    for (int m = 0; m < s->n_mixes; m++) {
+        const ssl_forward *forward = &s->plan->forwards[s->mixes[m].forward];
+        lay_out_planes(s, &s->mixes[m], (size_t)ssl_forward_n(s->plan, forward) * px);
+    }
+    s->both = looks_at_both ? take(s, n * px) : NULL;
+    s->host_both = looks_at_both ? take_host(s, n * px) : NULL;
     s->held_truth = take(s, (size_t)s->plan->n_unlabelled * px);
+    s->host_held = take_host(s, (size_t)s->plan->n_unlabelled * px);
     if (kn_engine_is_device(s->learner->engine)) {
         s->label = take(s, (size_t)s->plan->n_labelled * px);
         s->truth = take(s, (size_t)s->plan->n_unlabelled * px);
@@ -148,6 +246,7 @@ static void lay_out(tr_losses *s)
     s->snap_y = take_host(s, n * px);
     s->snap_ref = take_host(s, n * px);
     s->snap_region = take_host(s, n * px);
+    s->snap_mixed = take_host(s, n * px);
 }
 
 static void losses_init(tr_losses *s, tr_learner *learner, const tr_options *options, int patch_px)
@@ -192,28 +291,99 @@ void tr_losses_destroy(tr_losses *s)
 /* ---- running -----------------------------------------------------------------------------------
  */
 
-/* Images of `half` within a forward that saw `seen`. */
-static kn_tensor half_of(const ssl_plan *plan, const kn_tensor *t, ssl_half seen, ssl_half half)
+/* What a term may see of its images' pixels. */
+typedef struct {
+    const uint8_t *label;   /* of terms on labelled pixels, else NULL */
+    const uint8_t *exclude; /* NULL: nothing but what label excludes */
+    const uint8_t *truth;   /* for region accuracy */
+    const uint8_t *held;
+} sight;
+
+static sight sight_of(const tr_losses *s, const tr_batch *batch, int t)
 {
-    int first = half == SSL_UNLABELLED && (seen & SSL_LABELLED) ? plan->n_labelled : 0;
-    return kn_tensor_images(t, first, tr_half_n(plan, half));
+    const ssl_term *term = &s->plan->terms[t];
+    const prepared_term *ready = &s->terms[t];
+    ssl_half on = ssl_term_on(term);
+    if (ready->mixed == SSL_NONE) {
+        if (on == SSL_BOTH)
+            return (sight){.exclude = s->both};
+        if (on == SSL_LABELLED)
+            return (sight){.label = batch->label,
+                           .exclude = term->kind == SSL_OWN ? s->both : NULL,
+                           .truth = batch->label};
+        return (sight){NULL, batch->exclude, batch->truth, s->held_truth};
+    }
+    const tr_planes *p = &s->mixes[ready->mixed].planes;
+    size_t at = (size_t)ready->first * (size_t)s->patch_px * (size_t)s->patch_px;
+    sight seen = {.truth = p->truth + at, .held = p->held + at};
+    if (on & SSL_LABELLED)
+        seen.label = p->label + at;
+    if (on & SSL_UNLABELLED)
+        seen.exclude = p->exclude + at;
+    if (term->where != SSL_WHERE_ALL)
+        seen.exclude = (term->where == SSL_WHERE_OUTER ? p->outer : p->inner) + at;
+    return seen;
+}
+
+static kn_tensor images_of(const tr_losses *s, const ssl_term *term, const kn_tensor *t, int f)
+{
+    int first, n = ssl_term_images(s->plan, term, f, &first);
+    return kn_tensor_images(t, first, n);
+}
+
+/* The planes of one way of mixing, made and sent to the engine. */
+static void fill_mixed(tr_losses *s, mixed *m, const tr_batch *batch, int64_t it)
+{
+    const ssl_forward *forward = &s->plan->forwards[m->forward];
+    uint8_t **there[N_PLANES], **host[N_PLANES];
+    for (int i = 0; i < ssl_forward_n(s->plan, forward); i++) {
+        tr_view view = tr_view_of(s->plan, s->options, forward, s->patch_px, it, i);
+        tr_planes_fill(&m->host, batch, s->host_held, &view, i);
+    }
+    list_planes(&m->planes, there);
+    list_planes(&m->host, host);
+    for (int i = 0; i < N_PLANES; i++)
+        kn_engine_upload(s->learner->engine, *there[i], *host[i], m->bytes);
+}
+
+/* What held-back patches, mixed images and terms on both halves need of the batch, which is the
+ * host's. */
+static void fill_planes(tr_losses *s, const tr_batch *batch, int64_t it)
+{
+    kn_engine *engine = s->learner->engine;
+    size_t px = (size_t)s->patch_px * (size_t)s->patch_px;
+    size_t n_l = (size_t)s->plan->n_labelled * px, n_u = (size_t)s->plan->n_unlabelled * px;
+    memset(s->host_held, QS_CLASS_IGNORE, n_u);
+    memcpy(s->host_held, batch->truth, (size_t)batch->n_held * px);
+    if (s->options->weights == TR_WEIGHTS_AUTO)
+        kn_engine_upload(engine, s->held_truth, s->host_held, n_u);
+    for (int m = 0; m < s->n_mixes; m++)
+        fill_mixed(s, &s->mixes[m], batch, it);
+    if (!s->both)
+        return;
+    for (size_t i = 0; i < n_l; i++)
+        s->host_both[i] = batch->label[i] == QS_CLASS_IGNORE ? QS_CLASS_IGNORE : 0;
+    memcpy(s->host_both + n_l, batch->exclude, n_u);
+    kn_engine_upload(engine, s->both, s->host_both, n_l + n_u);
 }
 
 /* Softmax of every reference, then γ of every slot: partitions see the updated γ (A.6). */
-static void run_references(tr_losses *s, const tr_batch *batch, const kn_tensor *const *logits)
+static void run_references(tr_losses *s, const tr_batch *batch, const tr_prediction *of, int stage)
 {
     for (int r = 0; r < s->n_references; r++) {
         reference *at = &s->references[r];
-        kn_tensor z =
-            half_of(s->plan, logits[at->forward], s->plan->forwards[at->forward].half, at->half);
+        if (!ssl_in_stage(at->stages, stage))
+            continue;
+        kn_tensor z = kn_tensor_images(of[at->forward].z[at->output], at->first, at->n);
+        sight seen = sight_of(s, batch, at->term);
         kn_loss_reference(s->learner->engine, &z, s->options->confidence,
-                          at->half == SSL_LABELLED ? batch->label : batch->exclude, &at->ref);
+                          at->on == SSL_LABELLED ? seen.label : seen.exclude, &at->ref);
     }
     for (int t = 0; t < s->plan->n_terms; t++) {
-        if (!s->terms[t].updates_gamma)
-            continue;
-        tr_thresholds_update(s->learner, s->options, s->plan->terms[t].gamma,
-                             &s->references[s->terms[t].reference].ref);
+        const ssl_term *term = &s->plan->terms[t];
+        if (s->terms[t].updates_gamma && ssl_in_stage(term->stages, stage))
+            tr_thresholds_update(s->learner, s->options, term->gamma,
+                                 &s->references[s->terms[t].reference].ref);
     }
 }
 
@@ -234,23 +404,27 @@ static double run_quad(tr_losses *s, int t, const tr_batch *batch, const kn_tens
     kn_engine *engine = s->learner->engine;
     const ssl_term *term = &s->plan->terms[t];
     prepared_term *ready = &s->terms[t];
-    bool labelled = ready->config.labelled;
+    sight seen = sight_of(s, batch, t);
     const kn_reference *ref =
         ready->reference == SSL_NONE ? NULL : &s->references[ready->reference].ref;
-    const uint8_t *label = labelled ? batch->label : NULL;
+    const uint8_t *label = seen.label, *truth = seen.truth;
+    if (term->kind == SSL_HARD) {
+        label = ref->y;
+        ref = NULL;
+        truth = NULL;
+    }
     if (ready->compared != SSL_NONE)
         ready->config.compare = s->references[ready->compared].ref.y;
-    const uint8_t *truth = labelled ? batch->label : batch->truth;
     bool weigh = s->options->weights == TR_WEIGHTS_AUTO && term->kind == SSL_UQH;
     if (term->gamma != SSL_NONE)
         memcpy(ready->config.gamma, s->learner->gamma[s->learner->slot[term->gamma]],
                sizeof ready->config.gamma);
     if (weigh) {
         tr_weights_now(s->learner, s->options, term->gamma, ready->config.weights, NULL);
-        truth = s->held_truth; /* no other label may come near the weights */
+        truth = seen.held; /* no other label may come near the weights */
     }
-    kn_loss_partition(engine, z, label, labelled ? NULL : batch->exclude, ref, truth,
-                      &ready->config, ready->region, ready->z_image, &ready->result);
+    kn_loss_partition(engine, z, label, seen.exclude, ref, truth, &ready->config, ready->region,
+                      ready->z_image, &ready->result);
     if (weigh)
         tr_weights_note(s->learner, s->options, term->gamma, ready->result.region_right,
                         ready->result.truth_px);
@@ -258,28 +432,61 @@ static double run_quad(tr_losses *s, int t, const tr_batch *batch, const kn_tens
         kn_loss_gradient(engine, z, label, ref, ready->region, ready->z_image, &ready->config,
                          &ready->result, weight, true, dz);
     if (term->gamma != SSL_NONE)
-        note_regions(&ready->result, result, labelled ? 0 : 1);
+        note_regions(&ready->result, result, ssl_term_on(term) == SSL_LABELLED ? 0 : 1);
     return ready->result.loss;
 }
 
-static void run_term(tr_losses *s, int t, const tr_batch *batch, const kn_tensor *const *logits,
-                     const kn_tensor *const *dlogits, double weight, tr_step_result *result)
+static double run_own(tr_losses *s, int t, const tr_batch *batch, const tr_prediction *of,
+                      double weight, int64_t it, int64_t total)
 {
     const ssl_term *term = &s->plan->terms[t];
-    ssl_half half = ssl_term_half(term->kind), seen = s->plan->forwards[term->p].half;
-    kn_tensor z = half_of(s->plan, logits[term->p], seen, half);
-    kn_tensor dz = half_of(s->plan, dlogits[term->p], seen, half);
-    const kn_tensor *to = weight != 0 ? &dz : NULL;
+    sight seen = sight_of(s, batch, t);
+    kn_tensor z[SSL_OPERANDS_MAX], dz[SSL_OPERANDS_MAX];
+    ssl_own own = {.engine = s->learner->engine,
+                   .n = term->n_operands + 1,
+                   .label = seen.label,
+                   .exclude = seen.exclude,
+                   .scale = weight,
+                   .it = it,
+                   .total = total,
+                   .values = s->options->method_values,
+                   .memory = s->learner->memory,
+                   .scratch = s->terms[t].scratch};
+    for (int i = 0; i < own.n; i++) {
+        ssl_pred at = {term->p, term->p_output};
+        if (i > 0)
+            at = term->operands[i - 1];
+        z[i] = images_of(s, term, of[at.forward].z[at.output], at.forward);
+        own.z[i] = &z[i];
+        if (!((term->grads >> i) & 1u) || weight == 0)
+            continue;
+        dz[i] = images_of(s, term, of[at.forward].dz[at.output], at.forward);
+        own.dz[i] = &dz[i];
+    }
+    return term->own(&own);
+}
+
+static void run_term(tr_losses *s, int t, const tr_batch *batch, const tr_prediction *of,
+                     double weight, int64_t it, int64_t total, tr_step_result *result)
+{
+    const ssl_term *term = &s->plan->terms[t];
     double loss;
-    if (term->kind == SSL_MSE) {
-        kn_tensor ref =
-            half_of(s->plan, logits[term->ref], s->plan->forwards[term->ref].half, half);
-        loss = kn_loss_mse(s->learner->engine, &z, &ref, batch->exclude, weight, true, to);
+    if (term->kind == SSL_OWN) {
+        loss = run_own(s, t, batch, of, weight, it, total);
     } else {
-        loss = run_quad(s, t, batch, &z, weight, to, result);
+        kn_tensor z = images_of(s, term, of[term->p].z[term->p_output], term->p);
+        kn_tensor dz = images_of(s, term, of[term->p].dz[term->p_output], term->p);
+        const kn_tensor *to = weight != 0 ? &dz : NULL;
+        if (term->kind == SSL_MSE) {
+            kn_tensor ref = images_of(s, term, of[term->ref].z[term->ref_output], term->ref);
+            sight seen = sight_of(s, batch, t);
+            loss = kn_loss_mse(s->learner->engine, &z, &ref, seen.exclude, weight, true, to);
+        } else {
+            loss = run_quad(s, t, batch, &z, weight, to, result);
+        }
     }
     result->loss += weight * loss;
-    if (half == SSL_LABELLED)
+    if (ssl_term_on(term) == SSL_LABELLED)
         result->sup += term_scale(s->options, term) * loss;
     else
         result->unsup += term_scale(s->options, term) * loss;
@@ -303,53 +510,105 @@ static tr_batch on_engine(tr_losses *s, const tr_batch *batch)
     return there;
 }
 
-/* The truths of the held-back images, 255 for all others. */
-static void hold_truth(tr_losses *s, const tr_batch *batch)
+/* Terms accumulate; images without a term stay 0. */
+static void clear_gradients(tr_losses *s, const tr_prediction *of)
 {
-    kn_engine *engine = s->learner->engine;
-    size_t px = (size_t)s->patch_px * (size_t)s->patch_px;
-    size_t n_u = (size_t)s->plan->n_unlabelled * px, n_held = (size_t)batch->n_held * px;
-    if (s->options->weights != TR_WEIGHTS_AUTO)
-        return;
-    memset(s->snap_label, QS_CLASS_IGNORE, n_u);
-    memcpy(s->snap_label, batch->truth, n_held);
-    kn_engine_upload(engine, s->held_truth, s->snap_label, n_u);
+    for (int f = 0; f < s->plan->n_forwards; f++)
+        for (int o = 0; o < KN_OUTPUTS_MAX; o++)
+            if (s->plan->forwards[f].grad && of[f].dz[o])
+                kn_engine_clear(s->learner->engine, of[f].dz[o]);
 }
 
-void tr_losses_run(tr_losses *s, const tr_batch *host_batch, const kn_tensor *const *logits,
-                   const kn_tensor *const *dlogits, int64_t it, int64_t total,
-                   tr_step_result *result)
+void tr_losses_run(tr_losses *s, const tr_batch *host_batch, const tr_prediction *of, int64_t it,
+                   int64_t total, tr_step_result *result)
 {
     const tr_batch there = on_engine(s, host_batch), *batch = &there;
-    hold_truth(s, host_batch);
-    run_references(s, batch, logits);
-    for (int f = 0; f < s->plan->n_forwards;
-         f++) { /* terms accumulate; a half without a term stays 0 */
-        if (s->plan->forwards[f].grad)
-            kn_engine_clear(s->learner->engine, dlogits[f]);
-    }
+    int stage = ssl_stage(s->plan, it, total);
+    s->it = it;
+    s->stage = stage;
+    fill_planes(s, host_batch, it);
+    run_references(s, batch, of, stage);
+    clear_gradients(s, of);
     for (int t = 0; t < s->plan->n_terms; t++) {
         const ssl_term *term = &s->plan->terms[t];
         double weight = term_scale(s->options, term) *
                         tr_schedule_weight(s->options, s->plan, term->weight, it, total);
-        run_term(s, t, batch, logits, dlogits, weight, result);
+        if (ssl_in_stage(term->stages, stage))
+            run_term(s, t, batch, of, weight, it, total, result);
     }
 }
 
 /* ---- pictures
  * ------------------------------------------------------------------------------------ */
 
-/* The first forward with gradient of the network that is the model. */
-static int model_forward(const ssl_plan *plan)
+/* The forward to show: the model network's of this stage, with gradient; of unmixed images where
+ * there is one. */
+static int shown_forward(const tr_losses *s)
 {
-    for (int f = 0; f < plan->n_forwards; f++)
-        if (plan->forwards[f].grad && plan->forwards[f].net == plan->model_net)
-            return f;
-    g_assert_not_reached();
+    int found = SSL_NONE;
+    for (int f = s->plan->n_forwards - 1; f >= 0; f--) {
+        const ssl_forward *forward = &s->plan->forwards[f];
+        bool unmixed = forward->mix == SSL_MIX_NONE;
+        if (forward->net != s->plan->model_net || !forward->grad ||
+            !ssl_in_stage(forward->stages, s->stage))
+            continue;
+        if (found == SSL_NONE || unmixed)
+            found = f;
+    }
+    return found;
 }
 
-void tr_losses_snapshot(tr_losses *s, const tr_batch *batch, const kn_tensor *const *logits,
-                        int64_t it, tr_snapshot *snap)
+/* Planes of forward f's images, from `first` on, back to the images of the batch that they were
+ * made of; what was covered there stays as it is. */
+static void show(const tr_losses *s, int f, int first, int n, const uint8_t *plane,
+                 const uint8_t *exclude, uint8_t *to)
+{
+    int px = s->patch_px;
+    size_t one = (size_t)px * (size_t)px;
+    for (int i = 0; i < n; i++) {
+        tr_view view = tr_view_of(s->plan, s->options, &s->plan->forwards[f], px, s->it, first + i);
+        for (int k = 0; k < px * px; k++) {
+            int x = k % px, y = k / px;
+            bool in = x >= view.box.x0 && x < view.box.x1 && y >= view.box.y0 && y < view.box.y1;
+            size_t at = (size_t)i * one + (size_t)k;
+            if (!exclude || exclude[at] != QS_CLASS_IGNORE)
+                to[(size_t)(in ? view.inner : view.outer) * one + (size_t)k] = plane[at];
+        }
+    }
+}
+
+/* Where a term on mixed images does not look, on the host; NULL: it looks everywhere. */
+static const uint8_t *unseen_of(const tr_losses *s, int t)
+{
+    const ssl_term *term = &s->plan->terms[t];
+    const prepared_term *ready = &s->terms[t];
+    if (ready->mixed == SSL_NONE)
+        return NULL;
+    const tr_planes *p = &s->mixes[ready->mixed].host;
+    size_t at = (size_t)ready->first * (size_t)s->patch_px * (size_t)s->patch_px;
+    return (ssl_term_on(term) & SSL_LABELLED ? p->label : p->exclude) + at;
+}
+
+/* One term's reference and regions, where they say something. */
+static void show_term(tr_losses *s, int t, const uint8_t *exclude, tr_snapshot *snap)
+{
+    kn_engine *engine = s->learner->engine;
+    const ssl_term *term = &s->plan->terms[t];
+    const prepared_term *ready = &s->terms[t];
+    int seen = term->added ? ready->compared : ready->reference;
+    size_t bytes = (size_t)ready->n * (size_t)s->patch_px * (size_t)s->patch_px;
+    kn_engine_download(engine, s->snap_mixed, s->references[seen].ref.y, bytes);
+    show(s, term->p, ready->first, ready->n, s->snap_mixed, exclude, s->snap_ref);
+    snap->y_ref = s->snap_ref;
+    if (term->gamma == SSL_NONE)
+        return;
+    kn_engine_download(engine, s->snap_mixed, ready->region, bytes);
+    show(s, term->p, ready->first, ready->n, s->snap_mixed, exclude, s->snap_region);
+    snap->region = s->snap_region;
+}
+
+void tr_losses_snapshot(tr_losses *s, const tr_batch *batch, const tr_prediction *of, int64_t it,
+                        tr_snapshot *snap)
 {
     size_t px = (size_t)s->patch_px * (size_t)s->patch_px;
     size_t n_l = (size_t)batch->n_labelled * px, n_u = (size_t)(batch->n - batch->n_labelled) * px;
@@ -366,21 +625,16 @@ void tr_losses_snapshot(tr_losses *s, const tr_batch *batch, const kn_tensor *co
     memset(s->snap_y, QS_CLASS_IGNORE, n_l + n_u);
     memset(s->snap_ref, QS_CLASS_IGNORE, n_l + n_u);
     memset(s->snap_region, KN_REGION_EXCLUDED, n_l + n_u);
-    int shown = model_forward(s->plan);
-    bool from_first = (s->plan->forwards[shown].half & SSL_LABELLED) != 0;
-    kn_argmax(s->learner->engine, logits[shown], s->snap_y + (from_first ? 0 : n_l));
+    int shown = shown_forward(s);
+    if (shown == SSL_NONE)
+        return;
+    kn_argmax(s->learner->engine, of[shown].z[0], s->snap_mixed);
+    show(s, shown, 0, ssl_forward_n(s->plan, &s->plan->forwards[shown]), s->snap_mixed, NULL,
+         s->snap_y);
     for (int t = 0; t < s->plan->n_terms; t++) {
         const ssl_term *term = &s->plan->terms[t];
-        if (term->p != shown || s->terms[t].reference == SSL_NONE)
-            continue;
-        bool labelled = ssl_term_half(term->kind) == SSL_LABELLED;
-        size_t at = labelled ? 0 : n_l, n = labelled ? n_l : n_u;
-        int seen = term->added ? s->terms[t].compared : s->terms[t].reference;
-        kn_engine_download(s->learner->engine, s->snap_ref + at, s->references[seen].ref.y, n);
-        snap->y_ref = s->snap_ref;
-        if (term->gamma != SSL_NONE) {
-            kn_engine_download(s->learner->engine, s->snap_region + at, s->terms[t].region, n);
-            snap->region = s->snap_region;
-        }
+        bool refers = s->terms[t].reference != SSL_NONE && ssl_in_stage(term->stages, s->stage);
+        if (refers && s->plan->forwards[term->p].net == s->plan->model_net)
+            show_term(s, t, unseen_of(s, t), snap);
     }
 }

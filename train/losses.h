@@ -30,8 +30,10 @@ typedef struct {
     tr_step_result sum;
 } tr_window;
 
-/* Images of a half in the plan's batch. */
-int tr_half_n(const ssl_plan *plan, ssl_half half);
+/* One forward's outputs and their gradients; NULL where there are none. */
+typedef struct {
+    const kn_tensor *z[KN_OUTPUTS_MAX], *dz[KN_OUTPUTS_MAX];
+} tr_prediction;
 
 /* Bytes of the buffers. */
 int64_t tr_losses_memory(const tr_learner *learner, const tr_options *options, int patch_px);
@@ -40,14 +42,13 @@ tr_losses *tr_losses_create(tr_learner *learner, const tr_options *options, int 
                             GError **error);
 void tr_losses_destroy(tr_losses *losses); /* NULL accepted */
 
-/* Step `it` of `total`. logits[f] (n,h,w,C) of every forward of the plan; dlogits[f] of those with
- * gradient is overwritten (others may be NULL). Updates the learner's γ. Of the batch only label,
- * truth and exclude are looked at. Adds to *result, which comes zeroed. */
-void tr_losses_run(tr_losses *losses, const tr_batch *batch, const kn_tensor *const *logits,
-                   const kn_tensor *const *dlogits, int64_t it, int64_t total,
-                   tr_step_result *result);
+/* Step `it` of `total`. of: every forward of the plan; dz of those with gradient is overwritten.
+ * Updates the learner's γ and memory. Of the batch only label, truth and exclude are looked at.
+ * Adds to *result, which comes zeroed. */
+void tr_losses_run(tr_losses *losses, const tr_batch *batch, const tr_prediction *of, int64_t it,
+                   int64_t total, tr_step_result *result);
 /* The last run's batch as the loss saw it. Borrowed until the next run. */
-void tr_losses_snapshot(tr_losses *losses, const tr_batch *batch, const kn_tensor *const *logits,
+void tr_losses_snapshot(tr_losses *losses, const tr_batch *batch, const tr_prediction *of,
                         int64_t it, tr_snapshot *snapshot);
 
 #endif

@@ -5,6 +5,7 @@
 #include "base/philox.h"
 
 #include <math.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 static void normals4(uint64_t seed, uint64_t stream, uint64_t block, float out[4])
@@ -23,15 +24,24 @@ static float clipped(float x, float limit)
     return x < -limit ? -limit : x > limit ? limit : x;
 }
 
-/* One row: n dense elements from element `at` of src. */
-static void fill_row(const kn_tensor *dst, ptrdiff_t pixel, const float *src, uint64_t at,
+static bool is_in(kn_box box, int x, int y)
+{
+    return x >= box.x0 && x < box.x1 && y >= box.y0 && y < box.y1;
+}
+
+/* Row y of one image. */
+static void fill_row(const kn_tensor *dst, ptrdiff_t pixel, const tr_image *image, int y,
                      double sigma, uint64_t seed, uint64_t stream)
 {
     float s = (float)sigma, normal[4] = {0};
-    uint64_t block = UINT64_MAX;
+    uint64_t block = UINT64_MAX, row = (uint64_t)y * (uint64_t)dst->w * (uint64_t)dst->c;
+    uint64_t first = image->at * (uint64_t)dst->h * (uint64_t)dst->w * (uint64_t)dst->c + row;
     for (int x = 0; x < dst->w; x++) {
-        for (int c = 0; c < dst->c; c++, at++) {
-            float v = src[at];
+        const float *src = is_in(image->box, x, y) ? image->inner : image->src;
+        bool blank = is_in(image->hole, x, y);
+        for (int c = 0; c < dst->c; c++) {
+            uint64_t k = (uint64_t)x * (uint64_t)dst->c + (uint64_t)c, at = first + k;
+            float v = blank ? 0 : src[row + k];
             if (sigma > 0) {
                 if (at / 4 != block) {
                     block = at / 4;
@@ -48,15 +58,11 @@ static void fill_row(const kn_tensor *dst, ptrdiff_t pixel, const float *src, ui
     }
 }
 
-void tr_input_fill(const kn_tensor *dst, const float *src, int first, double sigma, uint64_t seed,
+void tr_input_fill(const kn_tensor *dst, const tr_image *images, double sigma, uint64_t seed,
                    uint64_t stream)
 {
     int rows = dst->n * dst->h;
 #pragma omp parallel for schedule(static)
-    for (int r = 0; r < rows; r++) {
-        ptrdiff_t pixel = (ptrdiff_t)r * dst->w;
-        uint64_t at = ((uint64_t)first * (uint64_t)dst->h * (uint64_t)dst->w + (uint64_t)pixel) *
-                      (uint64_t)dst->c;
-        fill_row(dst, pixel, src, at, sigma, seed, stream);
-    }
+    for (int r = 0; r < rows; r++)
+        fill_row(dst, (ptrdiff_t)r * dst->w, &images[r / dst->h], r % dst->h, sigma, seed, stream);
 }

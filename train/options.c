@@ -8,6 +8,7 @@
 
 static const char *const loss_names[] = {"plain", "metassl", NULL};
 static const char *const conv_names[] = {"direct", "auto", NULL};
+static const char *const optimiser_names[] = {"sgd", "adam", NULL};
 static const char *const ramp_names[] = {"paper", "released", NULL};
 static const char *const sup_names[] = {"paper", "ssl4mis", NULL};
 static const char *const phi_names[] = {"linear", "reciprocal", "cosine", "gauss", NULL};
@@ -76,10 +77,40 @@ static const tr_option table[] = {
            "stain (HED) jitter, relative and absolute"),
     NUMBER("jitter-brightness", TR_DOUBLE, jitter_brightness, 0, 0.9, true,
            "brightness jitter, relative"),
+    /* the strong view (FixMatch) */
+    NUMBER("strong-jitter", TR_DOUBLE, strong.jitter_p, 0, 1, true,
+           "strong view: how often brightness, contrast, saturation and hue change"),
+    NUMBER("strong-brightness", TR_DOUBLE, strong.brightness, 0, 0.9, true,
+           "strong view: U(1-x,1+x)"),
+    NUMBER("strong-contrast", TR_DOUBLE, strong.contrast, 0, 0.9, true, "strong view: U(1-x,1+x)"),
+    NUMBER("strong-saturation", TR_DOUBLE, strong.saturation, 0, 1, true,
+           "strong view: U(1-x,1+x)"),
+    NUMBER("strong-hue", TR_DOUBLE, strong.hue, 0, 0.5, true,
+           "strong view: U(-x,x) of a full turn"),
+    NUMBER("strong-stain-share", TR_DOUBLE, strong.stain_p, 0, 1, true,
+           "strong view: how often stains (HED) change"),
+    NUMBER("strong-stain", TR_DOUBLE, strong.stain, 0, 1, true,
+           "strong view: stain jitter, relative and absolute"),
+    NUMBER("strong-blur-share", TR_DOUBLE, strong.blur_p, 0, 1, true,
+           "strong view: how often it is blurred"),
+    NUMBER("strong-blur", TR_DOUBLE, strong.blur_max, 0, 5, true,
+           "strong view: largest sigma of the blur, pixels"),
+    NUMBER("strong-noise-share", TR_DOUBLE, strong.noise_p, 0, 1, true,
+           "strong view: how often noise is added"),
+    NUMBER("strong-noise", TR_DOUBLE, strong.noise_max, 0, 1, true,
+           "strong view: largest sigma of the noise, of the full range"),
+    NUMBER("cutmix", TR_DOUBLE, cutmix, 0, 1, true,
+           "strong view: how often a box of another unlabelled image is pasted"),
+    NUMBER("cutout-share", TR_DOUBLE, strong.cutout_p, 0, 1, true,
+           "strong view: how often a square is blanked and left out of the loss"),
+    NUMBER("cutout", TR_DOUBLE, strong.cutout, 0, 0.9, true,
+           "strong view: the square's side, of the patch's"),
     /* schedule */
     NUMBER("iterations", TR_INT64, iterations, 1, 1e9, true, "steps of the whole schedule"),
     NUMBER("max-hours", TR_DOUBLE, max_hours, 0, 1e5, true,
            "plan fewer iterations so that the schedule ends within these hours; 0: no limit"),
+    CHOICE("optimiser", optimiser, optimiser_names, true,
+           "sgd with momentum, or adam (weight decay added to the gradient)"),
     NUMBER("lr", TR_DOUBLE, lr, 0, 1e3, true, "learning rate of the first step"),
     NUMBER("lr-power", TR_DOUBLE, lr_power, 0, 10, true, "lr·(1 - t/T)^power"),
     NUMBER("momentum", TR_DOUBLE, momentum, 0, 0.9999, true, "of SGD"),
@@ -164,6 +195,19 @@ void tr_options_init(tr_options *o)
         .augment = true,
         .jitter_stain = 0.05,
         .jitter_brightness = 0.1,
+        .cutmix = 0.5,
+        .strong = {.jitter_p = 0.8,
+                   .brightness = 0.25,
+                   .contrast = 0.25,
+                   .saturation = 0.25,
+                   .hue = 0.04,
+                   .stain_p = 0.5,
+                   .stain = 0.05,
+                   .blur_p = 0.5,
+                   .blur_max = 1.5,
+                   .noise_p = 0.25,
+                   .noise_max = 0.05,
+                   .cutout = 0.25},
         .iterations = 30000,
         .lr = 0.01,
         .lr_power = 0.9,
@@ -208,15 +252,47 @@ void tr_options_init(tr_options *o)
     tr_options_set_method(o, "MT", NULL);
 }
 
+static const tr_option *find_option(const char *name)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(table); i++)
+        if (!strcmp(table[i].name, name))
+            return &table[i];
+    return NULL;
+}
+
+static bool parse_option(const tr_option *option, const char *text, tr_options *options,
+                         GError **error);
+
+/* Options that the method has defaults of its own for: those, or the general ones again. */
+static void set_defaults(tr_options *options, const ssl_method *method, bool own)
+{
+    tr_options general = {0};
+    for (int i = 0; method->defaults && method->defaults[i][0]; i++) {
+        const tr_option *option = find_option(method->defaults[i][0]);
+        GError *error = NULL;
+        g_assert(option);
+        if (!own && !general.method)
+            tr_options_init(&general);
+        g_autofree char *text =
+            own ? g_strdup(method->defaults[i][1]) : tr_option_text(option, &general);
+        if (!parse_option(option, text, options, &error))
+            g_error("%s: default of %s: %s", method->name, option->name, error->message);
+    }
+}
+
 bool tr_options_set_method(tr_options *options, const char *name, GError **error)
 {
     const ssl_method *method = ssl_method_find(name, error);
     if (!method)
         return false;
+    const ssl_method *before = options->method ? ssl_method_find(options->method, NULL) : NULL;
+    if (before)
+        set_defaults(options, before, false);
     options->method = method->name;
     memset(options->method_values, 0, sizeof options->method_values);
     for (int i = 0; i < ssl_method_n_options(method); i++)
         options->method_values[i] = method->options[i].value;
+    set_defaults(options, method, true);
     return true;
 }
 
@@ -347,9 +423,9 @@ static bool parse_option(const tr_option *option, const char *text, tr_options *
 
 bool tr_options_set(tr_options *options, const char *name, const char *text, GError **error)
 {
-    for (size_t i = 0; i < G_N_ELEMENTS(table); i++)
-        if (!strcmp(table[i].name, name))
-            return parse_option(&table[i], text, options, error);
+    const tr_option *option = find_option(name);
+    if (option)
+        return parse_option(option, text, options, error);
     const ssl_method *method = ssl_method_find(options->method, error);
     if (!method)
         return false;

@@ -5,6 +5,7 @@
 
 #include "kernels/loss.h"
 #include "train/ssl/method.h"
+#include "train/strong.h"
 
 /* Which training cases a label budget chooses from: those marked labelled, or all with a mask. */
 typedef enum { TR_LABELS_LABELLED, TR_LABELS_MASKED } tr_label_pool;
@@ -12,6 +13,7 @@ typedef enum { TR_LABELS_LABELLED, TR_LABELS_MASKED } tr_label_pool;
 typedef enum { TR_LOSS_PLAIN, TR_LOSS_METASSL } tr_loss;
 typedef enum { TR_SUP_PAPER, TR_SUP_SSL4MIS } tr_sup;
 typedef enum { TR_RAMP_PAPER, TR_RAMP_RELEASED } tr_ramp;
+typedef enum { TR_SGD, TR_ADAM } tr_optimiser;
 typedef enum { TR_LQH_REPLACE, TR_LQH_ADD } tr_lqh_form;
 typedef enum { TR_WEIGHTS_FIXED, TR_WEIGHTS_AUTO } tr_weights;
 typedef enum { TR_GAMMA_SEPARATE, TR_GAMMA_SHARED } tr_gamma_scope;
@@ -38,8 +40,11 @@ typedef struct {
     int loader_threads;
     bool augment;
     double jitter_stain, jitter_brightness;
+    double cutmix;
+    tr_strong_options strong;
     /* schedule */
     int64_t iterations;
+    tr_optimiser optimiser;
     double lr, lr_power, momentum, weight_decay;
     double lambda_max;
     tr_ramp ramp;
@@ -91,7 +96,8 @@ typedef struct {
 
 /* Defaults, for method "MT". */
 void tr_options_init(tr_options *options);
-/* Sets the method and its constants to their defaults. */
+/* Sets the method, its constants and the options that it has other defaults for; what an earlier
+ * method had set so is set back. */
 bool tr_options_set_method(tr_options *options, const char *method, GError **error);
 /* The table, without method and out_dir. */
 const tr_option *tr_option_table(size_t *n);

@@ -1,7 +1,7 @@
-/* Layout: for network k "net<k>.params", ".buffers", ".momentum" (trained ones),
- * ".batches_tracked"; "gamma" (slots, classes), "gamma_state" and "held" f64; "counters" i64 and
- * "scores" f64 in the order of the enums below. "window" is the memory of tr_window as it is:
- * another layout has another size and is refused.
+/* Layout: for network k "net<k>.params", ".buffers", ".momentum" (trained ones), ".second" (with
+ * Adam), ".batches_tracked"; "memory" (of the method's own terms); "gamma" (slots, classes),
+ * "gamma_state" and "held" f64; "counters" i64 and "scores" f64 in the order of the enums below.
+ * "window" is the memory of tr_window as it is: another layout has another size and is refused.
  * __metadata__: format, options, data, conv_choices, threads. Weights are f32 in every backend's
  * file; the reference backend (f64) therefore does not resume to the same bits. */
 #include "train/state.h"
@@ -22,6 +22,7 @@ enum {
     COUNT_BEST_ITERATION,
     COUNT_VAL_ITERATION,
     COUNT_CSV_BYTES,
+    COUNT_STAGE,
     N_COUNTS
 };
 enum { N_HELD = sizeof(tr_region_counts) / sizeof(double) };
@@ -32,14 +33,18 @@ static const struct {
     kn_array array;
     const char *name;
 } arrays[] = {
-    {KN_ARRAY_PARAMS, "params"}, {KN_ARRAY_BUFFERS, "buffers"}, {KN_ARRAY_MOMENTUM, "momentum"}};
-enum { N_ARRAYS = G_N_ELEMENTS(arrays), N_TENSORS_MAX = SSL_NETS_MAX * (N_ARRAYS + 1) + 6 };
+    {KN_ARRAY_PARAMS, "params"},
+    {KN_ARRAY_BUFFERS, "buffers"},
+    {KN_ARRAY_MOMENTUM, "momentum"},
+    {KN_ARRAY_SECOND, "second"},
+};
+enum { N_ARRAYS = G_N_ELEMENTS(arrays), N_TENSORS_MAX = SSL_NETS_MAX * (N_ARRAYS + 1) + 7 };
 
 struct tr_state_writer {
     float *host[SSL_NETS_MAX][N_ARRAYS];
     char names[SSL_NETS_MAX][N_ARRAYS + 1][32];
     int64_t tracked[SSL_NETS_MAX], counts[N_COUNTS];
-    double scores[N_SCORES], gamma[SSL_GAMMAS_MAX][QS_CLASSES_MAX];
+    double scores[N_SCORES], memory[SSL_MEMORY_MAX], gamma[SSL_GAMMAS_MAX][QS_CLASSES_MAX];
     double gamma_state[SSL_GAMMAS_MAX][TR_GAMMA_STATE];
     tr_region_counts held[SSL_GAMMAS_MAX];
 };
@@ -63,10 +68,10 @@ void tr_identity_clear(tr_identity *identity)
 static int64_t array_n(const tr_learner *l, int k, int a)
 {
     if (arrays[a].array == KN_ARRAY_BUFFERS)
-        return kn_net_n_buffers(l->net);
-    if (arrays[a].array == KN_ARRAY_MOMENTUM && !l->plan.nets[k].trained)
+        return kn_net_n_buffers(l->nets[k]);
+    if (!kn_weights_has(l->weights[k], arrays[a].array))
         return 0;
-    return kn_net_n_trained(l->net);
+    return kn_net_n_trained(l->nets[k]);
 }
 
 int64_t tr_state_memory(const tr_learner *l)
@@ -150,12 +155,19 @@ static void gather_progress(tr_state_writer *w, const tr_learner *l, const tr_pr
     w->counts[COUNT_BEST_ITERATION] = p->best_iteration;
     w->counts[COUNT_VAL_ITERATION] = p->val_iteration;
     w->counts[COUNT_CSV_BYTES] = p->csv_bytes;
+    w->counts[COUNT_STAGE] = l->stage;
     w->scores[SCORE_ELAPSED] = p->elapsed_s;
     w->scores[SCORE_VAL] = p->val_dsc;
     w->scores[SCORE_BEST] = p->best_dsc;
     memcpy(w->gamma, l->gamma, sizeof w->gamma);
     memcpy(w->gamma_state, l->gamma_state, sizeof w->gamma_state);
     memcpy(w->held, l->held, sizeof w->held);
+    memcpy(w->memory, l->memory, sizeof w->memory);
+    tensors[(*n_tensors)++] = (st_tensor){.name = "memory",
+                                          .dtype = ST_F64,
+                                          .n_dims = 1,
+                                          .shape = {SSL_MEMORY_MAX},
+                                          .data = w->memory};
     tensors[(*n_tensors)++] = (st_tensor){.name = "gamma",
                                           .dtype = ST_F64,
                                           .n_dims = 2,
@@ -295,11 +307,15 @@ bool tr_state_read(const char *path, tr_learner *l, tr_progress *p, GError **err
     const double *scores = counts ? want(file, path, "scores", ST_F64, N_SCORES, error) : NULL;
     const void *window =
         scores ? want(file, path, "window", ST_U8, sizeof(tr_window), error) : NULL;
-    bool ok = window && read_nets(file, path, l, error);
+    const double *memory =
+        window ? want(file, path, "memory", ST_F64, SSL_MEMORY_MAX, error) : NULL;
+    bool ok = memory && read_nets(file, path, l, error);
     if (ok) {
         memcpy(l->gamma, gamma, sizeof l->gamma);
         memcpy(l->gamma_state, gamma_state, sizeof l->gamma_state);
         memcpy(l->held, held, sizeof l->held);
+        memcpy(l->memory, memory, sizeof l->memory);
+        l->stage = (int)counts[COUNT_STAGE];
         *p = (tr_progress){
             .iteration = counts[COUNT_ITERATION],
             .iterations = counts[COUNT_ITERATIONS],

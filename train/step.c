@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "base/rng.h"
+#include "train/mix.h"
 #include "train/noise.h"
 #include "train/schedule.h"
 #include "train/streams.h"
@@ -13,10 +14,37 @@ struct tr_step {
     tr_learner *learner; /* borrowed */
     const tr_options *options;
     const ssl_plan *plan;
-    kn_pass *passes[SSL_FORWARDS_MAX];
-    const kn_tensor *logits[SSL_FORWARDS_MAX], *dlogits[SSL_FORWARDS_MAX];
+    int patch_px;
+    kn_pass *passes[SSL_FORWARDS_MAX];    /* NULL: composed */
+    kn_tensor composed[SSL_FORWARDS_MAX]; /* of composed and repeated forwards */
+    tr_prediction of[SSL_FORWARDS_MAX];
+    tr_image *images; /* of the largest forward */
+    uint8_t *classes; /* of filtered forwards */
     tr_losses *losses;
 };
+
+/* ---- planning ------------------------------------------------------------------------------ */
+
+/* Outputs of forward f that something looks at; output 0 always. */
+static uint32_t wanted_outputs(const ssl_plan *plan, int f)
+{
+    uint32_t wanted = 1;
+    for (int t = 0; t < plan->n_terms; t++) {
+        const ssl_term *term = &plan->terms[t];
+        if (term->p == f)
+            wanted |= 1u << term->p_output;
+        if (term->kind != SSL_OWN && term->kind != SSL_SUP && term->ref == f)
+            wanted |= 1u << term->ref_output;
+        for (int i = 0; i < term->n_operands; i++)
+            if (term->operands[i].forward == f)
+                wanted |= 1u << term->operands[i].output;
+    }
+    for (int g = 0; g < plan->n_forwards; g++)
+        for (int i = 0; i < plan->forwards[g].n_from; i++)
+            if (plan->forwards[g].from[i].forward == f)
+                wanted |= 1u << plan->forwards[g].from[i].output;
+    return wanted;
+}
 
 static kn_pass_options pass_options(const tr_options *options, const ssl_plan *plan, int f,
                                     int patch_px)
@@ -24,25 +52,78 @@ static kn_pass_options pass_options(const tr_options *options, const ssl_plan *p
     const ssl_forward *forward = &plan->forwards[f];
     return (kn_pass_options){
         .mode = forward->grad ? KN_PASS_TRAIN : KN_PASS_NOGRAD,
-        .n = tr_half_n(plan, forward->half),
+        .n = ssl_forward_n(plan, forward),
         .h = patch_px,
         .w = patch_px,
         .no_dropout = options->no_dropout,
+        .outputs = wanted_outputs(plan, f),
     };
+}
+
+/* Does the forward's prediction lie in a tensor of its own? */
+static bool is_composed(const ssl_forward *forward)
+{
+    return forward->net == SSL_NONE || forward->repeat > 1;
+}
+
+static int most_images(const ssl_plan *plan)
+{
+    int most = 1;
+    for (int f = 0; f < plan->n_forwards; f++)
+        most = MAX(most, ssl_forward_n(plan, &plan->forwards[f]));
+    return most;
+}
+
+static bool any_filter(const ssl_plan *plan)
+{
+    bool any = false;
+    for (int f = 0; f < plan->n_forwards; f++)
+        any = any || plan->forwards[f].filter;
+    return any;
 }
 
 int64_t tr_step_memory(const tr_learner *learner, const tr_options *options, int patch_px,
                        GError **error)
 {
-    int64_t bytes = tr_losses_memory(learner, options, patch_px);
-    for (int f = 0; f < learner->plan.n_forwards; f++) {
-        kn_pass_options po = pass_options(options, &learner->plan, f, patch_px);
-        int64_t n = kn_pass_memory(learner->engine, learner->net, &po, error);
+    const ssl_plan *plan = &learner->plan;
+    int64_t px = (int64_t)patch_px * patch_px, bytes = tr_losses_memory(learner, options, patch_px);
+    int64_t real = (int64_t)kn_dtype_bytes(kn_engine_dtype(learner->engine));
+    for (int f = 0; f < plan->n_forwards; f++) {
+        const ssl_forward *forward = &plan->forwards[f];
+        if (is_composed(forward))
+            bytes += ssl_forward_n(plan, forward) * px * learner->n_classes * real;
+        if (forward->net == SSL_NONE)
+            continue;
+        kn_pass_options po = pass_options(options, plan, f, patch_px);
+        int64_t n = kn_pass_memory(learner->engine, learner->nets[forward->net], &po, error);
         if (n < 0)
             return -1;
         bytes += n;
     }
-    return bytes;
+    return bytes + (any_filter(plan) ? most_images(plan) * px : 0);
+}
+
+static bool open_forward(tr_step *s, int f, GError **error)
+{
+    tr_learner *l = s->learner;
+    const ssl_forward *forward = &s->plan->forwards[f];
+    if (forward->net != SSL_NONE) {
+        kn_pass_options po = pass_options(s->options, s->plan, f, s->patch_px);
+        s->passes[f] = kn_pass_create(l->engine, l->nets[forward->net], &po, error);
+        if (!s->passes[f])
+            return false;
+        for (int o = 0; o < KN_OUTPUTS_MAX; o++) {
+            s->of[f].z[o] = kn_pass_output(s->passes[f], o);
+            s->of[f].dz[o] = forward->grad ? kn_pass_doutput(s->passes[f], o) : NULL;
+        }
+    }
+    if (!is_composed(forward))
+        return true;
+    if (!kn_engine_tensor_create(l->engine, ssl_forward_n(s->plan, forward), s->patch_px,
+                                 s->patch_px, l->n_classes, &s->composed[f], error))
+        return false;
+    s->of[f].z[0] = &s->composed[f];
+    return true;
 }
 
 tr_step *tr_step_create(tr_learner *learner, const tr_options *options, int patch_px,
@@ -52,15 +133,14 @@ tr_step *tr_step_create(tr_learner *learner, const tr_options *options, int patc
     s->learner = learner;
     s->options = options;
     s->plan = &learner->plan;
+    s->patch_px = patch_px;
     s->losses = tr_losses_create(learner, options, patch_px, error);
+    s->images = g_new0(tr_image, (gsize)most_images(s->plan));
+    if (any_filter(s->plan))
+        s->classes = g_malloc((gsize)most_images(s->plan) * (gsize)patch_px * (gsize)patch_px);
     bool ok = s->losses != NULL;
-    for (int f = 0; ok && f < s->plan->n_forwards; f++) {
-        kn_pass_options po = pass_options(options, s->plan, f, patch_px);
-        s->passes[f] = kn_pass_create(learner->engine, learner->net, &po, error);
-        ok = s->passes[f] != NULL;
-        s->logits[f] = ok ? kn_pass_logits(s->passes[f]) : NULL;
-        s->dlogits[f] = ok && s->plan->forwards[f].grad ? kn_pass_dlogits(s->passes[f]) : NULL;
-    }
+    for (int f = 0; ok && f < s->plan->n_forwards; f++)
+        ok = open_forward(s, f, error);
     if (ok)
         return s;
     tr_step_destroy(s);
@@ -71,48 +151,193 @@ void tr_step_destroy(tr_step *s)
 {
     if (!s)
         return;
-    for (int f = 0; f < SSL_FORWARDS_MAX; f++)
+    for (int f = 0; f < SSL_FORWARDS_MAX; f++) {
         if (s->passes[f])
             kn_pass_destroy(s->passes[f]);
+        kn_engine_tensor_destroy(s->learner->engine, &s->composed[f]);
+    }
     tr_losses_destroy(s->losses);
+    g_free(s->images);
+    g_free(s->classes);
     g_free(s);
 }
 
-static bool run_forwards(tr_step *s, const tr_batch *batch, int64_t it, GError **error)
+/* ---- forwards ------------------------------------------------------------------------------ */
+
+static void fill_input(tr_step *s, int f, const tr_batch *batch, int64_t it, uint64_t stream)
 {
+    const ssl_forward *forward = &s->plan->forwards[f];
+    const float *all = forward->look == SSL_STRONG ? batch->strong : batch->input;
+    size_t one = (size_t)s->patch_px * (size_t)s->patch_px * 3;
+    for (int i = 0; i < ssl_forward_n(s->plan, forward); i++) {
+        tr_view view = tr_view_of(s->plan, s->options, forward, s->patch_px, it, i);
+        s->images[i] = (tr_image){all + (size_t)view.outer * one, all + (size_t)view.inner * one,
+                                  view.box, view.hole, (uint64_t)view.outer};
+    }
+    tr_input_fill(kn_pass_input(s->passes[f]), s->images, forward->noise, s->options->seed, stream);
+}
+
+static bool run_network(tr_step *s, int f, const tr_batch *batch, int64_t it, GError **error)
+{
+    const ssl_forward *forward = &s->plan->forwards[f];
     uint64_t seed = s->options->seed;
-    for (int f = 0; f < s->plan->n_forwards; f++) {
-        const ssl_forward *forward = &s->plan->forwards[f];
-        uint64_t noise = qs_rng_stream_id(TR_STREAM_NOISE, (uint64_t)it, (uint64_t)f);
-        uint64_t dropout = qs_rng_stream_id(TR_STREAM_DROPOUT, (uint64_t)it, (uint64_t)f);
-        int first = forward->half == SSL_UNLABELLED ? s->plan->n_labelled : 0;
-        tr_input_fill(kn_pass_input(s->passes[f]), batch->input, first, forward->noise, seed,
-                      noise);
+    int repeat = MAX(forward->repeat, 1);
+    for (int k = 0; k < repeat; k++) {
+        uint64_t name = (uint64_t)f + ((uint64_t)k << 8);
+        uint64_t noise = qs_rng_stream_id(TR_STREAM_NOISE, (uint64_t)it, name);
+        uint64_t dropout = qs_rng_stream_id(TR_STREAM_DROPOUT, (uint64_t)it, name);
+        if (k == 0 || forward->noise > 0)
+            fill_input(s, f, batch, it, noise);
         if (!kn_pass_forward(s->passes[f], s->learner->weights[forward->net],
                              qs_rng_stream_id(seed, dropout, 0), error))
             return false;
+        if (repeat > 1)
+            kn_engine_ops(s->learner->engine)
+                ->mean_prob(s->learner->engine, kn_pass_logits(s->passes[f]), k, repeat,
+                            &s->composed[f]);
     }
     return true;
 }
 
+/* Image `wanted` of the batch among those that forward f saw, unmixed; -1. */
+static int find_image(const ssl_plan *plan, int f, int wanted)
+{
+    const ssl_forward *forward = &plan->forwards[f];
+    int first = forward->half == SSL_UNLABELLED ? plan->n_labelled : 0;
+    int i = wanted - first;
+    return i >= 0 && i < ssl_forward_n(plan, forward) ? i : -1;
+}
+
+/* What the sources of a composed forward say of that image of the batch. One that none of them saw
+ * is no pixel of any term: the declaration's terms look elsewhere, and anything may stand there. */
+static kn_tensor source_image(const tr_step *s, const ssl_forward *forward, int image)
+{
+    for (int k = 0; k < forward->n_from; k++) {
+        ssl_pred from = forward->from[k];
+        int i = find_image(s->plan, from.forward, image);
+        if (i >= 0)
+            return kn_tensor_images(s->of[from.forward].z[from.output], i, 1);
+    }
+    ssl_pred any = forward->from[0];
+    return kn_tensor_images(s->of[any.forward].z[any.output], 0, 1);
+}
+
+static void compose_mixed(tr_step *s, int f, int64_t it)
+{
+    const ssl_forward *forward = &s->plan->forwards[f];
+    kn_engine *engine = s->learner->engine;
+    for (int i = 0; i < ssl_forward_n(s->plan, forward); i++) {
+        tr_view view = tr_view_of(s->plan, s->options, forward, s->patch_px, it, i);
+        kn_tensor outer = source_image(s, forward, view.outer), inner = outer;
+        kn_tensor dst = kn_tensor_images(&s->composed[f], i, 1);
+        if (view.box.x1 > view.box.x0)
+            inner = source_image(s, forward, view.inner);
+        kn_engine_ops(engine)->paste(engine, &outer, &inner, view.box, &dst);
+    }
+}
+
+static void compose(tr_step *s, int f, int64_t it)
+{
+    const ssl_forward *forward = &s->plan->forwards[f];
+    kn_engine *engine = s->learner->engine;
+    if (forward->mix != SSL_MIX_NONE &&
+        s->plan->forwards[forward->from[0].forward].mix == SSL_MIX_NONE) {
+        compose_mixed(s, f, it);
+        return;
+    }
+    for (int k = 0; k < forward->n_from; k++) {
+        ssl_pred from = forward->from[k];
+        const ssl_forward *source = &s->plan->forwards[from.forward];
+        bool skips = forward->half == SSL_UNLABELLED && (source->half & SSL_LABELLED);
+        kn_tensor z =
+            kn_tensor_images(s->of[from.forward].z[from.output], skips ? s->plan->n_labelled : 0,
+                             ssl_forward_n(s->plan, forward));
+        kn_engine_ops(engine)->mean_prob(engine, &z, k, forward->n_from, &s->composed[f]);
+    }
+}
+
+static void apply_filter(tr_step *s, int f)
+{
+    kn_engine *engine = s->learner->engine;
+    const kn_tensor *z = s->of[f].z[0];
+    kn_argmax(engine, z, s->classes);
+    s->plan->forwards[f].filter(s->classes, z->n, z->h, z->w, z->c);
+    kn_engine_ops(engine)->relabel(engine, z, s->classes);
+}
+
+static bool run_forwards(tr_step *s, const tr_batch *batch, int64_t it, int stage, GError **error)
+{
+    for (int f = 0; f < s->plan->n_forwards; f++) {
+        const ssl_forward *forward = &s->plan->forwards[f];
+        if (!ssl_in_stage(forward->stages, stage))
+            continue;
+        if (forward->net == SSL_NONE)
+            compose(s, f, it);
+        else if (!run_network(s, f, batch, it, error))
+            return false;
+        if (forward->filter)
+            apply_filter(s, f);
+    }
+    return true;
+}
+
+/* ---- learning ------------------------------------------------------------------------------ */
+
+/* Copies of the stages that have begun since the last step. */
+static void enter_stage(tr_step *s, int stage)
+{
+    tr_learner *l = s->learner;
+    while (l->stage < stage) {
+        l->stage++;
+        for (int c = 0; c < s->plan->n_copies; c++) {
+            const ssl_copy *copy = &s->plan->copies[c];
+            if (copy->stage == l->stage)
+                kn_weights_copy(l->weights[copy->to], l->weights[copy->from]);
+        }
+    }
+}
+
+static void optimise(tr_step *s, int k, int64_t it, double lr)
+{
+    const tr_options *o = s->options;
+    if (o->optimiser == TR_ADAM)
+        kn_adam_step(s->learner->weights[k], lr, o->weight_decay, it + 1);
+    else
+        kn_sgd_step(s->learner->weights[k], lr, o->momentum, o->weight_decay);
+}
+
+/* Does a forward of this stage give network k gradients? */
+static bool learns(const ssl_plan *plan, int k, int stage)
+{
+    bool any = false;
+    for (int f = 0; f < plan->n_forwards; f++)
+        any = any || (plan->forwards[f].grad && plan->forwards[f].net == k &&
+                      ssl_in_stage(plan->forwards[f].stages, stage));
+    return any;
+}
+
 /* Backward, optimiser, moving averages. */
-static bool learn(tr_step *s, int64_t it, double lr, GError **error)
+static bool learn(tr_step *s, int64_t it, int stage, double lr, GError **error)
 {
     tr_learner *l = s->learner;
     for (int k = 0; k < s->plan->n_nets; k++)
-        if (s->plan->nets[k].trained)
+        if (learns(s->plan, k, stage))
             kn_weights_zero_grads(l->weights[k]);
-    for (int f = 0; f < s->plan->n_forwards; f++)
-        if (s->plan->forwards[f].grad &&
-            !kn_pass_backward(s->passes[f], l->weights[s->plan->forwards[f].net], error))
+    for (int f = 0; f < s->plan->n_forwards; f++) {
+        const ssl_forward *forward = &s->plan->forwards[f];
+        if (forward->grad && ssl_in_stage(forward->stages, stage) &&
+            !kn_pass_backward(s->passes[f], l->weights[forward->net], error))
             return false;
+    }
     for (int k = 0; k < s->plan->n_nets; k++)
-        if (s->plan->nets[k].trained)
-            kn_sgd_step(l->weights[k], lr, s->options->momentum, s->options->weight_decay);
+        if (learns(s->plan, k, stage))
+            optimise(s, k, it, lr);
     for (int e = 0; e < s->plan->n_emas; e++) {
         const ssl_ema *ema = &s->plan->emas[e];
-        kn_ema_update(l->weights[ema->teacher], l->weights[ema->student],
-                      kn_ema_alpha(ema->alpha, it), ema->with_buffers);
+        if (ssl_in_stage(ema->stages, stage))
+            kn_ema_update(l->weights[ema->teacher], l->weights[ema->student],
+                          ema->constant ? ema->alpha : kn_ema_alpha(ema->alpha, it),
+                          ema->with_buffers);
     }
     return true;
 }
@@ -123,9 +348,11 @@ bool tr_step_run(tr_step *s, const tr_batch *batch, int64_t it, int64_t total,
     memset(result, 0, sizeof *result);
     result->lr = tr_schedule_lr(s->options, it, total);
     result->lambda = tr_schedule_lambda(s->options, it, total);
-    if (!run_forwards(s, batch, it, error))
+    int stage = ssl_stage(s->plan, it, total);
+    enter_stage(s, stage);
+    if (!run_forwards(s, batch, it, stage, error))
         return false;
-    tr_losses_run(s->losses, batch, s->logits, s->dlogits, it, total, result);
+    tr_losses_run(s->losses, batch, s->of, it, total, result);
     if (!kn_engine_check(s->learner->engine, error))
         return false;
     if (!isfinite(result->loss)) {
@@ -135,10 +362,10 @@ bool tr_step_run(tr_step *s, const tr_batch *batch, int64_t it, int64_t total,
                     it, result->loss, result->sup, result->unsup, result->lr);
         return false;
     }
-    return learn(s, it, result->lr, error);
+    return learn(s, it, stage, result->lr, error);
 }
 
 void tr_step_snapshot(tr_step *s, const tr_batch *batch, int64_t it, tr_snapshot *snapshot)
 {
-    tr_losses_snapshot(s->losses, batch, s->logits, it, snapshot);
+    tr_losses_snapshot(s->losses, batch, s->of, it, snapshot);
 }

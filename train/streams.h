@@ -13,6 +13,8 @@ enum {
     TR_STREAM_WEIGHTS = 106,
     TR_STREAM_HELD = 107,      /* batches of held-back rows */
     TR_STREAM_HOLD_BACK = 108, /* which rows they are */
+    TR_STREAM_MIX = 109,       /* boxes of mixed images */
+    TR_STREAM_STRONG = 110,    /* photometric augmentation */
 };
 
 #endif

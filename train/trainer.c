@@ -124,6 +124,24 @@ static bool open_engine(run *r, GError **error)
     return true;
 }
 
+/* What callbacks and files see: the networks that predict. A file has no more of them than that. */
+static void view_model(run *r, const ssl_plan *plan)
+{
+    int first = plan->model_net, second = plan->model_pair;
+    const tr_learner *l = &r->learner;
+    bool mapped = plan->nets[first].variant == KN_UNET_MAPPED;
+    r->spec.net.variant = mapped ? KN_UNET_MAPPED : KN_UNET_PLAIN;
+    r->spec.pair = second > 0;
+    r->spec.second = r->spec.net;
+    mapped = plan->nets[second].variant == KN_UNET_MAPPED;
+    r->spec.second.variant = mapped ? KN_UNET_MAPPED : KN_UNET_PLAIN;
+    r->view = (model){.spec = r->spec, .net = l->nets[first], .weights = l->weights[first]};
+    if (second > 0) {
+        r->view.second_net = l->nets[second];
+        r->view.second_weights = l->weights[second];
+    }
+}
+
 static bool open_learner(run *r, GError **error)
 {
     const ssl_method *method = ssl_method_find(r->options->method, error);
@@ -139,8 +157,7 @@ static bool open_learner(run *r, GError **error)
     if (r->dir.resumes && !tr_state_read(r->dir.state, &r->learner, &r->progress, error))
         return false;
     r->spec.iteration = r->progress.iteration;
-    r->view = (model){
-        .spec = r->spec, .net = r->learner.net, .weights = r->learner.weights[plan.model_net]};
+    view_model(r, &plan);
     return true;
 }
 
@@ -227,7 +244,7 @@ static void run_close(run *r)
 static bool save_model(run *r, const char *path, GError **error)
 {
     r->view.spec.iteration = r->progress.iteration;
-    return model_save(path, &r->view.spec, r->view.weights, error);
+    return model_save_pair(path, &r->view.spec, r->view.weights, r->view.second_weights, error);
 }
 
 static bool checkpoint(run *r, GError **error)

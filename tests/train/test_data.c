@@ -355,10 +355,13 @@ static void test_noise(void)
     g_autofree float *src = g_new0(float, LEN), *a = g_new0(float, LEN), *b = g_new0(float, LEN);
     for (int i = 0; i < LEN; i++)
         src[i] = (float)i * 1e-4f;
+    tr_image images[N] = {{0}};
+    for (int i = 0; i < N; i++)
+        images[i] = (tr_image){.src = src + i * SIDE * SIDE * 3, .at = (uint64_t)i};
     kn_tensor t = {.dtype = KN_F32, .n = N, .h = SIDE, .w = SIDE, .c = 3, .ldc = 3, .data = a};
-    tr_input_fill(&t, src, 0, 0, 1, 2);
+    tr_input_fill(&t, images, 0, 1, 2);
     g_assert_cmpmem(a, LEN * sizeof *a, src, LEN * sizeof *a);
-    tr_input_fill(&t, src, 0, 0.1, 1, 2);
+    tr_input_fill(&t, images, 0.1, 1, 2);
     double sum = 0, squares = 0, largest = 0;
     for (int i = 0; i < LEN; i++) {
         double d = (double)a[i] - (double)src[i];
@@ -372,14 +375,27 @@ static void test_noise(void)
     g_assert_cmpfloat(largest, >, 0.1999);
     t.n = 2; /* images 1 and 2 alone have the noise that they have among three; f64 too */
     t.data = b;
-    tr_input_fill(&t, src, 1, 0.1, 1, 2);
+    tr_input_fill(&t, images + 1, 0.1, 1, 2);
     g_assert_cmpmem(b, LEN / 3 * 2 * sizeof *b, a + LEN / 3, LEN / 3 * 2 * sizeof *b);
     g_autofree double *wide = g_new0(double, LEN);
     t.dtype = KN_F64;
     t.data = wide;
-    tr_input_fill(&t, src, 1, 0.1, 1, 2);
+    tr_input_fill(&t, images + 1, 0.1, 1, 2);
     for (int i = 0; i < LEN / 3 * 2; i++)
         g_assert_cmpfloat(wide[i], ==, (double)b[i]);
+    /* A box of another image, and a hole. */
+    t = (kn_tensor){.dtype = KN_F32, .n = 1, .h = SIDE, .w = SIDE, .c = 3, .ldc = 3, .data = b};
+    images[0].inner = images[1].src;
+    images[0].box = (kn_box){3, 5, 9, 20};
+    images[0].hole = (kn_box){8, 19, 11, 21};
+    tr_input_fill(&t, images, 0, 1, 2);
+    for (int p = 0; p < SIDE * SIDE; p++) {
+        int x = p % SIDE, y = p / SIDE;
+        bool in = x >= 3 && x < 9 && y >= 5 && y < 20,
+             blank = x >= 8 && x < 11 && y >= 19 && y < 21;
+        for (int c = 0; c < 3; c++)
+            g_assert_cmpfloat(b[3 * p + c], ==, blank ? 0 : images[in].src[3 * p + c]);
+    }
 }
 
 /* ---- schedules
@@ -471,7 +487,7 @@ static void test_method_options(void)
     g_assert_error(error, QS_ERROR, QS_ERROR_ARG);
     g_clear_error(&error);
     g_assert_false(tr_options_set_method(&o, "XYZ", &error));
-    g_assert_nonnull(strstr(error->message, "SL, FullSup, MT, CPS"));
+    g_assert_nonnull(strstr(error->message, "SL, FullSup, MT, FixMatch, CCT, CPS, R-Drop, BCP"));
     g_clear_error(&error);
 }
 

@@ -80,10 +80,10 @@ static void bench_label(bench *b, const double *y)
 
 static void bench_run(bench *b, int64_t it, int64_t total)
 {
-    const kn_tensor *logits[SSL_FORWARDS_MAX], *grads[SSL_FORWARDS_MAX];
+    tr_prediction of[SSL_FORWARDS_MAX] = {0};
     for (int f = 0; f < b->learner.plan.n_forwards; f++) {
         kn_tensor t = {.dtype = b->f64 ? KN_F64 : KN_F32,
-                       .n = tr_half_n(&b->learner.plan, b->learner.plan.forwards[f].half),
+                       .n = ssl_forward_n(&b->learner.plan, &b->learner.plan.forwards[f]),
                        .h = SIDE,
                        .w = SIDE,
                        .c = CLASSES,
@@ -91,17 +91,17 @@ static void bench_run(bench *b, int64_t it, int64_t total)
         b->logits[f] = b->grads[f] = t;
         b->logits[f].data = b->f64 ? (void *)b->logits64[f] : (void *)b->logits32[f];
         b->grads[f].data = b->f64 ? (void *)b->grads64[f] : (void *)b->grads32[f];
-        logits[f] = &b->logits[f];
-        grads[f] = &b->grads[f];
+        of[f].z[0] = &b->logits[f];
+        of[f].dz[0] = &b->grads[f];
     }
-    tr_batch batch = {.n = tr_half_n(&b->learner.plan, SSL_BOTH),
+    tr_batch batch = {.n = ssl_half_n(&b->learner.plan, SSL_BOTH),
                       .n_labelled = b->learner.plan.n_labelled,
                       .patch_px = SIDE,
                       .label = b->label,
                       .truth = b->truth,
                       .exclude = b->exclude};
     memset(&b->result, 0, sizeof b->result);
-    tr_losses_run(b->losses, &batch, logits, grads, it, total, &b->result);
+    tr_losses_run(b->losses, &batch, of, it, total, &b->result);
 }
 
 static void bench_clear(bench *b)
@@ -142,6 +142,8 @@ static void test_plans(void)
     for (int m = 0; ssl_methods[m]; m++) {
         for (int ablation = 0; ablation < 4; ablation++) {
             double values[SSL_OPTIONS_MAX] = {0};
+            for (int i = 0; i < ssl_method_n_options(ssl_methods[m]); i++)
+                values[i] = ssl_methods[m]->options[i].value;
             ssl_plan plan = {0};
             ssl_config config = {.lqh = ablation & 1,
                                  .uqh = ablation & 2,
@@ -151,11 +153,12 @@ static void test_plans(void)
             GError *error = NULL;
             ssl_methods[m]->plan(&config, &plan);
             g_assert_true(ssl_plan_check(&plan, &error));
-            g_assert_cmpint(plan.n_labelled + plan.n_unlabelled, ==, 5);
+            bool pairs = g_str_equal(ssl_methods[m]->name, "BCP"); /* want as many of both */
+            g_assert_cmpint(plan.n_labelled + plan.n_unlabelled, ==, pairs ? 4 : 5);
             for (int t = 0; t < plan.n_terms; t++) {
                 g_assert_cmpint(plan.terms[t].kind == SSL_LQH, ==,
                                 plan.terms[t].kind != SSL_SUP &&
-                                    ssl_term_half(plan.terms[t].kind) == SSL_LABELLED);
+                                    ssl_term_on(&plan.terms[t]) == SSL_LABELLED);
                 g_assert_true(config.lqh || plan.terms[t].kind != SSL_LQH);
                 g_assert_true(config.uqh || plan.terms[t].kind != SSL_UQH);
             }

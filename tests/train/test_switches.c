@@ -164,8 +164,8 @@ static tr_step_result run_losses(tr_learner *learner, tr_options *o, const examp
     tr_losses *losses = tr_losses_create(learner, o, SIDE, &error);
     g_assert_no_error(error);
     kn_tensor z[2], dz[2];
-    const kn_tensor *logits[SSL_FORWARDS_MAX] = {&z[0], &z[1]};
-    const kn_tensor *dlogits[SSL_FORWARDS_MAX] = {&dz[0], &dz[1]};
+    const tr_prediction of[SSL_FORWARDS_MAX] = {{.z = {&z[0]}, .dz = {&dz[0]}},
+                                                {.z = {&z[1]}, .dz = {&dz[1]}}};
     for (int f = 0; f < 2; f++) {
         z[f] = dz[f] = (kn_tensor){
             .dtype = KN_F64, .n = 2, .h = SIDE, .w = SIDE, .c = CLASSES, .ldc = CLASSES};
@@ -179,7 +179,7 @@ static tr_step_result run_losses(tr_learner *learner, tr_options *o, const examp
                       .truth = truth,
                       .exclude = exclude};
     tr_step_result result = {0};
-    tr_losses_run(losses, &batch, logits, dlogits, it, 60000, &result);
+    tr_losses_run(losses, &batch, of, it, 60000, &result);
     tr_losses_destroy(losses);
     return result;
 }

@@ -5,9 +5,17 @@
  * example E09): lqh(1|2) + lqh(2|1) + λ(t)[uqh(1|2) + uqh(2|1)], thresholds kept per network and
  * half.
  *
- * The model is network 1 alone: selecting the better of the two on the validation slides would
+ * The model is network 1 alone, or with cps-mean 1 the mean of both networks' probabilities, at
+ * twice the cost of prediction. Selecting the better of the two on the validation slides would
  * double what validation costs and let it select twice. */
 #include "train/ssl/method.h"
+
+enum { MEAN };
+
+static const ssl_option options[] = {
+    {"cps-mean", 0, 0, 1, "1: the model is the mean of both networks, 0: network 1"},
+    {NULL, 0, 0, 0, NULL},
+};
 
 static void add_cross_term(const ssl_config *config, ssl_plan *plan, int p, int ref,
                            const char *role)
@@ -34,6 +42,7 @@ static void plan_cps(const ssl_config *config, ssl_plan *plan)
     add_cross_term(config, plan, f1, f2, "net2");
     add_cross_term(config, plan, f2, f1, "net1");
     plan->model_net = net1;
+    plan->model_pair = config->values[MEAN] >= 0.5 ? net2 : 0;
 }
 
 extern const ssl_method ssl_method_cps;
@@ -42,5 +51,6 @@ const ssl_method ssl_method_cps = {
     .paper = "Chen et al., Semi-supervised semantic segmentation with cross pseudo supervision, "
              "CVPR 2021",
     .summary = "two networks, each learning from the other's prediction; the model is network 1",
+    .options = options,
     .plan = plan_cps,
 };
