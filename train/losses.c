@@ -110,6 +110,10 @@ static kn_quad_config term_config(const tr_options *o, const ssl_term *term)
         config.dice = half_sum ? KN_DICE_SQUARE : KN_DICE_LINEAR;
         config.ce_scale = config.dice_scale = half_sum ? 0.5 : 1;
     }
+    if (term->dice_only) {
+        config.ce_scale = 0;
+        config.dice_scale = 1;
+    }
     if (term->kind ==
         SSL_PSEUDO) { /* confident pixels over all; at least τ is more than just below */
         config.weights[KN_REGION_US] = config.weights[KN_REGION_DS] = 0;

@@ -493,7 +493,10 @@ bool tr_options_check(const tr_options *o, GError **error)
     if (!ssl_method_find(o->method, error))
         return false;
     const char *problem = NULL;
-    if (!o->out_dir || !*o->out_dir)
+    if (o->loss == TR_LOSS_METASSL && ssl_method_find(o->method, NULL)->plain_only)
+        problem = "--loss metassl: the method is one that MetaSSL is compared with and has its own "
+                  "loss alone (--loss plain)";
+    else if (!o->out_dir || !*o->out_dir)
         problem = "--out: the folder of the run is wanted";
     else if (o->width != 16 && o->width != 32)
         problem = "--width: 16 and 32 are the two widths";

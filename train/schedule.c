@@ -22,6 +22,8 @@ double tr_schedule_weight(const tr_options *options, const ssl_plan *plan, ssl_w
         return 1;
     case SSL_LAMBDA:
         break;
+    case SSL_LAMBDA_REST:
+        return fmax(0, 1 - tr_schedule_lambda(options, it, total));
     case SSL_LAMBDA_LATE:
         if ((double)it < plan->late_share * (double)total)
             return 0;

@@ -134,6 +134,7 @@ typedef enum {
     SSL_CONST,       /* 1 */
     SSL_LAMBDA,      /* λ(t), Gaussian warm-up to lambda-max */
     SSL_LAMBDA_LATE, /* λ(t), but 0 in the first `late_share` of the iterations */
+    SSL_LAMBDA_REST, /* 1 - λ(t), at least 0 */
 } ssl_weight;
 
 typedef struct {
@@ -145,6 +146,7 @@ typedef struct {
     /* SSL_LQH as the released code has it, on top of SSL_SUP: its CE alone, regions by agreement of
      * p with the reference instead of the label with it, confidence and thresholds of p itself. */
     bool added;
+    bool dice_only;           /* SSL_SUP without its CE */
     int p_output, ref_output; /* of those forwards */
     ssl_where where;
     ssl_part part;
@@ -226,6 +228,7 @@ typedef struct {
     const ssl_option *options; /* ends with name NULL; (optional) */
     /* Other defaults of `train`'s options, name and value; ends with name NULL; (optional) */
     const char *const (*defaults)[2];
+    bool plain_only; /* no MetaSSL loss takes its losses' place */
     void (*plan)(const ssl_config *config, ssl_plan *plan); /* plan comes zeroed */
 } ssl_method;
 

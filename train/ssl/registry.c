@@ -4,12 +4,23 @@
 #include "base/error.h"
 
 extern const ssl_method ssl_method_sl, ssl_method_fullsup, ssl_method_mt, ssl_method_fixmatch,
-    ssl_method_cct, ssl_method_cps, ssl_method_rdrop, ssl_method_bcp;
+    ssl_method_cct, ssl_method_cps, ssl_method_rdrop, ssl_method_bcp, ssl_method_uamt,
+    ssl_method_urpc, ssl_method_ccvc, ssl_method_dcnet;
 
 const ssl_method *const ssl_methods[] = {
-    &ssl_method_sl,       &ssl_method_fullsup, &ssl_method_mt,
-    &ssl_method_fixmatch, &ssl_method_cct,     &ssl_method_cps,
-    &ssl_method_rdrop,    &ssl_method_bcp,     NULL,
+    &ssl_method_sl,
+    &ssl_method_fullsup,
+    &ssl_method_mt,
+    &ssl_method_fixmatch,
+    &ssl_method_cct,
+    &ssl_method_cps,
+    &ssl_method_rdrop,
+    &ssl_method_bcp,
+    &ssl_method_uamt,
+    &ssl_method_urpc,
+    &ssl_method_ccvc,
+    &ssl_method_dcnet,
+    NULL,
 };
 
 const ssl_method *ssl_method_find(const char *name, GError **error)
