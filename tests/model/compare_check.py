@@ -112,9 +112,9 @@ def uamt(r):
         entropy = -(mean * torch.log(mean + 1e-6)).sum(1)
         ramp = math.exp(-5 * (1 - r.it / r.total) ** 2)
         sure = (entropy < (0.75 + 0.25 * ramp) * math.log(mean.shape[1])).double().unsqueeze(1)
+        assert 0 < sure.mean() < 1, "the mask must matter"
         if PLANT == "uamt":
             sure = torch.ones_like(sure)
-    assert 0 < sure.mean() < 1, "the mask must matter"
     distance = (sure * (torch.softmax(student[n:], 1) - target) ** 2).sum()
     return supervised(student[:n], r.label) + r.lam * distance / (mean.shape[1] * sure.sum())
 
@@ -159,7 +159,8 @@ def dcnet(r):
     z = [out["z"], out["z2"]]
     p = [torch.softmax(a, 1) for a in z]
     sure = [torch.softmax(a / 0.5, 1) for a in z]
-    mean = [float(a.max(1)[0].mean()) for a in p]
+    keep = torch.cat([valid_of(r.label)[0], torch.ones_like(z[0][n:, 0])])  # labels of 255: nothing
+    mean = [float((keep * a.max(1)[0]).sum() / keep.sum()) for a in p]
     ratio = (r.it + 1) / r.total
     mu = min((1 - ratio) * r.real("mu") + ratio * m for m in mean)
     mu = min(max(mu, r.real("mu_low")), r.real("mu_high"))
@@ -169,10 +170,11 @@ def dcnet(r):
     for own in (0, 1):
         to = 1 - own
         target = (high * p[to]).argmax(1)
-        loss = loss + r.real("w_direct") * F.cross_entropy(high * z[own], target)
+        ce = F.cross_entropy(high * z[own], target, reduction="none")
+        loss = loss + r.real("w_direct") * (keep * ce).sum() / keep.sum()
         larger = ((1 - high) * p[to] > (1 - high) * p[own]).double()
-        loss = loss + r.real("w_decoupled") * r.lam * (
-            (larger * (sure[own] - sure[to].detach())) ** 2).mean()
+        square = ((larger * (sure[own] - sure[to].detach())) ** 2).mean(1)
+        loss = loss + r.real("w_decoupled") * r.lam * (keep * square).sum() / keep.sum()
     for f, g in zip(out["encoder"], out["decoder2"]):
         g = g if PLANT == "dcnet" else g.detach()
         loss = loss + r.real("w_attention") * (1 - r.lam) * ((attention(f) - attention(g)) ** 2).mean()
