@@ -199,7 +199,44 @@ def ceud(r):
     return loss + r.real("w_agree") * rank(z, r.io["agreement"], r.io["order_all"].astype(np.int64))
 
 
-METHODS = {"UAMT": uamt, "URPC": urpc, "CCVC": ccvc, "DCNet": dcnet, "CEUD": ceud}
+def crossed(r, outer_first, inner_first, outer_second, inner_second):
+    """x_U, then x_L: a box of the one in the other."""
+    m = torch.zeros(r.x.shape[2:], dtype=torch.bool)
+    m[r.int("y0"):r.int("y1"), r.int("x0"):r.int("x1")] = True
+    return torch.where(m, inner_first, outer_first), torch.where(m, inner_second, outer_second)
+
+
+def sdcl(r):
+    n, h = r.n_labelled, r.n_labelled // 2
+    xl, xu = r.x[:n], r.x[n:]
+    with torch.no_grad():
+        pseudo = r.nets[1](xu)["z"].argmax(1)
+    nothing = torch.full_like(pseudo, 255)
+    mixed = crossed(r, xu[:h], xl[:h], xl[h:], xu[h:])
+    label = crossed(r, nothing[:h], r.label[:h], r.label[h:], nothing[h:])
+    guess = crossed(r, pseudo[:h], nothing[:h], nothing[h:], pseudo[h:])
+    z = [net(torch.cat(mixed))["z"] for net in (r.nets[0], r.nets[2])]
+    loss = 0
+    for own in (0, 1):
+        for part in (0, 1):
+            a, b = (s[part * h:(part + 1) * h] for s in (z[own], z[1 - own]))
+            loss = loss + supervised(a, label[part]) + r.real("u") * supervised(a, guess[part])
+            t = torch.where(label[part] != 255, label[part], guess[part])
+            w = torch.where(label[part] != 255, 1.0, r.real("u"))
+            valid, t = valid_of(t)
+            differ = valid * (a.argmax(1) != b.argmax(1))
+            wrong = differ * (a.argmax(1) != t)
+            if PLANT == "sdcl":
+                wrong = differ
+            one_hot = F.one_hot(t, a.shape[1]).permute(0, 3, 1, 2).double()
+            mse = ((torch.softmax(a, 1) - one_hot) ** 2).mean(1)
+            kl = -torch.log_softmax(a, 1).mean(1)
+            loss = loss + r.real("w_mse") * (differ * w * mse).sum() / differ.sum()
+            loss = loss + r.real("w_kl") * (wrong * w * kl).sum() / wrong.sum()
+    return loss
+
+
+METHODS = {"SDCL": sdcl, "UAMT": uamt, "URPC": urpc, "CCVC": ccvc, "DCNet": dcnet, "CEUD": ceud}
 
 
 # ---- the step ------------------------------------------------------------------------------------

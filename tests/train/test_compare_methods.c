@@ -6,6 +6,7 @@
 #include "base/rng.h"
 #include "model/safetensors.h"
 #include "tests/train/fixture.h"
+#include "train/mix.h"
 #include "train/step.h"
 
 #include <glib/gstdio.h>
@@ -23,22 +24,23 @@ typedef struct {
 
 static const char *const uamt_options[] = {"teacher-noise", "0", NULL};
 static const char *const uamt_facts[] = {"passes", "8", NULL};
-static const char *const ccvc_options[] = {"ccvc-sup", "1.5",        "ccvc-con",   "0.7",
-                                           "ccvc-dis", "0.4",        "ccvc-theta", "0.5",
-                                           NULL};
+static const char *const ccvc_options[] = {"ccvc-sup", "1.5",        "ccvc-con", "0.7", "ccvc-dis",
+                                           "0.4",      "ccvc-theta", "0.5",      NULL};
 static const char *const ccvc_facts[] = {"w_sup", "1.5", "w_con", "0.7", "w_dis", "0.4",
                                          "theta", "0.5", "omega", "2",   NULL};
 static const char *const dcnet_options[] = {"dcnet-attention", "300", NULL};
 static const char *const dcnet_facts[] = {
-    "w_direct", "0.3", "w_decoupled", "1000", "w_attention", "300", "mu",
-    "0.3333333333333333", "mu_low", "0.3333333333333333", "mu_high", "0.95", NULL};
+    "w_direct",           "0.3",    "w_decoupled",        "1000",    "w_attention", "300", "mu",
+    "0.3333333333333333", "mu_low", "0.3333333333333333", "mu_high", "0.95",        NULL};
+static const char *const sdcl_options[] = {"bcp-pretrain", "0",   "sdcl-mse", "0.6",
+                                           "sdcl-kl",      "0.2", NULL};
+static const char *const sdcl_facts[] = {"u", "0.5", "w_mse", "0.6", "w_kl", "0.2", NULL};
 static const char *const none[] = {NULL};
 
 static const checked methods[] = {
-    {"UA-MT", "UAMT", uamt_options, uamt_facts},
-    {"URPC", "URPC", none, none},
-    {"CCVC", "CCVC", ccvc_options, ccvc_facts},
-    {"DCNet", "DCNet", dcnet_options, dcnet_facts},
+    {"UA-MT", "UAMT", uamt_options, uamt_facts}, {"URPC", "URPC", none, none},
+    {"CCVC", "CCVC", ccvc_options, ccvc_facts},  {"DCNet", "DCNet", dcnet_options, dcnet_facts},
+    {"SDCL", "SDCL", sdcl_options, sdcl_facts},
 };
 
 /* ---- one step against PyTorch ---------------------------------------------------------------- */
@@ -80,8 +82,8 @@ static void save_net(const tr_learner *l, int k, const char *dir, const char *ki
         float *values = g_new(float, p->n);
         kn_weights_get(l->weights[k], p->kind == KN_PARAM ? KN_ARRAY_PARAMS : KN_ARRAY_BUFFERS,
                        p->offset, p->n, values);
-        tensors[i] = (st_tensor){
-            .name = p->name, .dtype = ST_F32, .n_dims = p->n_dims, .data = values};
+        tensors[i] =
+            (st_tensor){.name = p->name, .dtype = ST_F32, .n_dims = p->n_dims, .data = values};
         for (int d = 0; d < p->n_dims; d++)
             tensors[i].shape[d] = p->shape[d];
     }
@@ -108,24 +110,41 @@ static void images_init(images *im)
         for (int c = 0; c < 3; c++)
             im->input[3 * i + c] = (float)(0.8 * (c == class) + 0.5 * qs_rng_normal(&rng));
         if (image < HALF)
-            im->label[i] = qs_rng_below(&rng, 20) ? (uint8_t)class : 255;
+            im->label[i] = qs_rng_below(&rng, 20) ? (uint8_t) class : 255;
     }
     memset(im->truth, 255, sizeof im->truth);
+}
+
+/* Adam counts its steps: one that is checked alone is the first. */
+static int64_t it_of(const tr_options *o)
+{
+    return o->optimiser == TR_ADAM ? 0 : IT;
 }
 
 static void write_facts(const checked *m, const char *dir, const images *im, const tr_learner *l,
                         const tr_step_result *r, const tr_options *o)
 {
     GError *error = NULL;
-    double values[32];
+    const ssl_forward crossed = {.half = SSL_BOTH, .mix = SSL_MIX_CROSS};
+    kn_box box = tr_view_of(&l->plan, o, &crossed, SIDE, it_of(o), 0).box;
+    double values[40];
     uint8_t trained[SSL_NETS_MAX];
     size_t n = 0, n_values = 0;
     st_tensor t[40];
     const struct {
         const char *name;
         double value;
-    } common[] = {{"loss", r->loss}, {"lambda", r->lambda}, {"it", IT},  {"total", TOTAL},
-                  {"lr", r->lr},     {"weight_decay", o->weight_decay}, {"adam", 0}};
+    } common[] = {{"loss", r->loss},
+                  {"lambda", r->lambda},
+                  {"it", (double)it_of(o)},
+                  {"total", TOTAL},
+                  {"lr", r->lr},
+                  {"weight_decay", o->weight_decay},
+                  {"adam", o->optimiser == TR_ADAM},
+                  {"x0", box.x0},
+                  {"y0", box.y0},
+                  {"x1", box.x1},
+                  {"y1", box.y1}};
     t[n++] = (st_tensor){"x", ST_F32, 4, {N, SIDE, SIDE, 3}, im->input};
     t[n++] = (st_tensor){"label", ST_U8, 3, {HALF, SIDE, SIDE}, im->label};
     for (int k = 0; k < l->plan.n_nets; k++)
@@ -183,7 +202,7 @@ static void test_step(gconstpointer data)
     g_assert_no_error(error);
     images *im = g_new(images, 1);
     images_init(im);
-    tr_batch batch = {.index = IT,
+    tr_batch batch = {.index = it_of(&o),
                       .n = N,
                       .n_labelled = HALF,
                       .patch_px = SIDE,
@@ -197,7 +216,7 @@ static void test_step(gconstpointer data)
     for (int k = 0; k < plan.n_nets; k++)
         save_net(&learner, k, dir, "net");
     tr_step_result result;
-    g_assert_true(tr_step_run(step, &batch, IT, TOTAL, &result, &error));
+    g_assert_true(tr_step_run(step, &batch, it_of(&o), TOTAL, &result, &error));
     for (int k = 0; k < plan.n_nets; k++)
         save_net(&learner, k, dir, "after");
     write_facts(m, dir, im, &learner, &result, &o);

@@ -14,8 +14,9 @@
  * arms); stage 1 begins with the weights and momentum that stage 0 ended with, not with those that
  * validated best; the teacher's largest component per class is not taken by default, because tumour
  * grows in several islands (--bcp-component 1 takes it). The rate is constant, as published. */
+#include "train/ssl/bcp.h"
+
 #include "train/ssl/components.h"
-#include "train/ssl/method.h"
 
 enum { PRETRAIN, BOX, U_WEIGHT, RAMP, EMA, COMPONENT };
 
@@ -30,37 +31,65 @@ static const ssl_option options[] = {
 };
 static const char *const defaults[][2] = {{"lr-power", "0"}, {NULL, NULL}};
 
-enum { STAGE_0 = 1, STAGE_1 = 2 };
-
-static void add_pretraining(ssl_plan *plan, int student)
+void ssl_bcp_pretraining(ssl_plan *plan, int student)
 {
     int f = ssl_add_forward(plan, (ssl_forward){.net = student,
                                                 .half = SSL_LABELLED,
                                                 .grad = true,
                                                 .mix = SSL_MIX_PAIRS,
-                                                .stages = STAGE_0});
-    ssl_term term = {
-        .kind = SSL_SUP, .p = f, .ref = SSL_NONE, .gamma = SSL_NONE, .scale = 1, .stages = STAGE_0};
+                                                .stages = SSL_BCP_STAGE_0});
+    ssl_term term = {.kind = SSL_SUP,
+                     .p = f,
+                     .ref = SSL_NONE,
+                     .gamma = SSL_NONE,
+                     .scale = 1,
+                     .stages = SSL_BCP_STAGE_0};
     term.where = SSL_WHERE_OUTER;
     ssl_add_term(plan, term);
     term.where = SSL_WHERE_INNER;
     ssl_add_term(plan, term);
 }
 
-/* What the teacher says of the mixed images. */
-static int add_reference(const ssl_config *config, ssl_plan *plan, int teacher)
+int ssl_bcp_reference(ssl_plan *plan, int teacher, ssl_filter filter, bool labelled)
 {
-    ssl_forward look = {.net = teacher, .half = SSL_UNLABELLED, .stages = STAGE_1};
+    ssl_forward look = {
+        .net = teacher, .half = SSL_UNLABELLED, .filter = filter, .stages = SSL_BCP_STAGE_1};
     ssl_forward moved = {
-        .net = SSL_NONE, .half = SSL_BOTH, .mix = SSL_MIX_CROSS, .stages = STAGE_1};
-    if (config->values[COMPONENT] >= 0.5)
-        look.filter = ssl_largest_components;
+        .net = SSL_NONE, .half = SSL_BOTH, .mix = SSL_MIX_CROSS, .stages = SSL_BCP_STAGE_1};
     moved.from[moved.n_from++] = (ssl_pred){ssl_add_forward(plan, look), 0};
     look.half = SSL_LABELLED;
     look.filter = NULL;
-    if (config->lqh)
+    if (labelled)
         moved.from[moved.n_from++] = (ssl_pred){ssl_add_forward(plan, look), 0};
     return ssl_add_forward(plan, moved);
+}
+
+int ssl_bcp_mixed(ssl_plan *plan, int student)
+{
+    return ssl_add_forward(plan, (ssl_forward){.net = student,
+                                               .half = SSL_BOTH,
+                                               .grad = true,
+                                               .mix = SSL_MIX_CROSS,
+                                               .stages = SSL_BCP_STAGE_1});
+}
+
+void ssl_bcp_teacher(ssl_plan *plan, int teacher, int student, double alpha)
+{
+    ssl_add_copy(plan, (ssl_copy){.to = teacher, .from = student, .stage = 1});
+    ssl_add_ema(plan, (ssl_ema){.teacher = teacher,
+                                .student = student,
+                                .alpha = alpha,
+                                .with_buffers = true,
+                                .constant = true,
+                                .stages = SSL_BCP_STAGE_1});
+}
+
+void ssl_bcp_shape(const ssl_config *config, double box, double pretrain, ssl_plan *plan)
+{
+    int pairs = MAX(1, MIN(config->batch_labelled, config->batch_unlabelled) / 2);
+    plan->n_labelled = plan->n_unlabelled = 2 * pairs;
+    plan->mix_share = box;
+    plan->stage_share = pretrain > 0 ? pretrain : -1;
 }
 
 static void add_unlabelled(const ssl_config *config, ssl_plan *plan, ssl_term term)
@@ -90,29 +119,17 @@ static void add_labelled(const ssl_config *config, ssl_plan *plan, ssl_term term
 
 static void plan_bcp(const ssl_config *config, ssl_plan *plan)
 {
-    int pairs = MAX(1, MIN(config->batch_labelled, config->batch_unlabelled) / 2);
-    plan->n_labelled = plan->n_unlabelled = 2 * pairs;
-    plan->mix_share = config->values[BOX];
-    plan->stage_share = config->values[PRETRAIN] > 0 ? config->values[PRETRAIN] : -1;
+    ssl_filter filter = config->values[COMPONENT] >= 0.5 ? ssl_largest_components : NULL;
+    ssl_bcp_shape(config, config->values[BOX], config->values[PRETRAIN], plan);
     int student = ssl_add_net(plan, (ssl_net){.trained = true, .copy_of = SSL_NONE});
     int teacher = ssl_add_net(plan, (ssl_net){.trained = false, .copy_of = student});
-    add_pretraining(plan, student);
-    int ref = add_reference(config, plan, teacher);
-    int p = ssl_add_forward(plan, (ssl_forward){.net = student,
-                                                .half = SSL_BOTH,
-                                                .grad = true,
-                                                .mix = SSL_MIX_CROSS,
-                                                .stages = STAGE_1});
-    ssl_term term = {.p = p, .ref = ref, .scale = 1, .stages = STAGE_1};
+    ssl_bcp_pretraining(plan, student);
+    int ref = ssl_bcp_reference(plan, teacher, filter, config->lqh);
+    int p = ssl_bcp_mixed(plan, student);
+    ssl_term term = {.p = p, .ref = ref, .scale = 1, .stages = SSL_BCP_STAGE_1};
     add_labelled(config, plan, term);
     add_unlabelled(config, plan, term);
-    ssl_add_copy(plan, (ssl_copy){.to = teacher, .from = student, .stage = 1});
-    ssl_add_ema(plan, (ssl_ema){.teacher = teacher,
-                                .student = student,
-                                .alpha = config->values[EMA],
-                                .with_buffers = true,
-                                .constant = true,
-                                .stages = STAGE_1});
+    ssl_bcp_teacher(plan, teacher, student, config->values[EMA]);
     plan->model_net = student;
 }
 
