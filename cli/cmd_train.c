@@ -60,7 +60,7 @@ static void add_own(option_set *set)
     add_entry(set, "store", 's', G_OPTION_ARG_FILENAME, &own.store, "DIR",
               g_strdup("The store of patches"));
     add_entry(set, "method", 'm', G_OPTION_ARG_STRING, &own.method, "NAME",
-              g_strdup("SL, FullSup, MT or CPS; --list-methods says what they are [MT]"));
+              g_strdup("--list-methods says which there are [MT]"));
     add_entry(set, "out", 'o', G_OPTION_ARG_FILENAME, &own.out, "RUN",
               g_strdup("Folder of the run"));
     add_entry(
@@ -169,7 +169,8 @@ static bool take_options(const option_set *set, tr_options *options, GError **er
 static void list_methods(void)
 {
     for (int m = 0; ssl_methods[m]; m++) {
-        cli_print("%-8s %s\n", ssl_methods[m]->name, ssl_methods[m]->summary);
+        cli_print("%-8s %s%s\n", ssl_methods[m]->name, ssl_methods[m]->summary,
+                  ssl_methods[m]->plain_only ? " (plain loss alone)" : "");
         if (ssl_methods[m]->paper)
             cli_print("         %s\n", ssl_methods[m]->paper);
         for (int i = 0; i < ssl_method_n_options(ssl_methods[m]); i++) {
@@ -177,7 +178,7 @@ static void list_methods(void)
             cli_print("         --%s %.6g: %s\n", o->name, o->value, o->help);
         }
     }
-    cli_print("Every method takes --loss plain or --loss metassl.\n");
+    cli_print("Those without \"plain loss alone\" take --loss plain or --loss metassl.\n");
 }
 
 /* ---- the session: what the trainer's callbacks work on

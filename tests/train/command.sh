@@ -77,7 +77,7 @@ for method in SL FullSup CPS; do
 done
 expect "no store" 2 "give the store" "$QS" train --out x
 expect "no run folder" 2 "--out" "$QS" train --store st
-expect "a method that does not exist" 2 "SL, FullSup, MT, CPS" "$QS" train --store st --out x --method nope
+expect "a method that does not exist" 2 "SL, FullSup, MT, FixMatch" "$QS" train --store st --out x --method nope
 expect "an option of another method" 2 "method SL has no such option" "$QS" train --store st --out x -m SL --ema 0.5
 expect "a number out of range" 2 "a number from" "$QS" train --store st --out x --momentum 2
 expect "a store that is not there" 1 "nowhere" "$QS" train --store nowhere --out x
