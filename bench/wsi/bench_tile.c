@@ -1,12 +1,13 @@
 /* The tiler against OpenSlide alone, on the same patches of the same slide:
  *
- *   bench_tile [--patch 256] [--rounds 3] [--threads 1,2] SLIDE…
+ *   bench_tile [--patch 256] [--stride PATCH] [--rounds 3] [--threads 1,2] SLIDE…
  *
  * read         openslide_read_region and nothing else, one handle, threads taking the next patch
  * null         wsi_tile_run through OpenSlide: read, RGB, quality numbers, in-order delivery
  * zstd         the same with the store's lossless codec
  * direct-null  } the same by the reader that the program chooses itself
  * direct-zstd  }
+ * With --stride 192 these are a predictor's windows (it measures and encodes nothing: null).
  * In each round they run in turn, so that a busy machine slows all. CSV on stdout, one line a
  * measurement (wall and processor seconds), then one line a comparison with the median ratios of
  * the rounds, wall and processor time (1.25 is the goal's limit for zstd). */
@@ -30,7 +31,7 @@ typedef struct {
     wsi_slide *slide;
     wsi_view view;
     wsi_grid grid;
-    int patch, n_threads;
+    int patch, stride, n_threads;
     openslide_t *handle;
     gint next;
     db_store_config config;
@@ -59,7 +60,7 @@ static gpointer read_alone(gpointer user)
     for (int64_t cell; (cell = g_atomic_int_add(&b->next, 1)) < b->grid.n_cells;) {
         int64_t x, y;
         int w, h;
-        wsi_grid_cell(&b->grid, &b->view, b->patch, b->patch, cell, &x, &y, &w, &h);
+        wsi_grid_cell(&b->grid, &b->view, b->patch, b->stride, cell, &x, &y, &w, &h);
         openslide_read_region(b->handle, argb, x, y, 0, w, h);
     }
     g_free(argb);
@@ -119,7 +120,8 @@ static double run_tile(bench *b, bool zstd, wsi_reader reader)
         fail(error);
     wsi_tile_options options;
     wsi_tile_options_init(&options);
-    options.patch_px = options.stride_px = b->patch;
+    options.patch_px = b->patch;
+    options.stride_px = b->stride;
     options.no_tissue = true;
     options.n_threads = b->n_threads;
     wsi_sink sink = {
@@ -142,7 +144,7 @@ static void run_slide(bench *b, int n_rounds)
     GError *error = NULL;
     b->slide = wsi_slide_open(b->path, 0, &error);
     if (!b->slide || !wsi_view_init(&b->view, b->slide, true, 0, &error) ||
-        !wsi_grid_init(&b->grid, &b->view, b->patch, b->patch, &error))
+        !wsi_grid_init(&b->grid, &b->view, b->patch, b->stride, &error))
         fail(error);
     double seconds[N_MODES][ROUNDS_MAX], busy[N_MODES][ROUNDS_MAX],
         pixels = (double)b->grid.n_cells * b->patch * b->patch;
@@ -177,10 +179,11 @@ static void run_slide(bench *b, int n_rounds)
 
 int main(int argc, char **argv)
 {
-    int patch = 256, rounds = 3;
+    int patch = 256, stride = 0, rounds = 3;
     char *threads_text = NULL;
     const GOptionEntry entries[] = {
         {"patch", 0, 0, G_OPTION_ARG_INT, &patch, "Patch side (256)", "PX"},
+        {"stride", 0, 0, G_OPTION_ARG_INT, &stride, "Pixels from patch to patch (the patch)", "PX"},
         {"rounds", 0, 0, G_OPTION_ARG_INT, &rounds, "Rounds (3)", "N"},
         {"threads", 0, 0, G_OPTION_ARG_STRING, &threads_text, "Thread counts (1,2)", "N,N"},
         G_OPTION_ENTRY_NULL};
@@ -198,6 +201,7 @@ int main(int argc, char **argv)
     for (int i = 1; i < argc; i++)
         for (int k = 0; counts[k]; k++) {
             bench b = {.path = argv[i], .patch = CLAMP(patch, 8, 4096)};
+            b.stride = stride > 0 ? CLAMP(stride, 1, b.patch) : b.patch;
             b.n_threads = CLAMP(atoi(counts[k]), 1, 64);
             b.config = (db_store_config){.patch_px = b.patch, .codec = DB_CODEC_ZSTD};
             run_slide(&b, CLAMP(rounds, 1, ROUNDS_MAX));
