@@ -20,9 +20,8 @@
 
 extern const cli_command cli_cmd_predict;
 
-/* What our own plan does not count: code and tables of the libraries, OpenSlide's 32 MB tile cache,
- * decoders, the allocator's slack. Measured at up to 90 MB on pyramids and on JPEGs of 60
- * megapixels. */
+/* What our own plan does not count: code and tables of the libraries, the allocator's slack.
+ * Measured at up to 90 MB on pyramids and on JPEGs of 60 megapixels. */
 #define LIBRARY_BYTES ((int64_t)160 << 20)
 
 static char *opt_model, *opt_cohort, *opt_split, *opt_out, *opt_blend, *opt_conv, *opt_reader;
@@ -229,7 +228,9 @@ static void plan(const run *r, const GArray *set, slide_state *states)
             states[i] = SLIDE_FAILED;
             continue;
         }
-        worst = MAX(worst, inf_predictor_memory(r->predictor, &view) + side_bytes(&view));
+        int64_t needs = inf_predictor_memory(r->predictor, &view) + side_bytes(&view) +
+                        wsi_slide_memory(s, inf_predictor_options(r->predictor)->n_readers);
+        worst = MAX(worst, needs);
         n_todo++;
         wsi_slide_close(s);
     }

@@ -198,6 +198,11 @@ int64_t wsi_slide_temp_bytes(const wsi_slide *slide)
     return slide->driver->temp_bytes ? slide->driver->temp_bytes(slide) : 0;
 }
 
+int64_t wsi_slide_memory(const wsi_slide *slide, int n_threads)
+{
+    return slide->driver->memory(slide, n_threads);
+}
+
 bool wsi_slide_read(wsi_slide *slide, int level, int64_t x_l0, int64_t y_l0, int w_lv, int h_lv,
                     uint8_t *rgb, size_t row_bytes, GError **error)
 {

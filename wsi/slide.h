@@ -65,6 +65,8 @@ void wsi_slide_close(wsi_slide *slide);
 const wsi_slide_info *wsi_slide_get_info(const wsi_slide *slide);
 /* Bytes that reading it takes in the system's folder for temporary files (TMPDIR); 0 for most. */
 int64_t wsi_slide_temp_bytes(const wsi_slide *slide);
+/* Bytes of memory that reading takes at most with n_threads readers: decoders, caches, windows. */
+int64_t wsi_slide_memory(const wsi_slide *slide, int n_threads);
 /* rgb: h_lv rows of row_bytes bytes. Parts outside the slide are background. On error the output is
  * undefined and the message names level and place. */
 bool wsi_slide_read(wsi_slide *slide, int level, int64_t x_l0, int64_t y_l0, int w_lv, int h_lv,
@@ -119,8 +121,9 @@ bool wsi_view_init_fit(wsi_view *view, wsi_slide *slide, int max_px, GError **er
 /* Thread-safe. Parts outside the view are background. */
 bool wsi_view_read(const wsi_view *view, int64_t x, int64_t y, int w, int h, uint8_t *rgb,
                    size_t row_bytes, GError **error);
-/* The JPEG of the view's w × h pixels at x,y when they are read as they are and are just one whole
- * JPEG tile of the file, read by the direct lane. Thread-safe on different copies. */
+/* The JPEG of the view's w × h pixels at x,y when they are read as they are, colours too, and are
+ * just one whole JPEG tile of the file, read by the direct lane. Thread-safe on different copies.
+ */
 wsi_copy_outcome wsi_view_copy(const wsi_view *view, int64_t x, int64_t y, int w, int h,
                                wsi_tile_copy *copy, GError **error);
 

@@ -71,7 +71,7 @@ int64_t wsi_tile_memory(const wsi_view *view, const wsi_tile_options *options)
     if (!wsi_grid_init(&grid, view, options->patch_px, options->stride_px, NULL))
         return 0; /* wsi_tile_run will say why */
     int64_t ring = ring_length(options, &grid) * (patch + (int64_t)sizeof(slot));
-    return view->slide->driver->memory(view->slide, n) + n * worker + MAX(tissue, ring);
+    return wsi_slide_memory(view->slide, n) + n * worker + MAX(tissue, ring);
 }
 
 /* ---- one cell ---- */

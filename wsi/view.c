@@ -230,7 +230,7 @@ wsi_copy_outcome wsi_view_copy(const wsi_view *view, int64_t x, int64_t y, int w
                                wsi_tile_copy *copy, GError **error)
 {
     const wsi_driver *driver = view->slide->driver;
-    if (view->level_scale != 1 || !driver->copy)
+    if (view->level_scale != 1 || view->colour || !driver->copy)
         return WSI_COPY_NOT_A_TILE;
     return driver->copy(view->slide, view->level, llround((double)x * view->downsample),
                         llround((double)y * view->downsample), w, h, copy, error);

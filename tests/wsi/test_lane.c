@@ -23,7 +23,7 @@ typedef struct {
     bool own_tables; /* in every tile, no JPEGTables */
     int sparse;      /* tile without bytes, on level sparse_level; 0: none */
     int sparse_level;
-    const char *description;
+    const char *description, *software;
     int samples, planar, bits;
     bool strips;
 } layout;
@@ -96,6 +96,8 @@ static void write_level(TIFF *tiff, const layout *l, int level)
         TIFFSetField(tiff, TIFFTAG_SUBFILETYPE, FILETYPE_REDUCEDIMAGE);
     if (l->description && level == 0)
         TIFFSetField(tiff, TIFFTAG_IMAGEDESCRIPTION, l->description);
+    if (l->software)
+        TIFFSetField(tiff, TIFFTAG_SOFTWARE, l->software);
     if (l->photometric == PHOTOMETRIC_YCBCR)
         TIFFSetField(tiff, TIFFTAG_YCBCRSUBSAMPLING, l->chroma_w, l->chroma_h);
     if (l->strips) {
@@ -364,6 +366,40 @@ static void test_sparse(void)
     }
 }
 
+/* Philips pads its levels to whole tiles and says so only in its XML: 704 x 576 stored, the second
+ * level 352 x 288 of a stored 384 x 320. Its sparse tiles are empty. */
+#define PHILIPS_LEVEL(spacing)                                                                     \
+    "<DataObject ObjectType=\"PixelDataRepresentation\"><Attribute Name=\"DICOM_PIXEL_SPACING\" "  \
+    "Group=\"0x0028\" Element=\"0x0030\" PMSVR=\"IDoubleArray\">&quot;" spacing                    \
+    "&quot; &quot;" spacing "&quot;</Attribute></DataObject>"
+static const char philips_xml[] =
+    "<?xml version=\"1.0\" encoding=\"UTF-8\" ?><DataObject ObjectType=\"DPUfsImport\">"
+    "<Attribute Name=\"PIM_DP_SCANNED_IMAGES\"><Array><DataObject ObjectType=\"DPScannedImage\">"
+    "<Attribute Name=\"PIM_DP_IMAGE_TYPE\">WSI</Attribute>"
+    "<Attribute Name=\"PIIM_PIXEL_DATA_REPRESENTATION_SEQUENCE\"><Array>" PHILIPS_LEVEL("0.00025")
+        PHILIPS_LEVEL("0.0005") "</Array></Attribute></DataObject></Array></Attribute>"
+                                "</DataObject>";
+
+static void test_philips(void)
+{
+    layout l = {.name = "philips.tiff",
+                .w = 704,
+                .h = 576,
+                .step = 704 / 384.0,
+                .sparse = 13,
+                .software = "Philips DP v1.0",
+                .description = philips_xml};
+    g_autofree char *path = make(&l);
+    wsi_slide *slide = open_by(path, WSI_READER_DIRECT);
+    const wsi_slide_info *info = wsi_slide_get_info(slide);
+    g_assert_cmpstr(info->vendor, ==, "philips");
+    g_assert_cmpint(info->n_levels, ==, 2);
+    g_assert_cmpint(info->levels[1].w, ==, 352);
+    check_level0(slide, path);
+    check_level(slide, path, 1, 1);
+    wsi_slide_close(slide);
+}
+
 /* ---- damage ---- */
 /* Overwrites the middle of a tile's bytes; `end` cuts them short with zeros instead. */
 static void damage(const char *path, int index, bool end)
@@ -512,6 +548,11 @@ static void check_copies(const layout *kind, bool usable)
                     WSI_COPY_NOT_A_TILE);
     g_assert_cmpint(wsi_view_copy(&view, 0, 0, 2 * l->tile_w, l->tile_h, &copy, &error), ==,
                     WSI_COPY_NOT_A_TILE);
+    /* nor with its colours changed: the bytes would not be what the view shows */
+    char some_colour = 0;
+    view.colour = (void *)&some_colour;
+    g_assert_cmpint(wsi_view_copy(&view, 0, 0, l->tile_w, l->tile_h, &copy, &error), ==,
+                    WSI_COPY_NOT_A_TILE);
     wsi_tile_copy_clear(&copy);
     tjDestroy(peer);
     wsi_slide_close(slide);
@@ -624,6 +665,7 @@ int main(int argc, char **argv)
     g_test_add_func("/lane/refused", test_refused);
     g_test_add_func("/lane/disagreement", test_disagreement_is_found);
     g_test_add_func("/lane/sparse", test_sparse);
+    g_test_add_func("/lane/philips", test_philips);
     g_test_add_func("/lane/corrupt-tile", test_corrupt_tile);
     g_test_add_func("/lane/truncated", test_truncated);
     g_test_add_func("/lane/threads", test_threads);
