@@ -20,7 +20,8 @@
 
 enum {
     PICTURE_PX = 1600,
-    BLOCK_PX = 256, /* what one damaged tile takes out of the picture */
+    BLOCK_PX = 256, /* read at once */
+    SMALL_PX = 32,  /* what one damaged tile takes out of the picture at least */
     MARGIN = 16,
     TITLE_PX = 26,
     TEXT_PX = 20,
@@ -59,17 +60,31 @@ static reason reason_of(const db_patch *cell)
 }
 
 /* ---- the picture ----------------------------------------------------------------------------- */
+/* What cannot be read is quartered down to SMALL_PX, so that one damaged tile spoils little more
+ * than itself. rgb has room for the block. */
+static void read_block(drawing *d, int x, int y, int w, int h, uint8_t *rgb)
+{
+    if (wsi_view_read(&d->view, x, y, w, h, rgb, (size_t)w * 3, NULL)) {
+        cli_canvas_copy(&d->canvas, MARGIN + x, d->top + y, rgb, w, h);
+    } else if (MAX(w, h) <= SMALL_PX) {
+        cli_canvas_hatch(&d->canvas, MARGIN + x, d->top + y, w, h, damaged_ink);
+    } else {
+        int w0 = MAX(1, w / 2), h0 = MAX(1, h / 2);
+        for (int k = 0; k < 4; k++) {
+            int dx = k % 2 ? w0 : 0, dy = k / 2 ? h0 : 0;
+            int part_w = k % 2 ? w - w0 : w0, part_h = k / 2 ? h - h0 : h0;
+            if (part_w > 0 && part_h > 0)
+                read_block(d, x + dx, y + dy, part_w, part_h, rgb);
+        }
+    }
+}
+
 static void read_slide(drawing *d)
 {
     g_autofree uint8_t *rgb = g_malloc(BLOCK_PX * BLOCK_PX * 3);
     for (int y = 0; y < d->h; y += BLOCK_PX)
-        for (int x = 0; x < d->w; x += BLOCK_PX) {
-            int w = MIN(BLOCK_PX, d->w - x), h = MIN(BLOCK_PX, d->h - y);
-            if (wsi_view_read(&d->view, x, y, w, h, rgb, (size_t)w * 3, NULL))
-                cli_canvas_copy(&d->canvas, MARGIN + x, d->top + y, rgb, w, h);
-            else
-                cli_canvas_hatch(&d->canvas, MARGIN + x, d->top + y, w, h, damaged_ink);
-        }
+        for (int x = 0; x < d->w; x += BLOCK_PX)
+            read_block(d, x, y, MIN(BLOCK_PX, d->w - x), MIN(BLOCK_PX, d->h - y), rgb);
 }
 
 /* Where a level-0 coordinate lies in the picture. */

@@ -125,7 +125,7 @@ ok /annotations/area-of-the-outline "$([ $(((got - wanted) * (got - wanted))) -l
 # As the truth of eval: the mask that export draws of it is a perfect prediction.
 val=$(ls c/slides/*.tif | tail -1)
 mkdir -p p
-$QS export a.xml --as tiff --slide "$val" --factor 2 --labels "Tumor=1,Stroma=2" --classes "background,tumour,stroma" \
+$QS export a.xml --as tiff --slide "$val" --factor 2 --label-map "Tumor=1,Stroma=2" --classes "background,tumour,stroma" \
   --out "p/$(basename "$val" .tif).tif" >log 2>&1
 ok /annotations/exported $? "$(cat log)"
 printf 'slide,mask,case,split,labelled,mpp,truth\n%s,,k,test,0,,%s\n' "$val" "$PWD/a.xml" >e.csv
@@ -134,4 +134,18 @@ expect /annotations/truth-of-eval 0 "1.0000" $QS eval --cohort e.csv --pred p --
 expect /annotations/truth-without-a-map 1 'is not in the label map' $QS eval --cohort e.csv --pred p --classes "background,tumour,stroma"
 expect /annotations/report 0 "" $QS report --cohort e.csv --pred "m=p" --out page.html --classes "background,tumour,stroma" \
   --label-map map.txt
+# Real files of all kinds: every one is read and tiled with, and what it holds is said or painted.
+if [ -d "$QS_DATA/annotations" ]; then
+  for file in "$QS_DATA"/annotations/*; do
+    name=$(basename "$file")
+    expect "/annotations/real/$name" 0 "" $QS "${tile[@]}" --store "real-$name" --mask "$file" --label-map "*=tumour" "$slide"
+  done
+  # They are of slides larger than this one: every row says that its shapes lie outside, or are no areas.
+  said=$(for file in "$QS_DATA"/annotations/*; do
+    sqlite3 "real-$(basename "$file")/index.db" "SELECT notes LIKE '%wholly outside%' OR notes LIKE '%not painted%' FROM slides"
+  done | sort | uniq -c | tr -s ' ')
+  equal /annotations/real/notes "$said" " $(ls "$QS_DATA"/annotations | wc -l) 1"
+else
+  skip /annotations/real "QS_DATA is not there"
+fi
 done_testing
