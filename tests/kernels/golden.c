@@ -4,6 +4,10 @@
 #include <math.h>
 #include <stdarg.h>
 
+#ifdef GOLDEN_EMBEDDED
+extern const char golden_data[]; /* the file, in the selftest's program */
+#endif
+
 static JsonParser *parser;
 static GPtrArray *kept; /* GArray of double */
 
@@ -17,7 +21,11 @@ static void open_once(void)
     g_autoptr(GError) error = NULL;
     parser = json_parser_new();
     kept = g_ptr_array_new_with_free_func((GDestroyNotify)g_array_unref);
+#ifdef GOLDEN_EMBEDDED
+    if (!json_parser_load_from_data(parser, golden_data, -1, &error))
+#else
     if (!json_parser_load_from_file(parser, path, &error))
+#endif
         g_error("%s", error->message);
 }
 

@@ -1,5 +1,7 @@
 #include "tests/kernels/loss_fixture.h"
 
+#include "kernels/engine_priv.h"
+
 #include <math.h>
 #include <string.h>
 
@@ -38,11 +40,58 @@ void lf_close(void)
         kn_engine_destroy(g_steal_pointer(&sides[i].engine));
 }
 
-kn_tensor lf_tensor(const kn_engine *engine, int n, int h, int w, int c, int ldc)
+/* ---- memory that host and engine both see: pinned on a GPU, the heap else ----------------------
+ */
+
+typedef struct {
+    kn_engine *engine;
+    kn_block block;
+} shared;
+
+static GHashTable *shared_blocks; /* pointer → shared */
+
+void *lf_alloc(kn_engine *engine, size_t bytes)
+{
+    if (!kn_engine_is_device(engine))
+        return g_malloc(bytes);
+    if (!shared_blocks)
+        shared_blocks = g_hash_table_new_full(NULL, NULL, NULL, g_free);
+    shared *s = g_new0(shared, 1);
+    g_autoptr(GError) error = NULL;
+    s->engine = engine;
+    if (!kn_engine_host_alloc(engine, &s->block, MAX(bytes, 1), "a test", &error))
+        g_error("%s", error->message);
+    g_hash_table_insert(shared_blocks, s->block.data, s);
+    return s->block.data;
+}
+
+void lf_free(void *p)
+{
+    shared *s = shared_blocks && p ? g_hash_table_lookup(shared_blocks, p) : NULL;
+    if (!s) {
+        g_free(p);
+        return;
+    }
+    kn_engine_host_free(s->engine, &s->block);
+    g_hash_table_remove(shared_blocks, p);
+}
+
+/* n bytes where the engine sees them; `own` says what to free. */
+static const uint8_t *seen(kn_engine *engine, const uint8_t *bytes, int64_t n, void **own)
+{
+    *own = NULL;
+    if (!bytes || !kn_engine_is_device(engine))
+        return bytes;
+    *own = lf_alloc(engine, (size_t)n);
+    memcpy(*own, bytes, (size_t)n);
+    return *own;
+}
+
+kn_tensor lf_tensor(kn_engine *engine, int n, int h, int w, int c, int ldc)
 {
     kn_tensor t = {.dtype = kn_engine_dtype(engine), .n = n, .h = h, .w = w, .c = c, .ldc = ldc};
     size_t elements = (size_t)n * (size_t)h * (size_t)w * (size_t)ldc;
-    t.data = g_malloc(elements * kn_dtype_bytes(t.dtype));
+    t.data = lf_alloc(engine, elements * kn_dtype_bytes(t.dtype));
     for (int64_t i = 0; i < kn_pixels(&t); i++)
         for (int k = 0; k < ldc; k++)
             lf_set(&t, i, k, 7);
@@ -51,7 +100,7 @@ kn_tensor lf_tensor(const kn_engine *engine, int n, int h, int w, int c, int ldc
 
 void lf_tensor_free(kn_tensor *t)
 {
-    g_free(g_steal_pointer(&t->data));
+    lf_free(g_steal_pointer(&t->data));
 }
 
 double lf_get(const kn_tensor *t, int64_t pixel, int c)
@@ -109,7 +158,7 @@ static void run_reference(kn_engine *engine, const lf_case *c, lf_out *out)
     kn_tensor zr = lf_tensor(engine, c->n, c->h, c->w, c->c, c->ldc ? c->ldc : c->c);
     kn_tensor conf = lf_tensor(engine, c->n, c->h, c->w, 1, 1);
     lf_from_planar(&zr, c->z_ref);
-    out->ref.y = g_malloc((size_t)n_px);
+    out->ref.y = lf_alloc(engine, (size_t)n_px);
     out->ref.conf = conf.data;
     kn_loss_reference(engine, &zr, c->confidence, c->exclude, &out->ref);
     out->conf = g_new(double, n_px);
@@ -117,10 +166,16 @@ static void run_reference(kn_engine *engine, const lf_case *c, lf_out *out)
     lf_tensor_free(&zr);
 }
 
-lf_out lf_run(kn_engine *engine, const lf_case *c)
+lf_out lf_run(kn_engine *engine, const lf_case *given)
 {
     lf_out out = {0};
+    lf_case copy = *given, *c = &copy;
     int64_t n_px = (int64_t)c->n * c->h * c->w;
+    void *own[4];
+    copy.label = seen(engine, given->label, n_px, &own[0]);
+    copy.exclude = seen(engine, given->exclude, n_px, &own[1]);
+    copy.truth = seen(engine, given->truth, n_px, &own[2]);
+    copy.config.compare = seen(engine, given->config.compare, n_px, &own[3]);
     int ldc = c->ldc ? c->ldc : c->c;
     if (c->z_ref)
         run_reference(engine, c, &out);
@@ -128,18 +183,23 @@ lf_out lf_run(kn_engine *engine, const lf_case *c)
     kn_tensor z = lf_tensor(engine, c->n, c->h, c->w, c->c, ldc);
     kn_tensor dz = lf_tensor(engine, c->n, c->h, c->w, c->c, ldc);
     lf_from_planar(&z, c->z);
-    out.region = g_malloc((size_t)n_px);
+    out.region = lf_alloc(engine, (size_t)n_px);
     out.z_image = g_new0(double, c->n);
     out.grad = g_new(double, n_px * c->c);
     kn_loss_partition(engine, &z, c->label, c->exclude, ref, c->truth, &c->config, out.region,
                       out.z_image, &out.result);
     kn_loss_gradient(engine, &z, c->label, ref, out.region, out.z_image, &c->config, &out.result,
                      c->scale, false, &dz);
+    g_autoptr(GError) error = NULL;
+    if (!kn_engine_check(engine, &error))
+        g_error("%s", error->message);
+    for (size_t i = 0; i < G_N_ELEMENTS(own); i++)
+        lf_free(own[i]);
     lf_to_planar(&dz, out.grad);
     for (int64_t i = 0; i < n_px; i++)
         for (int k = c->c; k < ldc; k++)
             g_assert_true(lf_get(&dz, i, k) == 7); /* padding is not the loss's to write */
-    g_free(g_steal_pointer(&out.ref.conf));
+    lf_free(g_steal_pointer(&out.ref.conf));
     lf_tensor_free(&z);
     lf_tensor_free(&dz);
     return out;
@@ -147,9 +207,9 @@ lf_out lf_run(kn_engine *engine, const lf_case *c)
 
 void lf_out_clear(lf_out *out)
 {
-    g_free(out->ref.y);
+    lf_free(out->ref.y);
     g_free(out->conf);
-    g_free(out->region);
+    lf_free(out->region);
     g_free(out->grad);
     g_free(out->z_image);
     memset(out, 0, sizeof *out);

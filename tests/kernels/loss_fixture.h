@@ -19,8 +19,11 @@ void lf_close(void);
 
 /* NHWC tensor of the engine's dtype on the heap; lf_tensor_free. Padding channels (ldc > c) hold 7.
  */
-kn_tensor lf_tensor(const kn_engine *engine, int n, int h, int w, int c, int ldc);
+kn_tensor lf_tensor(kn_engine *engine, int n, int h, int w, int c, int ldc);
 void lf_tensor_free(kn_tensor *t);
+/* Bytes that both the host and the engine's kernels see; for lf_free. */
+void *lf_alloc(kn_engine *engine, size_t bytes);
+void lf_free(void *p);
 double lf_get(const kn_tensor *t, int64_t pixel, int c);
 void lf_set(const kn_tensor *t, int64_t pixel, int c, double value);
 /* From and to [n][c][h·w], the layout of the golden examples. */
