@@ -19,6 +19,7 @@ typedef struct {
     kn_net *nets[SSL_NETS_MAX];        /* networks of one shape share theirs; owned by the first */
     kn_weights *weights[SSL_NETS_MAX]; /* owned */
     int stage;                         /* that the last step was in */
+    struct tr_history *history;        /* the trainer's; NULL: the plan wants none */
     double memory[SSL_MEMORY_MAX];     /* of terms of the method's own */
     int slot[SSL_GAMMAS_MAX]; /* of the plan's γ → row of gamma: --gamma-scope shared merges */
     double gamma[SSL_GAMMAS_MAX][QS_CLASSES_MAX];

@@ -15,7 +15,7 @@
 
 typedef struct tr_loader tr_loader;
 
-typedef struct {
+typedef struct tr_batch {
     int64_t index;
     int n, n_labelled, patch_px;
     int n_held; /* of the unlabelled half, first in it: held-back labelled patches, see sampler.h */

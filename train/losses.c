@@ -20,7 +20,7 @@ typedef struct {
 
 /* Label planes of one way of mixing. */
 typedef struct {
-    int forward; /* the first that is mixed so */
+    int forward;            /* the first that is mixed so */
     tr_planes planes, host; /* where the engine computes, and as they are made */
     size_t bytes;           /* of one */
 } mixed;
@@ -455,7 +455,10 @@ static double run_own(tr_losses *s, int t, const tr_batch *batch, const tr_predi
                    .total = total,
                    .values = s->options->method_values,
                    .memory = s->learner->memory,
-                   .scratch = s->terms[t].scratch};
+                   .scratch = s->terms[t].scratch,
+                   .batch = batch,
+                   .history = s->learner->history,
+                   .seed = s->options->seed};
     for (int i = 0; i < own.n; i++) {
         ssl_pred at = {term->p, term->p_output};
         if (i > 0)

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "model/safetensors.h"
+#include "train/history.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -23,6 +24,7 @@ enum {
     COUNT_VAL_ITERATION,
     COUNT_CSV_BYTES,
     COUNT_STAGE,
+    COUNT_SWEEPS,
     N_COUNTS
 };
 enum { N_HELD = sizeof(tr_region_counts) / sizeof(double) };
@@ -38,7 +40,7 @@ static const struct {
     {KN_ARRAY_MOMENTUM, "momentum"},
     {KN_ARRAY_SECOND, "second"},
 };
-enum { N_ARRAYS = G_N_ELEMENTS(arrays), N_TENSORS_MAX = SSL_NETS_MAX * (N_ARRAYS + 1) + 7 };
+enum { N_ARRAYS = G_N_ELEMENTS(arrays), N_TENSORS_MAX = SSL_NETS_MAX * (N_ARRAYS + 1) + 11 };
 
 struct tr_state_writer {
     float *host[SSL_NETS_MAX][N_ARRAYS];
@@ -80,7 +82,12 @@ int64_t tr_state_memory(const tr_learner *l)
     for (int k = 0; k < l->plan.n_nets; k++)
         for (int a = 0; a < N_ARRAYS; a++)
             n += array_n(l, k, a);
-    return 2 * n * (int64_t)sizeof(float); /* and the file, put together before it is written */
+    int64_t history = 0, bytes;
+    const char *name;
+    for (int i = 0; l->history && tr_history_array(l->history, i, &name, &bytes); i++)
+        history += bytes;
+    /* and the file, put together before it is written */
+    return 2 * n * (int64_t)sizeof(float) + history;
 }
 
 tr_state_writer *tr_state_writer_create(const tr_learner *l)
@@ -144,6 +151,21 @@ static bool gather_nets(tr_state_writer *w, const tr_learner *l, st_tensor *tens
                                               .data = &w->tracked[k]};
     }
     return true;
+}
+
+/* CEUD's memory of every pixel. */
+static void gather_history(tr_state_writer *w, const tr_learner *l, st_tensor *tensors,
+                           size_t *n_tensors)
+{
+    const char *name;
+    int64_t bytes;
+    const uint8_t *data;
+    if (!l->history)
+        return;
+    w->counts[COUNT_SWEEPS] = tr_history_n_sweeps(l->history);
+    for (int i = 0; (data = tr_history_array(l->history, i, &name, &bytes)); i++)
+        tensors[(*n_tensors)++] =
+            (st_tensor){.name = name, .dtype = ST_U8, .n_dims = 1, .shape = {bytes}, .data = data};
 }
 
 static void gather_progress(tr_state_writer *w, const tr_learner *l, const tr_progress *p,
@@ -214,6 +236,7 @@ bool tr_state_write(tr_state_writer *w, const char *path, const tr_learner *l,
     if (!gather_nets(w, l, tensors, &n, error))
         return false;
     gather_progress(w, l, progress, tensors, &n);
+    gather_history(w, l, tensors, &n);
     GHashTable *meta = make_metadata(l, identity);
     bool ok = st_write(path, tensors, n, meta, error);
     g_hash_table_unref(meta);
@@ -292,6 +315,23 @@ static bool read_nets(const st_file *file, const char *path, tr_learner *l, GErr
     return true;
 }
 
+static bool read_history(const st_file *file, const char *path, tr_learner *l, int64_t n_sweeps,
+                         GError **error)
+{
+    const char *name;
+    int64_t bytes;
+    uint8_t *data;
+    for (int i = 0; l->history && (data = tr_history_array(l->history, i, &name, &bytes)); i++) {
+        const void *was = want(file, path, name, ST_U8, bytes, error);
+        if (!was)
+            return false;
+        memcpy(data, was, (size_t)bytes);
+    }
+    if (l->history)
+        tr_history_set_sweeps(l->history, n_sweeps);
+    return true;
+}
+
 bool tr_state_read(const char *path, tr_learner *l, tr_progress *p, GError **error)
 {
     st_file *file = st_open(path, error);
@@ -309,7 +349,8 @@ bool tr_state_read(const char *path, tr_learner *l, tr_progress *p, GError **err
         scores ? want(file, path, "window", ST_U8, sizeof(tr_window), error) : NULL;
     const double *memory =
         window ? want(file, path, "memory", ST_F64, SSL_MEMORY_MAX, error) : NULL;
-    bool ok = memory && read_nets(file, path, l, error);
+    bool ok = memory && read_nets(file, path, l, error) &&
+              read_history(file, path, l, counts[COUNT_SWEEPS], error);
     if (ok) {
         memcpy(l->gamma, gamma, sizeof l->gamma);
         memcpy(l->gamma_state, gamma_state, sizeof l->gamma_state);

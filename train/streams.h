@@ -15,6 +15,7 @@ enum {
     TR_STREAM_HOLD_BACK = 108, /* which rows they are */
     TR_STREAM_MIX = 109,       /* boxes of mixed images */
     TR_STREAM_STRONG = 110,    /* photometric augmentation */
+    TR_STREAM_RANK = 111,      /* CEUD's order of pixels */
 };
 
 #endif

@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "kernels/memory.h"
+#include "train/history.h"
 #include "train/log.h"
 #include "train/rundir.h"
 #include "train/runinfo.h"
@@ -35,6 +36,7 @@ typedef struct {
     kn_engine *engine;
     tr_learner learner;
     tr_step *step;
+    kn_pass *sweep; /* of the history's sweeps; NULL: none */
     tr_loader *loader;
     tr_state_writer *writer;
     tr_log *log;
@@ -150,8 +152,16 @@ static bool open_learner(run *r, GError **error)
     if (!method)
         return false;
     method->plan(&config, &plan);
+    if (method->host_only && kn_engine_is_device(r->engine)) {
+        g_set_error(error, QS_ERROR, QS_ERROR_ARG,
+                    "--method %s: its loss is computed on the CPU alone; leave --device at cpu",
+                    method->name);
+        return false;
+    }
     if (!ssl_plan_check(&plan, error) || !tr_weights_plan(r->options, &plan, error) ||
         !tr_learner_init(&r->learner, r->engine, r->options, &plan, &r->spec, error))
+        return false;
+    if (plan.history && !(r->learner.history = tr_history_create(r->source, error)))
         return false;
     tr_progress_init(&r->progress, r->options->iterations);
     if (r->dir.resumes && !tr_state_read(r->dir.state, &r->learner, &r->progress, error))
@@ -159,6 +169,30 @@ static bool open_learner(run *r, GError **error)
     r->spec.iteration = r->progress.iteration;
     view_model(r, &plan);
     return true;
+}
+
+static kn_pass_options sweep_options(const run *r)
+{
+    int px = r->source->patch_px;
+    return (kn_pass_options){.mode = KN_PASS_INFER, .n = 4, .h = px, .w = px};
+}
+
+/* Of the sweeps' pass (the history itself is there already); -1 on error. */
+static int64_t sweep_memory(run *r, GError **error)
+{
+    kn_pass_options po = sweep_options(r);
+    if (!r->learner.history)
+        return 0;
+    return kn_pass_memory(r->engine, r->learner.nets[r->learner.plan.model_net], &po, error);
+}
+
+static bool open_sweep(run *r, GError **error)
+{
+    kn_pass_options po = sweep_options(r);
+    if (!r->learner.history)
+        return true;
+    r->sweep = kn_pass_create(r->engine, r->learner.nets[r->learner.plan.model_net], &po, error);
+    return r->sweep != NULL;
 }
 
 /* Says what the run will take, and refuses what does not fit, before anything big is allocated. */
@@ -172,10 +206,11 @@ static bool state_memory(run *r, GError **error)
     }
     int64_t held = kn_engine_bytes(r->engine);
     int64_t step = tr_step_memory(&r->learner, r->options, r->source->patch_px, error);
-    if (step < 0)
+    int64_t sweep = sweep_memory(r, error);
+    if (step < 0 || sweep < 0)
         return false;
     int64_t rest = tr_loader_memory(r->options, &r->learner.plan, r->source->patch_px) +
-                   tr_state_memory(&r->learner);
+                   tr_state_memory(&r->learner) + sweep;
     bool device = kn_engine_is_device(r->engine);
     int64_t available = kn_engine_memory_available(r->engine), wanted = device ? step : step + rest;
     r->facts.memory_bytes = held + step + rest + validation;
@@ -212,6 +247,8 @@ static bool run_open(run *r, const model_spec *spec, GError **error)
         r->loader ? tr_step_create(&r->learner, r->options, r->source->patch_px, error) : NULL;
     if (!r->step)
         return false;
+    if (!open_sweep(r, error))
+        return false;
     r->writer = tr_state_writer_create(&r->learner);
     r->facts.n_labelled = tr_sampler_n_labelled(tr_loader_sampler(r->loader));
     r->facts.n_unlabelled = tr_sampler_n_unlabelled(tr_loader_sampler(r->loader));
@@ -229,6 +266,9 @@ static void run_close(run *r)
     tr_log_close(r->log);
     tr_state_writer_destroy(r->writer);
     tr_step_destroy(r->step);
+    if (r->sweep)
+        kn_pass_destroy(r->sweep);
+    tr_history_destroy(r->learner.history);
     if (r->prepared && r->callbacks->release)
         r->callbacks->release(r->callbacks->user);
     tr_learner_clear(&r->learner);
@@ -402,9 +442,35 @@ static bool stopped(run *r, GError **error)
     return false;
 }
 
+/* Brings the history to where it is at this iteration. */
+static bool sweep_if_due(run *r, GError **error)
+{
+    tr_learner *l = &r->learner;
+    const ssl_plan *plan = &l->plan;
+    if (!l->history)
+        return true;
+    int64_t pass = (int64_t)r->source->n_items / (plan->n_labelled + plan->n_unlabelled);
+    int64_t every = plan->sweep_every > 0 ? plan->sweep_every : MAX(1, pass);
+    while (tr_history_n_sweeps(l->history) < r->progress.iteration / every)
+        if (!tr_history_sweep(l->history, r->engine, r->sweep, l->weights[plan->model_net],
+                              &r->spec, error))
+            return false;
+    return true;
+}
+
 static bool one_iteration(run *r, GError **error)
 {
     tr_progress *p = &r->progress;
+    GError *swept = NULL;
+    if (!sweep_if_due(r, &swept)) {
+        bool stop = g_error_matches(swept, QS_ERROR, QS_ERROR_STOPPED);
+        if (!stop) {
+            g_propagate_error(error, swept);
+            return false;
+        }
+        g_error_free(swept);
+        return stopped(r, error);
+    }
     const tr_batch *batch = tr_loader_next(r->loader, error);
     tr_step_result result;
     if (!batch)

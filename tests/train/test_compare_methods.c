@@ -3,9 +3,12 @@
  * they resume to the same bits and see no label that they may not is test_resume's. */
 #include "base/error.h"
 #include "base/rng.h"
+#include "kernels/memory.h"
 #include "model/safetensors.h"
 #include "tests/train/fixture.h"
 #include "train/mix.h"
+#include "train/rank.h"
+#include "train/streams.h"
 #include "train/step.h"
 
 #include <glib/gstdio.h>
@@ -34,12 +37,13 @@ static const char *const dcnet_facts[] = {
 static const char *const sdcl_options[] = {"bcp-pretrain", "0",   "sdcl-mse", "0.6",
                                            "sdcl-kl",      "0.2", NULL};
 static const char *const sdcl_facts[] = {"u", "0.5", "w_mse", "0.6", "w_kl", "0.2", NULL};
+static const char *const ceud_facts[] = {"w_correct", "0.5", "w_agree", "0.15", NULL};
 static const char *const none[] = {NULL};
 
 static const checked methods[] = {
     {"UA-MT", "UAMT", uamt_options, uamt_facts}, {"URPC", "URPC", none, none},
     {"CCVC", "CCVC", ccvc_options, ccvc_facts},  {"DCNet", "DCNet", dcnet_options, dcnet_facts},
-    {"SDCL", "SDCL", sdcl_options, sdcl_facts},
+    {"SDCL", "SDCL", sdcl_options, sdcl_facts},  {"CEUD", "CEUD", none, ceud_facts},
 };
 
 /* ---- one step against PyTorch ---------------------------------------------------------------- */
@@ -103,6 +107,10 @@ static void images_init(images *im)
     qs_rng rng;
     memset(im, 0, sizeof *im);
     qs_rng_init(&rng, 8, 8);
+    for (uint32_t i = 0; i < N; i++) {
+        im->items[i] = i;
+        tr_augment_draw(&im->augment[i], &rng, 0, 0);
+    }
     for (int i = 0; i < N * PIXELS; i++) {
         int image = i / PIXELS, x = i % SIDE, y = i % PIXELS / SIDE;
         int class = (x / 9 + y / 11 + image) % 3;
@@ -120,16 +128,66 @@ static int64_t it_of(const tr_options *o)
     return o->optimiser == TR_ADAM ? 0 : IT;
 }
 
+/* What CEUD's two terms rank by, and in which order. */
+typedef struct {
+    uint8_t correctness[HALF * PIXELS], agreement[N * PIXELS];
+    int64_t order_labelled[HALF * PIXELS], order_all[N * PIXELS], n_labelled, n_all;
+} ranking;
+
+static ranking *ranking_of(const tr_learner *l, const tr_options *o, const images *im)
+{
+    ranking *r = g_new0(ranking, 1);
+    const tr_batch batch = {.n = N,
+                            .n_labelled = HALF,
+                            .patch_px = SIDE,
+                            .items = im->items,
+                            .augment = im->augment,
+                            .label = im->label,
+                            .exclude = im->exclude};
+    g_autofree char *memory = g_malloc(tr_rank_bytes(N * PIXELS, sizeof(double)) + KN_ALIGN);
+    for (int all = 0; all < 2; all++) {
+        tr_rank rank;
+        tr_history_counter counter = all ? TR_HISTORY_AGREEMENT : TR_HISTORY_CORRECTNESS;
+        int n = all ? N : HALF;
+        tr_rank_init(&rank, l->engine, memory + KN_ALIGN - (uintptr_t)memory % KN_ALIGN,
+                     n * PIXELS);
+        tr_rank_prepare(&rank, l->history, counter, &batch, n, o->seed,
+                        qs_rng_stream_id(TR_STREAM_RANK, (uint64_t)it_of(o), (uint64_t)counter));
+        memcpy(all ? r->agreement : r->correctness, rank.count, (size_t)(n * PIXELS));
+        for (int64_t q = 0; q < rank.n_order; q++)
+            (all ? r->order_all : r->order_labelled)[q] = rank.order[q];
+        *(all ? &r->n_all : &r->n_labelled) = rank.n_order;
+    }
+    return r;
+}
+
+/* A history as after some sweeps: counters of any kind (what a sweep counts is test_history's). */
+static tr_history *counted(const fixture_source *s)
+{
+    GError *error = NULL;
+    tr_history *h = tr_history_create(&s->source, &error);
+    g_assert_no_error(error);
+    qs_rng rng;
+    qs_rng_init(&rng, 5, 5);
+    const char *name;
+    int64_t bytes;
+    uint8_t *data;
+    for (int i = 0; (data = tr_history_array(h, i, &name, &bytes)); i++)
+        for (int64_t k = 0; k < bytes; k++)
+            data[k] = (uint8_t)(2 + qs_rng_below(&rng, 6));
+    return h;
+}
+
 static void write_facts(const checked *m, const char *dir, const images *im, const tr_learner *l,
                         const tr_step_result *r, const tr_options *o)
 {
     GError *error = NULL;
     const ssl_forward crossed = {.half = SSL_BOTH, .mix = SSL_MIX_CROSS};
     kn_box box = tr_view_of(&l->plan, o, &crossed, SIDE, it_of(o), 0).box;
-    double values[40];
+    double values[48];
     uint8_t trained[SSL_NETS_MAX];
     size_t n = 0, n_values = 0;
-    st_tensor t[40];
+    st_tensor t[48];
     const struct {
         const char *name;
         double value;
@@ -157,8 +215,17 @@ static void write_facts(const checked *m, const char *dir, const images *im, con
         values[n_values] = g_ascii_strtod(f[1], NULL);
         t[n++] = (st_tensor){f[0], ST_F64, 1, {1}, &values[n_values]};
     }
+    ranking *ranks = l->history ? ranking_of(l, o, im) : NULL;
+    if (ranks) {
+        t[n++] = (st_tensor){"correctness", ST_U8, 1, {HALF * PIXELS}, ranks->correctness};
+        t[n++] = (st_tensor){"agreement", ST_U8, 1, {N * PIXELS}, ranks->agreement};
+        t[n++] =
+            (st_tensor){"order_labelled", ST_I64, 1, {ranks->n_labelled}, ranks->order_labelled};
+        t[n++] = (st_tensor){"order_all", ST_I64, 1, {ranks->n_all}, ranks->order_all};
+    }
     g_autofree char *path = g_build_filename(dir, "step.safetensors", NULL);
     g_assert_true(st_write(path, t, n, NULL, &error));
+    g_free(ranks);
 }
 
 static void set_options(tr_options *o, const char *const *settings)
@@ -197,6 +264,10 @@ static void test_step(gconstpointer data)
     tr_learner learner;
     g_assert_true(tr_learner_init(&learner, engine, &o, &plan, &spec, &error));
     g_assert_no_error(error);
+    fixture_source source;
+    fixture_source_init(&source, SIDE, N, N);
+    if (plan.history)
+        learner.history = counted(&source);
     tr_step *step = tr_step_create(&learner, &o, SIDE, &error);
     g_assert_no_error(error);
     images *im = g_new(images, 1);
@@ -223,6 +294,8 @@ static void test_step(gconstpointer data)
     g_autofree char *plant = g_ascii_strdown(m->python, -1);
     g_assert_false(agrees(dir, m->python, plant)); /* a wrong formula must be seen */
     tr_step_destroy(step);
+    tr_history_destroy(learner.history);
+    fixture_source_clear(&source);
     tr_learner_clear(&learner);
     kn_engine_destroy(engine);
     g_free(im);

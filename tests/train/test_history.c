@@ -4,6 +4,7 @@
 #include "base/report.h"
 #include "base/rng.h"
 #include "tests/train/fixture.h"
+#include "kernels/memory.h"
 #include "train/rank.h"
 
 #include <string.h>
@@ -191,7 +192,6 @@ static void test_rank(void)
         kn_weights_init(b.weights, seed / 2);
         sweep(&b);
     }
-    GError *error = NULL;
     uint32_t items[N] = {0, 2, 5, 6};
     tr_augment augment[N];
     uint8_t label[LABELLED * PIXELS] = {0}, exclude[(N - LABELLED) * PIXELS] = {0};
@@ -210,15 +210,16 @@ static void test_rank(void)
                       .augment = augment,
                       .label = label,
                       .exclude = exclude};
-    tr_rank *rank = tr_rank_create(b.engine, N, PX, &error);
-    g_assert_no_error(error);
+    g_autofree char *memory = g_malloc(tr_rank_bytes(N * PIXELS, sizeof(float)) + KN_ALIGN);
+    tr_rank ranking, *rank = &ranking;
+    tr_rank_init(rank, b.engine, memory + KN_ALIGN - (uintptr_t)memory % KN_ALIGN, N * PIXELS);
     for (int all = 0; all < 2; all++) {
         int n = all ? N : LABELLED;
         tr_history_counter counter = all ? TR_HISTORY_AGREEMENT : TR_HISTORY_CORRECTNESS;
-        tr_rank_prepare(rank, b.history, counter, &batch, (tr_rank_images){0, n}, 7, 8);
-        int64_t n_order;
-        const uint32_t *order = tr_rank_order(rank, &n_order);
-        const float *agreement = tr_rank_agreement(rank);
+        tr_rank_prepare(rank, b.history, counter, &batch, n, 7, 8);
+        int64_t n_order = rank->n_order;
+        const uint32_t *order = rank->order;
+        const float *agreement = rank->agreement;
         uint8_t count[N * PIXELS], seen[N * PIXELS] = {0}, least = 255, most = 0;
         for (int j = 0; j < n; j++)
             tr_history_read(b.history, counter, items[j], &augment[j], count + j * PIXELS);
@@ -243,12 +244,11 @@ static void test_rank(void)
         }
         g_assert_cmpint(moved, >, n_order / 4); /* it is shuffled */
         g_autofree uint32_t *first = g_memdup2(order, (gsize)n_order * sizeof *order);
-        tr_rank_prepare(rank, b.history, counter, &batch, (tr_rank_images){0, n}, 7, 8);
+        tr_rank_prepare(rank, b.history, counter, &batch, n, 7, 8);
         g_assert_true(memcmp(first, order, (size_t)n_order * sizeof *order) == 0);
-        tr_rank_prepare(rank, b.history, counter, &batch, (tr_rank_images){0, n}, 7, 9);
+        tr_rank_prepare(rank, b.history, counter, &batch, n, 7, 9);
         g_assert_false(memcmp(first, order, (size_t)n_order * sizeof *order) == 0);
     }
-    tr_rank_destroy(rank);
     bench_clear(&b);
 }
 

@@ -158,7 +158,7 @@ static void test_plans(void)
             g_assert_cmpint(plan.n_labelled + plan.n_unlabelled, ==, pairs ? 4 : 5);
             for (int t = 0; t < plan.n_terms; t++) {
                 g_assert_cmpint(plan.terms[t].kind == SSL_LQH, ==,
-                                plan.terms[t].kind != SSL_SUP &&
+                                plan.terms[t].kind != SSL_SUP && plan.terms[t].kind != SSL_OWN &&
                                     ssl_term_on(&plan.terms[t]) == SSL_LABELLED);
                 g_assert_true(config.lqh || plan.terms[t].kind != SSL_LQH);
                 g_assert_true(config.uqh || plan.terms[t].kind != SSL_UQH);

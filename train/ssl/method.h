@@ -126,6 +126,10 @@ typedef struct {
     const double *values; /* of the method's options */
     double *memory;       /* SSL_MEMORY_MAX numbers, 0 at the start, kept in the state */
     void *scratch;        /* of the bytes that `own_bytes` asked for */
+    /* On the host: */
+    const struct tr_batch *batch;
+    const struct tr_history *history; /* where the plan wants one */
+    uint64_t seed;
 } ssl_own;
 /* Returns the loss, without scale. */
 typedef double (*ssl_own_run)(const ssl_own *own);
@@ -193,6 +197,8 @@ typedef struct {
     int n_held;        /* of the unlabelled, from held-back labelled rows; they come first */
     double held_share; /* of the labelled rows */
     ssl_pool pool;
+    bool history;        /* keeps train/history.h, swept with the model's network … */
+    int64_t sweep_every; /* … every so many iterations; 0: a pass over the training patches */
     int n_nets, n_forwards, n_terms, n_gammas, n_emas, n_copies;
     ssl_net nets[SSL_NETS_MAX];
     ssl_forward forwards[SSL_FORWARDS_MAX];
@@ -229,6 +235,7 @@ typedef struct {
     /* Other defaults of `train`'s options, name and value; ends with name NULL; (optional) */
     const char *const (*defaults)[2];
     bool plain_only; /* no MetaSSL loss takes its losses' place */
+    bool host_only;  /* its terms read the batch's planes on the host: not on a GPU */
     void (*plan)(const ssl_config *config, ssl_plan *plan); /* plan comes zeroed */
 } ssl_method;
 

@@ -5,16 +5,12 @@
 
 extern const ssl_method ssl_method_sl, ssl_method_fullsup, ssl_method_mt, ssl_method_fixmatch,
     ssl_method_cct, ssl_method_cps, ssl_method_rdrop, ssl_method_bcp, ssl_method_uamt,
-    ssl_method_urpc, ssl_method_ccvc, ssl_method_dcnet, ssl_method_sdcl;
+    ssl_method_urpc, ssl_method_ccvc, ssl_method_dcnet, ssl_method_sdcl, ssl_method_ceud;
 
 const ssl_method *const ssl_methods[] = {
-    &ssl_method_sl,    &ssl_method_fullsup,
-    &ssl_method_mt,    &ssl_method_fixmatch,
-    &ssl_method_cct,   &ssl_method_cps,
-    &ssl_method_rdrop, &ssl_method_bcp,
-    &ssl_method_uamt,  &ssl_method_urpc,
-    &ssl_method_ccvc,  &ssl_method_dcnet,
-    &ssl_method_sdcl,  NULL,
+    &ssl_method_sl,   &ssl_method_fullsup, &ssl_method_mt,   &ssl_method_fixmatch, &ssl_method_cct,
+    &ssl_method_cps,  &ssl_method_rdrop,   &ssl_method_bcp,  &ssl_method_uamt,     &ssl_method_urpc,
+    &ssl_method_ccvc, &ssl_method_dcnet,   &ssl_method_sdcl, &ssl_method_ceud,     NULL,
 };
 
 const ssl_method *ssl_method_find(const char *name, GError **error)

@@ -114,5 +114,6 @@ const ssl_method ssl_method_sdcl = {
     .options = options,
     .defaults = defaults,
     .plain_only = true,
+    .host_only = true,
     .plan = plan_sdcl,
 };
