@@ -66,26 +66,26 @@ QS_DEVICE QP_REAL QP(log_mean)(QP_REAL mean)
     return mean > tiny ? QP_LOG(mean > tiny ? mean : (QP_REAL)1) : (QP_REAL)0;
 }
 
-/* URPC, one head: q = Σ(p̄-p)², v = KL(p̄‖p) = Σ p̄(log p̄ - l). */
-QS_DEVICE void QP(urpc_head)(const QP_REAL *mean, const QP_REAL *p, const QP_REAL *l, int n_classes,
-                             QP_REAL *q, QP_REAL *v)
+/* URPC, one head: q = Σ(p̄-p)², v = KL(p̄‖p) = Σ p̄(log p̄ - l); log_mean[c] = log_mean(p̄_c). */
+QS_DEVICE void QP(urpc_head)(const QP_REAL *mean, const QP_REAL *log_mean, const QP_REAL *p,
+                             const QP_REAL *l, int n_classes, QP_REAL *q, QP_REAL *v)
 {
     *q = *v = 0;
     for (int c = 0; c < n_classes; c++) {
         QP_REAL d = mean[c] - p[c];
         *q += d * d;
-        *v += mean[c] > 0 ? mean[c] * (QP(log_mean)(mean[c]) - l[c]) : (QP_REAL)0;
+        *v += mean[c] > 0 ? mean[c] * (log_mean[c] - l[c]) : (QP_REAL)0;
     }
     *v = *v < 0 ? (QP_REAL)0 : *v; /* rounding: KL >= 0 */
 }
 
 /* The loss's derivative by p̄ through one head, added to g_mean: α by q, β by v. */
 QS_DEVICE void QP(urpc_grad_mean)(QP_REAL alpha, QP_REAL beta, const QP_REAL *mean,
-                                  const QP_REAL *p, const QP_REAL *l, int n_classes,
-                                  QP_REAL *g_mean)
+                                  const QP_REAL *log_mean, const QP_REAL *p, const QP_REAL *l,
+                                  int n_classes, QP_REAL *g_mean)
 {
     for (int c = 0; c < n_classes; c++)
-        g_mean[c] += alpha * 2 * (mean[c] - p[c]) + beta * (QP(log_mean)(mean[c]) - l[c]);
+        g_mean[c] += alpha * 2 * (mean[c] - p[c]) + beta * (log_mean[c] - l[c]);
 }
 
 /* To the logits of a head: its share of p̄ (g_share = g_mean / heads), its p in q, its l in v:

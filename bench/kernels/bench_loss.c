@@ -2,8 +2,11 @@
  *   bench_loss [--threads N] [--rounds N] [--patch PX]
  * Batch 24 (12 labelled, 12 unlabelled), two classes, the network of width 16. A step is a student
  * forward and backward, SGD, and the teacher's forward; the loss is both streams through all three
- * passes, as Mean Teacher + MetaSSL needs it. In turn in one run, medians; one CSV line each. */
-#include "kernels/loss.h"
+ * passes, as Mean Teacher + MetaSSL needs it. After each step the comparison methods' losses on the
+ * half that they look at, value and gradient (R-Drop's and DCNet's with two predictions, URPC's
+ * with four). In turn in one run, medians; one CSV line each. */
+#include "base/rng.h"
+#include "kernels/compare.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -27,10 +30,27 @@ typedef struct {
     kn_pass *train, *nograd;
     kn_reference ref;
     uint8_t *region, *label;
+    float *prob, *agreement; /* UA-MT's mean, and what CEUD ranks by */
+    uint32_t *order;
 } bench;
 
-enum { PART_STEP, PART_REFERENCE, PART_PARTITION, PART_GRADIENT, N_PARTS };
-static const char *const part_names[N_PARTS] = {"step", "reference", "partition", "gradient"};
+enum {
+    PART_STEP,
+    PART_REFERENCE,
+    PART_PARTITION,
+    PART_GRADIENT,
+    N_METASSL,
+    PART_KL = N_METASSL,
+    PART_UNCERTAINTY,
+    PART_URPC,
+    PART_DCNET,
+    PART_RANK,
+    PART_SDCL,
+    N_PARTS
+};
+static const char *const part_names[N_PARTS] = {
+    "step",         "reference", "partition", "gradient",       "R-Drop's KL",
+    "UA-MT's mask", "URPC",      "DCNet",     "CEUD's ranking", "SDCL"};
 static double ms[N_PARTS][ROUNDS_MAX];
 
 static void die(GError *error)
@@ -66,8 +86,48 @@ static void open_all(bench *b)
     b->ref.conf = g_malloc(n_px * sizeof(float));
     b->region = g_malloc(n_px);
     b->label = g_malloc(n_px);
-    for (size_t i = 0; i < n_px; i++)
+    b->prob = g_new(float, 2 * n_px);
+    b->agreement = g_new(float, n_px);
+    b->order = g_new(uint32_t, n_px);
+    qs_rng rng;
+    qs_rng_init(&rng, 1, 1);
+    for (size_t i = 0; i < n_px; i++) {
         b->label[i] = (i / 1000) & 1;
+        b->agreement[i] = (float)(i % 7) / 6;
+        b->order[i] = (uint32_t)i;
+    }
+    qs_rng_shuffle_u32(&rng, b->order, n_px / 2);
+}
+
+/* The comparison methods', on half of the batch; gradients go where the step's were. */
+static void compare_losses(bench *b, int round)
+{
+    static const double weight[2] = {1, 0.5};
+    kn_tensor z = kn_tensor_images(kn_pass_logits(b->train), 0, LABELLED);
+    kn_tensor zr = kn_tensor_images(kn_pass_logits(b->nograd), 0, LABELLED);
+    kn_tensor dz = kn_tensor_images(kn_pass_dlogits(b->train), 0, LABELLED), prob = z;
+    prob.data = b->prob;
+    prob.ldc = 2;
+    int64_t t[N_PARTS + 1], n_px = kn_pixels(&z);
+    const kn_tensor *heads[4] = {&z, &zr, &z, &zr}, *grads[4] = {&dz, &dz, &dz, &dz};
+    void *score = b->ref.conf;
+    t[PART_KL] = g_get_monotonic_time();
+    kn_loss_kl(b->engine, &z, &zr, NULL, 1, true, &dz, &dz);
+    t[PART_UNCERTAINTY] = g_get_monotonic_time();
+    for (int pass = 0; pass < 8; pass++)
+        kn_prob_add(b->engine, &zr, 1.0 / 8, pass > 0, &prob);
+    kn_uncertainty(b->engine, &prob, NULL, 0.5, b->region, NULL);
+    t[PART_URPC] = g_get_monotonic_time();
+    kn_loss_urpc(b->engine, heads, 4, NULL, 1, true, grads);
+    t[PART_DCNET] = g_get_monotonic_time();
+    kn_loss_dcnet(b->engine, &z, &zr, NULL, 0.6, 1, 1, true, &dz, &dz);
+    t[PART_RANK] = g_get_monotonic_time();
+    kn_loss_rank(b->engine, &z, b->agreement, b->order, n_px, score, 1, true, &dz);
+    t[PART_SDCL] = g_get_monotonic_time();
+    kn_loss_sdcl(b->engine, &z, b->label, b->ref.y, NULL, weight, NULL, 1, 1, true, &dz);
+    t[N_PARTS] = g_get_monotonic_time();
+    for (int p = N_METASSL; p < N_PARTS; p++)
+        ms[p][round] = (double)(t[p + 1] - t[p]) / 1000;
 }
 
 static void loss_of_half(bench *b, bool labelled, int round)
@@ -115,6 +175,7 @@ static void one_round(bench *b, int round)
         die(error);
     kn_sgd_step(b->student, 0.01, 0.9, 1e-4);
     ms[PART_STEP][round] = (double)(g_get_monotonic_time() - start) / 1000;
+    compare_losses(b, round);
 }
 
 static int by_value(const void *a, const void *b)
@@ -140,7 +201,7 @@ int main(int argc, char **argv)
     for (int p = 0; p < N_PARTS; p++) {
         qsort(ms[p], (size_t)rounds, sizeof ms[p][0], by_value);
         median[p] = ms[p][rounds / 2];
-        loss += p == PART_STEP ? 0 : median[p];
+        loss += p == PART_STEP || p >= N_METASSL ? 0 : median[p];
     }
     printf("what,ms,share_of_step,machine\n");
     for (int p = 0; p < N_PARTS; p++)
@@ -157,5 +218,8 @@ int main(int argc, char **argv)
     g_free(b.ref.conf);
     g_free(b.region);
     g_free(b.label);
+    g_free(b.prob);
+    g_free(b.agreement);
+    g_free(b.order);
     return 0;
 }

@@ -87,8 +87,8 @@ PIXEL_KERNEL(double, f64)
         out[i] += qp_direct_##suffix(a, p1, p2, N_CLASSES, threshold, ga);                         \
         for (int c = 0; c < N_CLASSES; c++)                                                        \
             mean[c] = (p1[c] + p2[c]) / 2;                                                         \
-        qp_urpc_head_##suffix(mean, p1, l1, N_CLASSES, &q, &v);                                    \
-        qp_urpc_grad_mean_##suffix(q, v, mean, p1, l1, N_CLASSES, gb);                             \
+        qp_urpc_head_##suffix(mean, l2, p1, l1, N_CLASSES, &q, &v);                                    \
+        qp_urpc_grad_mean_##suffix(q, v, mean, l2, p1, l1, N_CLASSES, gb);                             \
         qp_urpc_grad_head_##suffix(q, v, mean, p1, N_CLASSES, gb, ga);                             \
         out[i] += qp_entropy_##suffix(mean, N_CLASSES);                                            \
         qp_sdcl_terms_##suffix(p1, l1, N_CLASSES, target[i], &q, &v);                              \
