@@ -1,0 +1,246 @@
+/* Mixed images and strong views: BCP's mixed image against golden example E13 in both backends
+ * (each golden pixel several times, so that the box of a step can be square), the planes of a
+ * CutMix view, and the photometric changes. */
+#include "tests/kernels/golden.h"
+#include "train/losses.h"
+#include "train/mix.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { SIDE = 4, PX = SIDE * SIDE, CLASSES = 2, N = 2, FORWARD = N * PX * CLASSES };
+
+static const char e13[] = "E13_bcp_mixed";
+
+typedef struct {
+    tr_learner learner;
+    tr_options options;
+    double z64[SSL_FORWARDS_MAX][FORWARD], g64[SSL_FORWARDS_MAX][FORWARD];
+    float z32[SSL_FORWARDS_MAX][FORWARD], g32[SSL_FORWARDS_MAX][FORWARD];
+    kn_tensor z[SSL_FORWARDS_MAX], g[SSL_FORWARDS_MAX];
+    tr_prediction of[SSL_FORWARDS_MAX];
+    uint8_t label[N * PX], exclude[N * PX], truth[N * PX];
+} example;
+
+/* The golden pixel that stands at `at` of the mixed image: outer ones 0 and 1, inner ones 2 and 3.
+ */
+static int golden_pixel(kn_box box, int at)
+{
+    int x = at % SIDE, y = at / SIDE;
+    bool in = x >= box.x0 && x < box.x1 && y >= box.y0 && y < box.y1;
+    return (in ? 2 : 0) + x % 2;
+}
+
+static void make_plan(example *e, const char *backend, tr_loss loss)
+{
+    GError *error = NULL;
+    kn_engine_options eo = {.backend = backend, .n_threads = 1, .conv = KN_CONV_DIRECT};
+    memset(e, 0, sizeof *e);
+    tr_options_init(&e->options);
+    g_assert_true(tr_options_set_method(&e->options, "BCP", &error));
+    g_assert_true(tr_options_set(&e->options, "bcp-pretrain", "0", &error));
+    g_assert_true(tr_options_set(&e->options, "bcp-box", "0.5", &error));
+    g_assert_true(tr_options_set(&e->options, "threshold", "fixed", &error));
+    e->options.loss = loss;
+    e->options.batch_labelled = e->options.batch_unlabelled = 2;
+    e->learner =
+        (tr_learner){.engine = kn_engine_create(&eo, &error), .n_classes = CLASSES, .stage = 1};
+    ssl_config config = tr_options_config(&e->options);
+    ssl_method_find("BCP", NULL)->plan(&config, &e->learner.plan);
+    g_assert_true(ssl_plan_check(&e->learner.plan, &error));
+    for (int g = 0; g < e->learner.plan.n_gammas; g++) {
+        e->learner.slot[g] = g;
+        memcpy(e->learner.gamma[g], golden_array(e13, "input", "gamma"), CLASSES * sizeof(double));
+    }
+}
+
+static void fill(example *e)
+{
+    const ssl_plan *plan = &e->learner.plan;
+    const double *student = golden_array(e13, "input", "z_student_mixed");
+    const double *unl = golden_array(e13, "input", "z_teacher_unl");
+    const double *lab = golden_array(e13, "input", "z_teacher_lab");
+    bool f64 = kn_engine_dtype(e->learner.engine) == KN_F64;
+    for (int f = 0; f < plan->n_forwards; f++) {
+        const ssl_forward *forward = &plan->forwards[f];
+        kn_box box = tr_view_of(plan, &e->options, forward, SIDE, 0, 0).box;
+        for (int i = 0; i < PX * CLASSES; i++) {
+            int p = golden_pixel(box, i / CLASSES), c = i % CLASSES;
+            const double *from = forward->grad ? student : p < 2 ? unl : lab;
+            e->z64[f][i] = from[c * 4 + p];
+            e->z32[f][i] = (float)e->z64[f][i];
+        }
+        e->z[f] = (kn_tensor){.dtype = f64 ? KN_F64 : KN_F32,
+                              .n = ssl_forward_n(plan, forward),
+                              .h = SIDE,
+                              .w = SIDE,
+                              .c = CLASSES,
+                              .ldc = CLASSES};
+        e->g[f] = e->z[f];
+        e->z[f].data = f64 ? (void *)e->z64[f] : (void *)e->z32[f];
+        e->g[f].data = f64 ? (void *)e->g64[f] : (void *)e->g32[f];
+        e->of[f] = (tr_prediction){.z = {&e->z[f]}, .dz = {&e->g[f]}};
+    }
+}
+
+/* Everything of the second mixed image is unknown: the first is all that counts. */
+static tr_step_result run(example *e, int *p)
+{
+    GError *error = NULL;
+    const ssl_plan *plan = &e->learner.plan;
+    const double *label = golden_array(e13, "input", "label");
+    for (*p = 0; plan->forwards[*p].mix != SSL_MIX_CROSS || !plan->forwards[*p].grad;)
+        ++*p;
+    kn_box box = tr_view_of(plan, &e->options, &plan->forwards[*p], SIDE, 0, 0).box;
+    memset(e->label + PX, 255, PX);
+    memset(e->exclude + PX, 255, PX);
+    memset(e->truth, 255, sizeof e->truth);
+    for (int i = 0; i < PX; i++)
+        e->label[i] = (uint8_t)label[golden_pixel(box, i)];
+    fill(e);
+    tr_batch batch = {.n = 4,
+                      .n_labelled = 2,
+                      .patch_px = SIDE,
+                      .label = e->label,
+                      .truth = e->truth,
+                      .exclude = e->exclude};
+    tr_losses *losses = tr_losses_create(&e->learner, &e->options, SIDE, &error);
+    g_assert_no_error(error);
+    tr_step_result result = {0};
+    tr_losses_run(losses, &batch, e->of, 0, 10, &result);
+    tr_losses_destroy(losses);
+    return result;
+}
+
+static void check(const char *backend, tr_loss loss, const char *total, const char *grad)
+{
+    example *e = g_new(example, 1);
+    int p;
+    make_plan(e, backend, loss);
+    if (loss == TR_LOSS_PLAIN) {
+        e->options.sup = TR_SUP_SSL4MIS;
+        e->options.dice_eps = 1e-10;
+    } else {
+        e->options.dice_eps = 2e-5; /* every labelled pixel is there twice */
+        for (int t = 0; t < e->learner.plan.n_terms; t++)
+            if (e->learner.plan.terms[t].kind == SSL_UQH)
+                e->learner.plan.terms[t].scale = 0.1;
+    }
+    tr_step_result result = run(e, &p);
+    bool f64 = kn_engine_dtype(e->learner.engine) == KN_F64;
+    double tolerance = f64 ? 1e-9 : 2e-6;
+    g_test_message("%.12g", result.loss);
+    g_assert_true(fabs(result.loss - golden_value(e13, "expected", total)) <= tolerance);
+    const double *wanted = golden_array(e13, "expected", grad);
+    kn_box box =
+        tr_view_of(&e->learner.plan, &e->options, &e->learner.plan.forwards[p], SIDE, 0, 0).box;
+    for (int i = 0; i < 2 * PX * CLASSES; i++) {
+        double is = f64 ? e->g64[p][i] : (double)e->g32[p][i], want = 0;
+        int px = golden_pixel(box, i / CLASSES % PX);
+        if (i < PX * CLASSES)
+            want = wanted[i % CLASSES * 4 + px] / (px < 2 ? 6 : 2);
+        g_assert_true(fabs(is - want) <= tolerance);
+    }
+    kn_engine_destroy(e->learner.engine);
+    g_free(e);
+}
+
+static void test_bcp(gconstpointer backend)
+{
+    check(backend, TR_LOSS_PLAIN, "plain_total", "plain_grad");
+    check(backend, TR_LOSS_METASSL, "meta_total", "meta_grad");
+}
+
+/* CutMix: what is inside the box is the next image's, labels of the labelled half apart. */
+static void test_planes(void)
+{
+    tr_options o;
+    tr_options_init(&o);
+    o.cutmix = 1;
+    ssl_plan plan = {.n_labelled = 1, .n_unlabelled = 2};
+    ssl_forward forward = {.half = SSL_BOTH, .mix = SSL_MIX_CUT};
+    tr_view plain = tr_view_of(&plan, &o, &forward, SIDE, 3, 0);
+    g_assert_cmpint(plain.box.x1, ==, 0);
+    tr_view view = tr_view_of(&plan, &o, &forward, SIDE, 3, 2), again;
+    g_assert_cmpint(view.outer, ==, 2);
+    g_assert_cmpint(view.inner, ==, 1);
+    g_assert_cmpint(view.box.x1, >, view.box.x0);
+    forward.half = SSL_UNLABELLED; /* the same image, whatever the forward saw beside it */
+    again = tr_view_of(&plan, &o, &forward, SIDE, 3, 1);
+    g_assert_cmpmem(&view, sizeof view, &again, sizeof again);
+    uint8_t truth[2 * PX], exclude[2 * PX], held[2 * PX], label[PX] = {0}, out[6][3 * PX];
+    for (int i = 0; i < PX; i++) {
+        truth[i] = exclude[i] = held[i] = 10;
+        truth[PX + i] = exclude[PX + i] = held[PX + i] = 20;
+    }
+    tr_batch batch = {.n = 3,
+                      .n_labelled = 1,
+                      .patch_px = SIDE,
+                      .label = label,
+                      .truth = truth,
+                      .exclude = exclude};
+    tr_planes planes = {out[0], out[1], out[2], out[3], out[4], out[5]};
+    tr_planes_fill(&planes, &batch, held, &view, 2);
+    for (int i = 0; i < PX; i++) {
+        int at = 2 * PX + i, in = golden_pixel(view.box, i) >= 2;
+        g_assert_cmpint(planes.label[at], ==, 255);
+        g_assert_cmpint(planes.exclude[at], ==, in ? 10 : 20);
+        g_assert_cmpint(planes.truth[at], ==, in ? 10 : 20);
+        g_assert_cmpint(planes.held[at], ==, in ? 10 : 20);
+        g_assert_cmpint(planes.outer[at], ==, in ? 255 : 0);
+        g_assert_cmpint(planes.inner[at], ==, in ? 0 : 255);
+    }
+}
+
+/* Nothing at zero strength; hue and saturation leave grey alone; a third of a turn moves R to G. */
+static void test_strong(void)
+{
+    enum { S = 16, BYTES = S * S * 3 };
+    uint8_t rgb[BYTES], was[BYTES];
+    float scratch[BYTES];
+    qs_rng rng;
+    qs_rng_init(&rng, 5, 6);
+    for (int i = 0; i < BYTES; i++)
+        was[i] = rgb[i] = (uint8_t)qs_rng_below(&rng, 256);
+    tr_strong_options none = {.jitter_p = 1, .stain_p = 0, .blur_p = 1, .noise_p = 1};
+    tr_strong s;
+    tr_strong_draw(&s, &rng, &none);
+    tr_strong_apply(&s, rgb, S, scratch);
+    g_assert_cmpmem(rgb, BYTES, was, BYTES);
+    double m[3][3], offset[3];
+    s = (tr_strong){.brightness = 1.2, .contrast = 0.5, .saturation = 1.7, .hue = 0.04};
+    tr_strong_matrix(&s, 100, m, offset);
+    for (int i = 0; i < 3; i++) /* grey 80: 0.5·1.2·80 + 0.5·1.2·100 */
+        g_assert_cmpfloat_with_epsilon(80 * (m[i][0] + m[i][1] + m[i][2]) + offset[i], 108, 1e-9);
+    s = (tr_strong){.brightness = 1, .contrast = 1, .saturation = 1, .hue = 1.0 / 3};
+    tr_strong_matrix(&s, 100, m, offset);
+    for (int i = 0; i < 3; i++)
+        for (int j = 0; j < 3; j++)
+            g_assert_cmpfloat_with_epsilon(m[i][j], i == (j + 1) % 3 ? 1 : 0, 1e-9);
+    memset(rgb, 128, sizeof rgb);
+    s = (tr_strong){.blur = true, .blur_sigma = 1.5}; /* keeps what is flat */
+    tr_strong_apply(&s, rgb, S, scratch);
+    for (int i = 0; i < BYTES; i++)
+        g_assert_cmpint(rgb[i], ==, 128);
+    s = (tr_strong){.noise = true, .noise_sigma = 0.05, .noise_seed = 9};
+    tr_strong_apply(&s, rgb, S, scratch);
+    double sum = 0, square = 0;
+    for (int i = 0; i < BYTES; i++) {
+        sum += rgb[i] - 128.0;
+        square += (rgb[i] - 128.0) * (rgb[i] - 128.0);
+    }
+    g_assert_true(fabs(sum / BYTES) < 2);
+    g_assert_true(fabs(sqrt(square / BYTES) - 12.75) < 1.5);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_data_func("/mixing/bcp/ref", "ref", test_bcp);
+    g_test_add_data_func("/mixing/bcp/cpu", "cpu", test_bcp);
+    g_test_add_func("/mixing/planes", test_planes);
+    g_test_add_func("/mixing/strong", test_strong);
+    int status = g_test_run();
+    golden_close();
+    return status;
+}
