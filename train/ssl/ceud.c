@@ -1,4 +1,4 @@
-/* CEUD: confidence ranking regularised by consistency over training (Chen et al., ICCV 2023).
+/* CEUD: confidence ranking regularised by consistency over training (Li, Hu and Chen, ICLR 2023).
  *
  * One network. Every so many iterations the whole training set is predicted (train/history.h); of
  * every pixel is kept how often its class came again (κ), on labelled patches also how often it was
@@ -82,7 +82,7 @@ static void plan_ceud(const ssl_config *config, ssl_plan *plan)
 extern const ssl_method ssl_method_ceud;
 const ssl_method ssl_method_ceud = {
     .name = "CEUD",
-    .paper = "Chen et al., Confidence estimation using unlabeled data, ICLR 2023",
+    .paper = "Li, Hu and Chen, Confidence estimation using unlabeled data, ICLR 2023",
     .summary = "supervised, its confidence ranked by how steady and how right every pixel has been",
     .options = options,
     .defaults = defaults,
