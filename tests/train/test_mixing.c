@@ -233,6 +233,133 @@ static void test_strong(void)
     g_assert_true(fabs(sqrt(square / BYTES) - 12.75) < 1.5);
 }
 
+/* ---- whole losses by finite differences --------------------------------------------------------
+ */
+
+typedef struct {
+    tr_learner learner;
+    tr_options options;
+    tr_losses *losses;
+    double z[SSL_FORWARDS_MAX][4][2 * FORWARD], g[SSL_FORWARDS_MAX][4][2 * FORWARD];
+    kn_tensor tz[SSL_FORWARDS_MAX][4], tg[SSL_FORWARDS_MAX][4];
+    tr_prediction of[SSL_FORWARDS_MAX];
+    uint8_t label[N * PX], exclude[N * PX], truth[N * PX];
+} whole;
+
+static double loss_of(whole *w)
+{
+    tr_batch batch = {.n = 4,
+                      .n_labelled = 2,
+                      .patch_px = SIDE,
+                      .label = w->label,
+                      .truth = w->truth,
+                      .exclude = w->exclude};
+    tr_step_result result = {0};
+    tr_losses_run(w->losses, &batch, w->of, 9, 10, &result);
+    return result.loss;
+}
+
+static void whole_init(whole *w, const char *method, tr_loss loss)
+{
+    GError *error = NULL;
+    kn_engine_options eo = {.backend = "ref", .n_threads = 1, .conv = KN_CONV_DIRECT};
+    memset(w, 0, sizeof *w);
+    tr_options_init(&w->options);
+    g_assert_true(tr_options_set_method(&w->options, method, &error));
+    g_assert_true(tr_options_set(&w->options, "threshold", "fixed", &error));
+    w->options.loss = loss;
+    w->options.lambda_max = 1;
+    w->options.cutmix = 1;
+    w->options.batch_labelled = w->options.batch_unlabelled = 2;
+    w->learner = (tr_learner){.engine = kn_engine_create(&eo, &error), .n_classes = CLASSES};
+    ssl_config config = tr_options_config(&w->options);
+    ssl_plan *plan = &w->learner.plan;
+    ssl_method_find(method, NULL)->plan(&config, plan);
+    qs_rng rng;
+    qs_rng_init(&rng, 3, 4);
+    for (int g = 0; g < plan->n_gammas; g++) {
+        w->learner.slot[g] = g;
+        w->learner.gamma[g][0] = w->learner.gamma[g][1] = 0.75;
+    }
+    for (int i = 0; i < N * PX; i++)
+        w->label[i] = (uint8_t)qs_rng_below(&rng, 2);
+    w->label[5] = w->exclude[7] = 255;
+    for (int f = 0; f < plan->n_forwards; f++)
+        for (int o = 0; o < 4; o++) {
+            w->tz[f][o] = (kn_tensor){.dtype = KN_F64,
+                                      .n = ssl_forward_n(plan, &plan->forwards[f]),
+                                      .h = SIDE,
+                                      .w = SIDE,
+                                      .c = CLASSES,
+                                      .ldc = CLASSES,
+                                      .data = w->z[f][o]};
+            w->tg[f][o] = w->tz[f][o];
+            w->tg[f][o].data = w->g[f][o];
+            w->of[f].z[o] = &w->tz[f][o];
+            w->of[f].dz[o] = &w->tg[f][o];
+            for (int i = 0; i < 2 * FORWARD; i++)
+                w->z[f][o][i] = 2 * qs_rng_normal(&rng);
+        }
+    w->losses = tr_losses_create(&w->learner, &w->options, SIDE, &error);
+    g_assert_no_error(error);
+}
+
+/* Is the output a reference whose probabilities themselves enter a loss? It has no gradient there.
+ */
+static bool is_held_fixed(const ssl_plan *plan, int f, int o)
+{
+    bool fixed = false;
+    for (int t = 0; t < plan->n_terms; t++)
+        fixed = fixed || (plan->terms[t].kind == SSL_MSE && plan->terms[t].ref == f &&
+                          plan->terms[t].ref_output == o);
+    return fixed;
+}
+
+static void check_output(whole *w, int f, int o)
+{
+    double d[2 * FORWARD], analytic = 0, value[4], base[2 * FORWARD];
+    const double h = 1e-5, steps[4] = {-2 * h, -h, h, 2 * h};
+    int n = w->tz[f][o].n * PX * CLASSES;
+    qs_rng rng;
+    qs_rng_init(&rng, 8, (uint64_t)(f * 16 + o));
+    loss_of(w);
+    memcpy(base, w->z[f][o], sizeof base);
+    for (int i = 0; i < n; i++) {
+        d[i] = qs_rng_normal(&rng);
+        analytic += d[i] * w->g[f][o][i];
+    }
+    for (int k = 0; k < 4; k++) {
+        for (int i = 0; i < n; i++)
+            w->z[f][o][i] = base[i] + steps[k] * d[i];
+        value[k] = loss_of(w);
+    }
+    memcpy(w->z[f][o], base, sizeof base);
+    double numeric = (8 * (value[2] - value[1]) - (value[3] - value[0])) / (12 * h);
+    g_test_message("forward %d output %d: %.9g, %.9g", f, o, numeric, analytic);
+    g_assert_true(fabs(numeric - analytic) <= 1e-7 * (1 + fabs(analytic)));
+}
+
+static void test_differences(gconstpointer method)
+{
+    whole *w = g_new(whole, 1);
+    for (int loss = 0; loss < 2; loss++) {
+        whole_init(w, method, (tr_loss)loss);
+        int n_moving = 0;
+        for (int f = 0; f < w->learner.plan.n_forwards; f++)
+            for (int o = 0; w->learner.plan.forwards[f].grad && o < 4; o++) {
+                if (is_held_fixed(&w->learner.plan, f, o))
+                    continue;
+                check_output(w, f, o);
+                for (int i = 0; i < FORWARD; i++)
+                    n_moving += w->g[f][o][i] != 0;
+            }
+        g_assert_cmpint(n_moving, >, PX);
+        tr_losses_destroy(w->losses);
+        kn_engine_destroy(w->learner.engine);
+    }
+    g_free(w);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -240,6 +367,11 @@ int main(int argc, char **argv)
     g_test_add_data_func("/mixing/bcp/cpu", "cpu", test_bcp);
     g_test_add_func("/mixing/planes", test_planes);
     g_test_add_func("/mixing/strong", test_strong);
+    g_test_add_data_func("/mixing/differences/fixmatch", "FixMatch", test_differences);
+    g_test_add_data_func("/mixing/differences/cct", "CCT", test_differences);
+    g_test_add_data_func("/mixing/differences/r-drop", "R-Drop", test_differences);
+    g_test_add_data_func("/mixing/differences/cps", "CPS", test_differences);
+    g_test_add_data_func("/mixing/differences/mt", "MT", test_differences);
     int status = g_test_run();
     golden_close();
     return status;
