@@ -1,5 +1,7 @@
 /* The engine's speed against its floor: the sum of the fastest convolution primitives of the
- * network's shapes, each timed alone in the same run.
+ * network's shapes, each timed alone in the same run. Two floors: of all primitives, our own
+ * convolutions among them where they are the fastest (over_floor), and of oneDNN's alone
+ * (over_onednn_floor), which our kernels do not lower.
  *
  *   bench_engine [--batch 24] [--size 256] [--threads 2] [--rounds 3] [--width 16] [--part all]
  *                [--conv both] [--only train|infer] [--clock wall|cpu]
@@ -217,13 +219,17 @@ static void print_line(const kn_engine *engine, const settings *s, const char *w
 }
 
 static void report(const kn_engine *engine, const settings *s, const char *what, const char *conv,
-                   const series *step, const series *floors)
+                   const series *step, const series *floors, const series *onednn)
 {
     g_autofree char *extra =
-        floors->n ? g_strdup_printf(",\"over_floor\":%.4f", ratio(step, floors)) : g_strdup("");
+        floors->n ? g_strdup_printf(",\"over_floor\":%.4f,\"over_onednn_floor\":%.4f",
+                                    ratio(step, floors), ratio(step, onednn))
+                  : g_strdup("");
     if (floors->n) {
         g_autofree char *name = g_strconcat(what, "_floor", NULL);
+        g_autofree char *other = g_strconcat(what, "_onednn_floor", NULL);
         print_line(engine, s, name, conv, median(floors), "");
+        print_line(engine, s, other, conv, median(onednn), "");
     }
     print_line(engine, s, what, conv, median(step), extra);
 }
@@ -247,6 +253,41 @@ static void print_layers(const kn_pass *pass, int steps)
             1e3 * kn_pass_packing_seconds(pass) / steps);
 }
 
+/* The same network's convolutions by oneDNN alone. */
+typedef struct {
+    kn_engine *engine;
+    kn_pass *pass;
+    floor_set floors;
+} onednn_side;
+
+static void onednn_create(onednn_side *o, const kn_engine_options *options, const kn_net *net,
+                          const kn_pass_options *pass_options)
+{
+    GError *error = NULL;
+    g_autofree char *before = g_strdup(g_getenv("QS_DISABLE"));
+    g_autofree char *without =
+        before ? g_strconcat(before, ",own-conv", NULL) : g_strdup("own-conv");
+    g_setenv("QS_DISABLE", without, TRUE);
+    o->engine = kn_engine_create(options, &error);
+    o->pass = o->engine ? kn_pass_create(o->engine, net, pass_options, &error) : NULL;
+    if (!o->pass)
+        stop(error);
+    if (before)
+        g_setenv("QS_DISABLE", before, TRUE);
+    else
+        g_unsetenv("QS_DISABLE");
+    floor_create(&o->floors, o->engine, o->pass);
+}
+
+static void onednn_destroy(onednn_side *o)
+{
+    if (!o->engine)
+        return;
+    kn_engine_free(o->engine, &o->floors.block);
+    kn_pass_destroy(o->pass);
+    kn_engine_destroy(o->engine);
+}
+
 static void bench_mode(const settings *s, const kn_net *net, kn_conv_mode mode,
                        kn_pass_mode pass_mode)
 {
@@ -264,15 +305,21 @@ static void bench_mode(const settings *s, const kn_net *net, kn_conv_mode mode,
     fill(pass);
     bool train = pass_mode == KN_PASS_TRAIN, with_floor = !g_str_equal(s->part, "step");
     floor_set floors = {0};
-    if (with_floor)
+    onednn_side onednn = {0};
+    if (with_floor) {
         floor_create(&floors, engine, pass);
-    series step = {0}, alone_series = {0};
+        onednn_create(&onednn, &options, net, &pass_options);
+    }
+    series step = {0}, alone_series = {0}, onednn_series = {0};
     bool profile = g_str_equal(s->part, "profile");
     for (int i = -1; i < s->rounds; i++) {
         if (with_floor) {
             double seconds = floor_seconds(&floors, i == 0 && profile);
-            if (i >= 0)
+            double other = floor_seconds(&onednn.floors, false);
+            if (i >= 0) {
                 add(&alone_series, seconds);
+                add(&onednn_series, other);
+            }
         }
         if (profile && i == 0) /* the first step warms up */
             kn_pass_set_clock(pass, now);
@@ -284,7 +331,8 @@ static void bench_mode(const settings *s, const kn_net *net, kn_conv_mode mode,
     if (profile)
         print_layers(pass, s->rounds);
     report(engine, s, train ? "train" : "infer", mode == KN_CONV_AUTO ? "auto" : "direct", &step,
-           &alone_series);
+           &alone_series, &onednn_series);
+    onednn_destroy(&onednn);
     kn_engine_free(engine, &floors.block);
     kn_pass_destroy(pass);
     kn_weights_destroy(weights);

@@ -7,7 +7,9 @@
  *
  * oneDNN's Winograd runs a few images at a time: as fast, since these layers have thousands of
  * tiles an image, and its transformed tensors (2.25 times the source and the destination) stay
- * small. It has no LeakyReLU post-op; our pass follows it while the images are in the cache. */
+ * small. It has no LeakyReLU post-op; our pass follows it while the images are in the cache.
+ *
+ * QS_DISABLE=own-conv leaves our own kernels out: oneDNN alone, for comparisons. */
 #include "kernels/cpu/cpu_priv.h"
 
 #include "base/error.h"
@@ -49,8 +51,9 @@ static bool wanted(const kn_conv_spec *s, kn_direction d)
 static bool own_possible(const kn_engine *engine, const kn_conv_spec *s, kn_direction d)
 {
     bool blocks = (s->src_block || s->ic == 16) && (s->dst_block || s->oc == 16);
-    return kn_cpu_of(engine)->passes->wino_conv && s->k == 3 && s->ic % 16 == 0 &&
-           s->oc % 16 == 0 && blocks && engine->block == 16 && !(d == KN_BWD_WEIGHTS && s->bias);
+    return !kn_disabled("own-conv") && kn_cpu_of(engine)->passes->wino_conv && s->k == 3 &&
+           s->ic % 16 == 0 && s->oc % 16 == 0 && blocks && engine->block == 16 &&
+           !(d == KN_BWD_WEIGHTS && s->bias);
 }
 
 static size_t own_weight_bytes(const kn_conv_spec *s)
@@ -188,8 +191,8 @@ static algorithm choose(kn_engine *engine, const kn_conv_spec *s, kn_direction d
 /* Few outputs, which oneDNN would pad to 16. */
 static bool is_head(const kn_conv_spec *s)
 {
-    return s->k == 3 && s->oc <= KN_HEAD_MAX && s->ic % 16 == 0 && s->ic <= KN_HEAD_INPUTS &&
-           !s->leaky && !s->dst_block && (!s->src_block || s->ic == 16);
+    return !kn_disabled("own-conv") && s->k == 3 && s->oc <= KN_HEAD_MAX && s->ic % 16 == 0 &&
+           s->ic <= KN_HEAD_INPUTS && !s->leaky && !s->dst_block && (!s->src_block || s->ic == 16);
 }
 
 static bool create_direction(kn_conv *conv, kn_direction d, GError **error)
