@@ -461,11 +461,11 @@ static int64_t output_n(const rig *r, int o)
 }
 
 /* Forward on random images; with backward from random gradients at all outputs. */
-static void run(rig *r, bool backward)
+static void run_on(rig *r, bool backward, uint64_t images)
 {
     GError *error = NULL;
     const kn_tensor *in = kn_pass_input(r->pass);
-    g_autofree double *x = fill_new(kn_pixels(in) * 3, FILL_RANDOM, 1);
+    g_autofree double *x = fill_new(kn_pixels(in) * 3, FILL_RANDOM, images);
     put_all(in, x);
     kn_pass_forward(r->pass, r->weights, 9, &error);
     g_assert_no_error(error);
@@ -476,6 +476,11 @@ static void run(rig *r, bool backward)
     if (backward)
         kn_pass_backward(r->pass, r->weights, &error);
     g_assert_no_error(error);
+}
+
+static void run(rig *r, bool backward)
+{
+    run_on(r, backward, 1);
 }
 
 static double weighted_outputs(rig *r, const double *theta, const double *direction, double t)
@@ -531,8 +536,41 @@ static double *gradient_of(const rig *r)
     return out;
 }
 
-/* By norms: test_net.c says why. Dropping may take another pixel near its limit, and that pixel's
- * features differ wholly; the first auxiliary outputs bound the rest. */
+/* |got - want| over |want|. */
+static double distance(const double *got, const double *want, int64_t n)
+{
+    double error = 0, size = 0;
+    for (int64_t i = 0; i < n; i++) {
+        error += (got[i] - want[i]) * (got[i] - want[i]);
+        size += want[i] * want[i];
+    }
+    return sqrt(error / size);
+}
+
+/* Outputs are held to 1e-5; returns how far the gradient is off. */
+static double backends_differ(rig *cpu, rig *ref, uint64_t images)
+{
+    kn_weights_zero_grads(cpu->weights);
+    kn_weights_zero_grads(ref->weights);
+    run_on(ref, true, images);
+    run_on(cpu, true, images);
+    for (int o = 0; o < ref->n_outputs; o++) {
+        g_autofree double *want = get_all(kn_pass_output(ref->pass, o)),
+                          *got = get_all(kn_pass_output(cpu->pass, o));
+        double off = distance(got, want, output_n(ref, o));
+        g_test_message("images %d output %d: %g", (int)images, o, off);
+        g_assert_true(off <= 1e-5);
+    }
+    g_autofree double *want = gradient_of(ref), *got = gradient_of(cpu);
+    double off = distance(got, want, kn_net_n_trained(ref->net));
+    g_test_message("images %d gradient: %g", (int)images, off);
+    return off;
+}
+
+/* By norms: test_net.c says why. An activation that lies at LeakyReLU's kink falls on either side
+ * of it by rounding, and with eight pixels at the bottleneck that is up to a hundredth of the
+ * gradient. It does so for one set of images, a wrong gradient for all: where the first set is off,
+ * the next two must agree. */
 static void test_variant_backends(gconstpointer user)
 {
     const variant_case *v = user;
@@ -540,29 +578,10 @@ static void test_variant_backends(gconstpointer user)
         .mode = KN_PASS_TRAIN, .n = 2, .h = 32, .w = 32, .outputs = UINT32_MAX};
     for (int width = 16; width <= 32; width += 16) {
         rig cpu = rig_new("cpu", v, width, options), ref = rig_new("ref", v, width, options);
-        run(&ref, true);
-        run(&cpu, true);
-        for (int o = 0; o < ref.n_outputs; o++) {
-            g_autofree double *want_y = get_all(kn_pass_output(ref.pass, o)),
-                              *got_y = get_all(kn_pass_output(cpu.pass, o));
-            double error = 0, size = 0;
-            for (int64_t i = 0; i < output_n(&ref, o); i++) {
-                error += (got_y[i] - want_y[i]) * (got_y[i] - want_y[i]);
-                size += want_y[i] * want_y[i];
-            }
-            g_test_message("output %d: %g of %g", o, sqrt(error), sqrt(size));
-            g_assert_true(sqrt(error) <= 1e-5 * sqrt(size));
+        if (!(backends_differ(&cpu, &ref, 1) <= 1e-3)) {
+            g_assert_true(backends_differ(&cpu, &ref, 2) <= 1e-3);
+            g_assert_true(backends_differ(&cpu, &ref, 3) <= 1e-3);
         }
-        g_autofree double *want_g = gradient_of(&ref), *got_g = gradient_of(&cpu);
-        double error = 0, size = 0;
-        for (int64_t i = 0; i < kn_net_n_trained(ref.net); i++) {
-            error += (got_g[i] - want_g[i]) * (got_g[i] - want_g[i]);
-            size += want_g[i] * want_g[i];
-        }
-        g_test_message("width %d gradient: %g of %g", width, sqrt(error), sqrt(size));
-        /* One activation at LeakyReLU's kink, on either side by rounding, was 0.8 % of the whole here
-         * (eight pixels at the bottleneck); without one the two agree to 1e-5. */
-        g_assert_true(sqrt(error) <= 2e-2 * sqrt(size));
         rig_free(&cpu);
         rig_free(&ref);
     }
