@@ -83,7 +83,7 @@ static void add_grids(GHashTable *grids, const cli_scores *scores)
 
 static void print_notes(const cli_scores *scores, const cli_scores *against)
 {
-    guint n_truth = 0, n_mask = 0;
+    guint n_truth = 0, n_mask = 0, n_one_empty = 0;
     g_autoptr(GHashTable) grids = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     for (guint i = 0; i < scores->n; i++) {
         const cli_score *score = &scores->items[i];
@@ -91,6 +91,7 @@ static void print_notes(const cli_scores *scores, const cli_scores *against)
             continue;
         n_truth += !strcmp(score->truth_from, "truth");
         n_mask += !strcmp(score->truth_from, "mask");
+        n_one_empty += score->n_one_empty > 0;
     }
     add_grids(grids, scores);
     if (against)
@@ -104,6 +105,9 @@ static void print_notes(const cli_scores *scores, const cli_scores *against)
     if (scores->distances)
         cli_print("distances in %s; boundary F1 within %g %s; rule: %s\n", scores->unit,
                   scores->tolerance, scores->unit, INF_SURFACE_RULE);
+    if (scores->distances && n_one_empty > 0)
+        cli_print("the diagonal stands for %u slides that have a class in one mask only\n",
+                  n_one_empty);
     cli_print("rule: %s; mean, std and 95 %% interval (bootstrap) over slides\n", INF_EMPTY_RULE);
 }
 

@@ -1,9 +1,7 @@
 /* quadslide experiment: every run that a key file asks for, and the tables that compare them. */
 #include "cli/cli.h"
 #include "cli/experiment.h"
-#include "cli/label_budget.h"
 #include "base/file.h"
-#include "wsi/cohort.h"
 
 #include <math.h>
 #include <string.h>
@@ -41,38 +39,10 @@ static const char description[] =
     "key.\n\n"
     "Runs that are in the store are never repeated; after a stop or a kill the same command goes "
     "on, the run at hand\n"
-    "from its checkpoint. OUT has tables.txt, tables.csv, scores.csv (every score of every slide) "
-    "and runs/.\n\n"
+    "from its checkpoint. OUT has report.html, tables.txt, tables.csv, scores.csv (every score of "
+    "every slide) and runs/.\n\n"
     "Exit status: 0 all runs done, 3 some failed, 1 all failed or stopped, 2 wrong usage or a "
     "mistake in FILE.";
-
-/* A store without a cohort: the manifest is made from its rows, so that names agree. */
-static bool write_cohort(experiment *e, GError **error)
-{
-    g_autoptr(GArray) slides = db_slide_list(e->store, error);
-    if (!slides)
-        return false;
-    wsi_cohort *cohort = wsi_cohort_new();
-    for (guint i = 0; i < slides->len; i++) {
-        const db_slide *s = &g_array_index(slides, db_slide, i);
-        g_autofree char *slide = g_canonicalize_filename(s->path, NULL);
-        g_autofree char *mask = s->mask_path ? g_canonicalize_filename(s->mask_path, NULL) : NULL;
-        g_autofree char *truth =
-            s->truth_path ? g_canonicalize_filename(s->truth_path, NULL) : NULL;
-        wsi_cohort_row row = {.slide = slide,
-                              .mask = mask,
-                              .truth = truth,
-                              .case_id = s->case_id,
-                              .labelled = s->labelled,
-                              .mpp = g_strcmp0(s->mpp_origin, "override") == 0 ? s->mpp : 0};
-        wsi_split_parse(db_split_name(s->split), &row.split);
-        wsi_cohort_add(cohort, &row);
-    }
-    e->cohort = g_build_filename(e->out, "cohort.csv", NULL);
-    bool ok = wsi_cohort_write(cohort, e->cohort, error);
-    wsi_cohort_destroy(cohort);
-    return ok;
-}
 
 /* What the runs' commands read as their --config, and a record of what was asked for. */
 static bool write_settings(const experiment *e, GError **error)
@@ -86,11 +56,9 @@ static bool write_settings(const experiment *e, GError **error)
 /* Every budget of every run can be drawn: said before the first hour is spent. */
 static bool check_budgets(const experiment *e, GError **error)
 {
-    g_autofree char *pool = g_key_file_get_string(e->keys, "experiment", "label-pool", NULL);
     for (guint i = 0; i < e->runs->len; i++) {
         const exp_run *run = e->runs->pdata[i];
-        cli_label_budget budget = {.n_cases = run->budget, .seed = run->seed};
-        budget.pool = pool && !strcmp(pool, "masked") ? TR_LABELS_MASKED : TR_LABELS_LABELLED;
+        const cli_label_budget budget = exp_budget(e, run);
         g_autoptr(GArray) slides = db_slide_list(e->store, error);
         if (!slides)
             return false;
@@ -132,8 +100,8 @@ static bool open_store(experiment *e, bool tile, GError **error)
     e->store = db_store_open(e->store_dir, false, error);
     if (!e->store)
         return false;
-    return (e->cohort || write_cohort(e, error)) && has_split(e, error) &&
-           check_budgets(e, error) && exp_find_done(e, error);
+    return (e->cohort || exp_write_cohort(e, error)) && has_split(e, error) &&
+           check_budgets(e, error) && exp_find_noise(e, error) && exp_find_done(e, error);
 }
 
 /* Nothing is made: neither folder nor store nor patches. */
@@ -143,7 +111,7 @@ static int dry_run(experiment *e)
     if (g_file_test(e->store_dir, G_FILE_TEST_IS_DIR)) {
         e->store = db_store_open(e->store_dir, true, &error);
         if (!e->store || !has_split(e, &error) || !check_budgets(e, &error) ||
-            !exp_find_done(e, &error))
+            !exp_find_noise(e, &error) || !exp_find_done(e, &error))
             return cli_fail(error);
     } else {
         cli_print("%s is not there yet: the cohort is tiled first\n", e->store_dir);
@@ -165,7 +133,7 @@ static int finish(experiment *e)
 {
     guint n_done = 0, n_failed = 0;
     GError *error = NULL;
-    if (!exp_tables_write(e, &error))
+    if (!exp_tables_write(e, &error) || !exp_page_write(e, &error))
         return cli_fail(error);
     g_autofree char *text = exp_tables_text(e);
     cli_print("%s", text);

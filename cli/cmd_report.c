@@ -35,21 +35,17 @@ static const GOptionEntry entries[] = {
     {"bounds-relative", 0, 0, G_OPTION_ARG_NONE, &opt_bounds, CLI_BOUNDS_HELP, NULL},
     G_OPTION_ENTRY_NULL};
 
-static const char description[] = "The first --pred is what the others are compared with. A slide "
-                                  "without truth is shown without errors.";
-
-static void named_clear(gpointer data)
-{
-    report_named *item = data;
-    g_free(item->name);
-    g_free(item->path);
-}
+static const char description[] =
+    "RUN…: folders of `train`, of `experiment`, or stores: their "
+    "training on one page. Or a cohort's slides\n"
+    "as models saw them: the first --pred is what the others are compared with. A slide "
+    "without truth is shown without errors.";
 
 /* NAME=PATH; a bare PATH is named by its last part. */
 static GArray *parse_named(char **texts)
 {
     GArray *items = g_array_new(FALSE, TRUE, sizeof(report_named));
-    g_array_set_clear_func(items, named_clear);
+    g_array_set_clear_func(items, report_named_clear);
     for (int i = 0; texts && texts[i]; i++) {
         const char *equals = strchr(texts[i], '=');
         report_named item = {.index = i};
@@ -78,34 +74,19 @@ static void colour_runs(GArray *run, const GArray *pred)
 
 static void add_head(GString *page, const report *r)
 {
-    g_autoptr(GDateTime) now = g_date_time_new_now_local();
-    g_autofree char *date = g_date_time_format(now, "%e %B %Y");
-    g_string_append(
-        page, "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n"
-              "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n<title>");
-    report_text(page, r->title);
-    g_string_append(page, "</title>\n<style>\n");
-    report_style(page);
-    g_string_append(
-        page,
-        "</style></head>\n<body><main>\n<header><p class=\"eyebrow\">quadslide report</p>\n<h1>");
-    report_text(page, r->title);
-    g_string_append(page, "</h1>\n<p class=\"lede\">");
-    g_string_append_printf(page, "%u %s of the %s split of ", r->set->len,
-                           r->set->len == 1 ? "slide" : "slides", r->split);
-    report_text(page, r->cohort);
-    g_string_append_printf(page, ", seen by %u %s. %s.</p></header>\n", r->pred->len,
-                           r->pred->len == 1 ? "model" : "models", g_strstrip(date));
+    g_autoptr(GString) lede = g_string_new(NULL);
+    g_string_append_printf(lede, "%u %s of the %s split of %s, seen by %u %s.", r->set->len,
+                           r->set->len == 1 ? "slide" : "slides", r->split, r->cohort, r->pred->len,
+                           r->pred->len == 1 ? "model" : "models");
+    report_open(page, r->title, lede->str);
 }
 
 static void add_foot(GString *page)
 {
-    g_string_append(
-        page,
-        "<footer><p>DSC = 2TP/(2TP+FP+FN), Jaccard = TP/(TP+FP+FN), over all pixels of a slide; "
-        "with several classes the mean over the foreground classes. Rule: " INF_EMPTY_RULE
-        ".</p><p>Made by quadslide " QS_VERSION ". Nothing on this page is loaded from "
-        "elsewhere.</p></footer>\n</main></body></html>\n");
+    report_close(page,
+                 "DSC = 2TP/(2TP+FP+FN), Jaccard = TP/(TP+FP+FN), over all pixels of a slide; "
+                 "with several classes the mean over the foreground classes. Rule: " INF_EMPTY_RULE
+                 ".");
 }
 
 static int write_page(report *r)
@@ -140,16 +121,41 @@ static int write_page(report *r)
     return n_missing ? CLI_PARTLY : CLI_DONE;
 }
 
+/* `report RUN…`: of training runs alone, with neither slides nor predictions. */
+static int write_runs(char *const *paths)
+{
+    GError *error = NULL;
+    GArray *runs = report_find_runs(paths, &error);
+    if (!runs)
+        return cli_fail(error);
+    g_autoptr(GString) page = g_string_new(NULL);
+    g_autofree char *lede =
+        g_strdup_printf("%u training %s.", runs->len, runs->len == 1 ? "run" : "runs");
+    report_open(page, opt_title ? opt_title : "Training runs", lede);
+    bool ok = report_run_page(page, runs, &error);
+    report_close(page, "Validation DSC is the mean foreground DSC over the validation slides.");
+    ok = ok && qs_file_replace(opt_out, page->str, page->len, &error);
+    guint n = runs->len;
+    g_array_free(runs, TRUE);
+    if (!ok)
+        return cli_fail(error);
+    g_autofree char *bytes = cli_format_bytes((int64_t)page->len);
+    cli_print("%s: %u runs, %s\n", opt_out, n, bytes);
+    return CLI_DONE;
+}
+
 static int run_report(int argc, char **argv)
 {
     g_auto(GStrv) rest = NULL;
     int status = cli_parse(&cli_cmd_report, entries, description, &argc, &argv, &rest);
     if (status != CLI_DONE)
         return status == -1 ? CLI_DONE : status;
+    if (rest[0] && (opt_cohort || opt_pred || opt_run))
+        return cli_usage("%s: give runs, or --cohort with --pred and --run, not both", rest[0]);
+    if (rest[0] && opt_out)
+        return write_runs(rest);
     if (!opt_cohort || !opt_pred || !opt_out)
-        return cli_usage("give --cohort FILE, --pred NAME=DIR and --out page.html");
-    if (rest[0])
-        return cli_usage("%s: report takes no slides, it takes a cohort's split", rest[0]);
+        return cli_usage("give RUN… or --cohort FILE and --pred NAME=DIR, and --out page.html");
     if (g_strv_length(opt_pred) > REPORT_MODELS_MAX)
         return cli_usage("at most %d predictions fit on a page", REPORT_MODELS_MAX);
     if (opt_max_slides < 0)
@@ -181,7 +187,7 @@ static int run_report(int argc, char **argv)
 
 const cli_command cli_cmd_report = {
     .name = "report",
-    .arguments = "--cohort C --pred NAME=DIR … [--run NAME=RUN …] --out page.html",
-    .summary = "one HTML page: slides, truth, predictions, errors, curves, scores",
+    .arguments = "RUN… | --cohort C --pred NAME=DIR … [--run NAME=RUN …]  --out page.html",
+    .summary = "one HTML page: slides, predictions, errors, curves, scores; or runs",
     .run = run_report,
 };

@@ -9,6 +9,7 @@
 #ifndef QS_CLI_EXPERIMENT_H
 #define QS_CLI_EXPERIMENT_H
 
+#include "cli/label_budget.h"
 #include "db/store.h"
 #include "train/options.h"
 
@@ -55,9 +56,11 @@ typedef struct {
     GKeyFile *keys;
     GPtrArray *tables; /* of exp_table */
     GPtrArray *runs;   /* of exp_run */
+    bool noisy;        /* labelled training slides have a truth beside their annotation */
     bool best;         /* evaluates best.safetensors, else last.safetensors */
     char *test_split;
     char *eval_text; /* what decides the scores, given the weights */
+    GArray *steps;   /* of int64_t: iterations whose pictures the page shows; empty: its choice */
     int jobs, threads;
     db_store *store;
 } experiment;
@@ -87,6 +90,16 @@ bool exp_record(experiment *e, exp_run *run, GError **error);
 bool exp_is_trained(const exp_run *run, int64_t *iteration);
 /* The first value of a measure of the whole run; NaN where there is none. */
 double exp_measure(const exp_run *run, const char *name);
+
+/* ---- experiment_cohort.c: manifests that are made from the store ---- */
+/* OUT/cohort.csv of a store that came without one. */
+bool exp_write_cohort(experiment *e, GError **error);
+/* The training slides that a run learns the labels of, as RUN/labelled.csv. */
+bool exp_write_labelled(const experiment *e, const exp_run *run, GError **error);
+/* Sets `noisy`, and the eval text by it. */
+bool exp_find_noise(experiment *e, GError **error);
+/* The label budget of a run. */
+cli_label_budget exp_budget(const experiment *e, const exp_run *run);
 
 /* ---- experiment_crew.c: runs the trainings ---- */
 /* Cuts every slide of the cohort into the store, by `quadslide tile`. */
@@ -120,5 +133,26 @@ void exp_cell_clear(exp_cell *cell);
 bool exp_tables_write(const experiment *e, GError **error);
 /* The text of tables.txt; owned. */
 char *exp_tables_text(const experiment *e);
+/* What the numbers are, in a few sentences. */
+const char *exp_tables_note(const experiment *e);
+/* Where labels are noisy: the four DSC that are compared. */
+enum { EXP_N_NOISE = 4 };
+typedef struct {
+    const char *name, *label;
+} exp_noise_column;
+extern const exp_noise_column exp_noise_columns[EXP_N_NOISE];
+/* Metrics that tables for people show, of those that were measured; the CSV has all. */
+typedef struct {
+    char name[64]; /* "test_dsc" */
+    const char *label, *unit;
+} exp_shown;
+guint exp_shown_metrics(const experiment *e, exp_shown *shown, guint room);
+/* Mean over the row's runs of a number of the whole run; NaN when no run has it. */
+double exp_row_mean(const experiment *e, const exp_table *table, const exp_row *row, guint budget,
+                    const char *name);
+
+/* ---- experiment_page.c ---- */
+/* OUT/report.html. */
+bool exp_page_write(const experiment *e, GError **error);
 
 #endif

@@ -206,12 +206,18 @@ static bool train(const crew *c, const exp_run *run, const char *log, GError **e
     return run_command(args, log, false, error);
 }
 
-static bool predict(const crew *c, const exp_run *run, const char *log, GError **error)
+/* Which slides a run is scored on: of the experiment's cohort, or those it learnt from. */
+typedef struct {
+    const char *cohort, *split, *masks;
+} slides_of_run;
+
+static bool predict(const crew *c, const exp_run *run, const slides_of_run *on, const char *log,
+                    GError **error)
 {
     g_autoptr(GPtrArray) args = arguments("predict");
     g_autofree char *settings = settings_path(c->e);
     g_autofree char *model = in_dir(run, c->e->best ? "best.safetensors" : "last.safetensors");
-    g_autofree char *masks = in_dir(run, "masks");
+    g_autofree char *masks = in_dir(run, on->masks);
     if (!g_file_test(model, G_FILE_TEST_EXISTS)) {
         g_set_error(error, QS_ERROR, QS_ERROR_ARG,
                     "%s is not there: without validation slides there is no best model; set "
@@ -222,25 +228,29 @@ static bool predict(const crew *c, const exp_run *run, const char *log, GError *
     g_ptr_array_add(args, g_strdup("--quiet"));
     add(args, "config", settings);
     add(args, "model", model);
-    add(args, "cohort", c->e->cohort);
-    add(args, "split", c->e->test_split);
+    add(args, "cohort", on->cohort);
+    add(args, "split", on->split);
     add(args, "out", masks);
     add_number(args, "threads", c->n_threads);
     return run_command(args, log, true, error);
 }
 
-static bool score(const crew *c, const exp_run *run, const char *log, GError **error)
+/* annotation: against the noisy masks though the truth is known. */
+static bool score(const crew *c, const exp_run *run, const slides_of_run *on, const char *file,
+                  bool annotation, const char *log, GError **error)
 {
     g_autoptr(GPtrArray) args = arguments("eval");
     g_autofree char *settings = settings_path(c->e);
-    g_autofree char *masks = in_dir(run, "masks");
-    g_autofree char *out = in_dir(run, "test.json");
+    g_autofree char *masks = in_dir(run, on->masks);
+    g_autofree char *out = in_dir(run, file);
     g_ptr_array_add(args, g_strdup("--quiet"));
     add(args, "config", settings);
-    add(args, "cohort", c->e->cohort);
-    add(args, "split", c->e->test_split);
+    add(args, "cohort", on->cohort);
+    add(args, "split", on->split);
     add(args, "pred", masks);
     add(args, "out", out);
+    if (annotation)
+        g_ptr_array_add(args, g_strdup("--annotation"));
     return run_command(args, log, true, error);
 }
 
@@ -275,6 +285,18 @@ static void set_stage(crew *c, exp_run *run, const char *stage)
     g_mutex_unlock(&c->lock);
 }
 
+/* Test slides against their annotations; the slides that were learnt from against both. */
+static bool score_noise(crew *c, const exp_run *run, const slides_of_run *test, const char *log,
+                        GError **error)
+{
+    g_autofree char *cohort = in_dir(run, "labelled.csv");
+    const slides_of_run learnt = {cohort, "train", "masks-labelled"};
+    return score(c, run, test, "test-annotation.json", true, log, error) &&
+           exp_write_labelled(c->e, run, error) && predict(c, run, &learnt, log, error) &&
+           score(c, run, &learnt, "labelled.json", false, log, error) &&
+           score(c, run, &learnt, "labelled-annotation.json", true, log, error);
+}
+
 static bool work(crew *c, exp_run *run, GError **error)
 {
     g_mutex_lock(&c->lock);
@@ -287,11 +309,13 @@ static bool work(crew *c, exp_run *run, GError **error)
     set_stage(c, run, "train");
     if (!exp_is_trained(run, &iteration) && !train(c, run, log, error))
         return false;
+    const slides_of_run test = {c->e->cohort, c->e->test_split, "masks"};
     set_stage(c, run, "predict");
-    if (!predict(c, run, log, error))
+    if (!predict(c, run, &test, log, error))
         return false;
     set_stage(c, run, "eval");
-    if (!score(c, run, log, error))
+    if (!score(c, run, &test, "test.json", false, log, error) ||
+        (c->e->noisy && !score_noise(c, run, &test, log, error)))
         return false;
     g_mutex_lock(&c->lock);
     ok = exp_record(c->e, run, error);

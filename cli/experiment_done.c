@@ -338,10 +338,17 @@ bool exp_record(experiment *e, exp_run *run, GError **error)
     g_autoptr(GArray) slides = db_slide_list(e->store, error);
     g_autoptr(GArray) list = g_array_new(FALSE, TRUE, sizeof(db_measure));
     g_array_set_clear_func(list, measure_clear);
-    g_autofree char *scores = g_build_filename(run->dir, "test.json", NULL);
-    if (!slides || !add_training(e, run, list, error) ||
-        !add_scores(scores, "test", slides, list, error))
+    static const char *const files[][2] = {{"test.json", "test"},
+                                           {"test-annotation.json", "test_annotation"},
+                                           {"labelled.json", "labelled"},
+                                           {"labelled-annotation.json", "labelled_annotation"}};
+    if (!slides || !add_training(e, run, list, error))
         return false;
+    for (size_t i = 0; i < (e->noisy ? G_N_ELEMENTS(files) : 1); i++) {
+        g_autofree char *scores = g_build_filename(run->dir, files[i][0], NULL);
+        if (!add_scores(scores, files[i][1], slides, list, error))
+            return false;
+    }
     g_autofree char *config = config_json(e, run);
     g_autofree char *name = g_strdup_printf("%s/%s", e->name, run->name);
     db_run row = {.kind = (char *)(uintptr_t)row_kind,

@@ -14,7 +14,7 @@ extern const cli_command cli_cmd_tile, cli_cmd_predict, cli_cmd_eval;
 static const char main_group[] = "experiment", ablation_prefix[] = "ablation ";
 static const char *const main_keys[] = {"name",   "cohort",     "store",   "out",   "methods",
                                         "losses", "budgets",    "seeds",   "model", "test",
-                                        "jobs",   "label-pool", "threads", NULL};
+                                        "jobs",   "label-pool", "threads", "steps", NULL};
 static const char *const table_keys[] = {"methods", "losses", "budgets", "seeds", NULL};
 /* What the experiment itself says to the trainer. */
 static const char *const own_options[] = {"method", "loss",       "seed",       "out",
@@ -74,6 +74,7 @@ void exp_free(experiment *e)
     g_ptr_array_unref(e->tables);
     g_ptr_array_unref(e->runs);
     g_key_file_unref(e->keys);
+    g_array_unref(e->steps);
     char *texts[] = {e->file,   e->name,       e->out,      e->store_dir,
                      e->cohort, e->test_split, e->eval_text};
     for (size_t i = 0; i < G_N_ELEMENTS(texts); i++)
@@ -163,6 +164,19 @@ static bool get_seeds(const reader *r, GArray *seeds, GError **error)
         if (!g_ascii_string_to_unsigned(items[i], 10, 0, G_MAXINT64, &seed, NULL))
             return fail(r, r->group, "seeds", items[i], error, "whole numbers are wanted");
         g_array_append_val(seeds, seed);
+    }
+    return true;
+}
+
+static bool get_steps(const reader *r, GArray *steps, GError **error)
+{
+    g_auto(GStrv) items = get_list(r, "steps");
+    for (int i = 0; items && items[i]; i++) {
+        gint64 step;
+        if (!g_ascii_string_to_signed(items[i], 10, 0, G_MAXINT64, &step, NULL))
+            return fail(r, r->group, "steps", items[i], error,
+                        "iterations are wanted: whole numbers");
+        g_array_append_val(steps, step);
     }
     return true;
 }
@@ -671,7 +685,7 @@ static bool read_main_values(reader *r, const exp_overrides *o, GError **error)
                     "the split to score is test, val or train");
     e->jobs = 1;
     e->threads = (int)g_get_num_processors();
-    return get_count(r, "jobs", o->jobs, &e->jobs, error) &&
+    return get_steps(r, e->steps, error) && get_count(r, "jobs", o->jobs, &e->jobs, error) &&
            get_count(r, "threads", o->threads, &e->threads, error);
 }
 
@@ -707,6 +721,7 @@ experiment *exp_load(const char *file, const exp_overrides *overrides, GError **
     experiment *e = g_new0(experiment, 1);
     *e = (experiment){.file = g_strdup(file),
                       .keys = g_key_file_new(),
+                      .steps = g_array_new(FALSE, FALSE, sizeof(int64_t)),
                       .tables = g_ptr_array_new_with_free_func(table_free),
                       .runs = g_ptr_array_new_with_free_func(run_free)};
     reader r = {.e = e, .by_text = g_hash_table_new(g_str_hash, g_str_equal)};

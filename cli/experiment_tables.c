@@ -11,7 +11,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { LABEL_W = 28, SEEDS_ENOUGH = 3 };
+enum { LABEL_W = 28, SEEDS_ENOUGH = 3, SHOWN_MAX = 8 };
 static const double significant = 0.05;
 
 static const char *test_name(char *text, size_t n, const char *key)
@@ -25,9 +25,8 @@ static char *budget_text(int budget)
     return budget > 0 ? g_strdup_printf("%d", budget) : g_strdup("all");
 }
 
-/* Mean over the row's runs of a number of the whole run. */
-static double run_mean(const experiment *e, const exp_table *table, const exp_row *row,
-                       guint budget, const char *name)
+double exp_row_mean(const experiment *e, const exp_table *table, const exp_row *row, guint budget,
+                    const char *name)
 {
     double sum = 0;
     guint n = 0;
@@ -55,11 +54,20 @@ static const char *unit_of(const experiment *e, const char *name)
     return NULL;
 }
 
-/* The metrics that the text shows; the CSV has all. */
-static bool is_shown(const experiment *e, const cli_metric *metric, const char *name)
+guint exp_shown_metrics(const experiment *e, exp_shown *shown, guint room)
 {
-    static const char *const shown[] = {"dsc", "jaccard", "hd95", "assd", NULL};
-    return g_strv_contains(shown, metric->key) && unit_of(e, name);
+    static const char *const keys[] = {"dsc", "jaccard", "hd95", "assd", NULL};
+    size_t n_metrics;
+    guint n = 0;
+    const cli_metric *metrics = cli_metrics(&n_metrics);
+    for (size_t k = 0; k < n_metrics && n < room; k++) {
+        test_name(shown[n].name, sizeof shown[n].name, metrics[k].key);
+        shown[n].label = metrics[k].label;
+        shown[n].unit = unit_of(e, shown[n].name);
+        if (shown[n].unit && g_strv_contains(keys, metrics[k].key))
+            n++;
+    }
+    return n;
 }
 
 /* ---- text ----------------------------------------------------------------------------------- */
@@ -105,29 +113,21 @@ static void add_seeds(GString *text, const exp_table *table, const exp_cell *cel
         g_string_append_printf(text, "  ± %.4f", cell->seed_std);
 }
 
-static int decimals_of(const cli_metric *metric)
-{
-    return strcmp(metric->unit, "fraction") == 0 ? 4 : 2;
-}
-
 static void add_row(GString *text, const experiment *e, const exp_table *table, guint r, guint b)
 {
-    size_t n;
-    const cli_metric *metrics = cli_metrics(&n);
     const exp_row *row = &g_array_index(table->rows, exp_row, r);
-    char name[64];
+    exp_shown shown[SHOWN_MAX];
+    guint n = exp_shown_metrics(e, shown, SHOWN_MAX);
     exp_cell dsc;
     exp_cell_compute(e, table, r, b, "test_dsc", &dsc);
     pad(text, row->label, LABEL_W);
-    double val = run_mean(e, table, row, b, "val_dsc");
+    double val = exp_row_mean(e, table, row, b, "val_dsc");
     g_autofree char *val_text = isnan(val) ? g_strdup("-") : g_strdup_printf("%.4f", val);
     pad(text, val_text, 7);
-    for (size_t k = 0; k < n; k++) {
+    for (guint k = 0; k < n; k++) {
         exp_cell cell;
-        if (!is_shown(e, &metrics[k], test_name(name, sizeof name, metrics[k].key)))
-            continue;
-        exp_cell_compute(e, table, r, b, name, &cell);
-        add_value(text, &cell, decimals_of(&metrics[k]));
+        exp_cell_compute(e, table, r, b, shown[k].name, &cell);
+        add_value(text, &cell, strcmp(shown[k].unit, "fraction") == 0 ? 4 : 2);
         exp_cell_clear(&cell);
     }
     add_comparison(text, &dsc);
@@ -140,18 +140,14 @@ static void add_row(GString *text, const experiment *e, const exp_table *table, 
 
 static void add_head(GString *text, const experiment *e)
 {
-    size_t n;
-    const cli_metric *metrics = cli_metrics(&n);
-    char name[64];
+    exp_shown shown[SHOWN_MAX];
+    guint n = exp_shown_metrics(e, shown, SHOWN_MAX);
     pad(text, "", LABEL_W);
     pad(text, "val DSC", 7);
-    for (size_t k = 0; k < n; k++) {
-        if (!is_shown(e, &metrics[k], test_name(name, sizeof name, metrics[k].key)))
-            continue;
-        const char *unit = unit_of(e, name);
-        bool bare = !strcmp(unit, "fraction");
-        g_autofree char *head =
-            bare ? g_strdup(metrics[k].label) : g_strdup_printf("%s (%s)", metrics[k].label, unit);
+    for (guint k = 0; k < n; k++) {
+        g_autofree char *head = strcmp(shown[k].unit, "fraction") == 0
+                                    ? g_strdup(shown[k].label)
+                                    : g_strdup_printf("%s (%s)", shown[k].label, shown[k].unit);
         pad(text, head, 19);
     }
     pad(text, "DSC against base", 20);
@@ -188,10 +184,57 @@ static void add_table(GString *text, const experiment *e, const exp_table *table
     }
 }
 
+/* DSC against the truth and against the noisy annotation, on new slides and on those learnt from.
+ */
+static void add_noise(GString *text, const experiment *e, const exp_table *table)
+{
+    for (guint b = 0; b < table->budgets->len; b++) {
+        g_autofree char *budget = budget_text(g_array_index(table->budgets, int, b));
+        g_string_append_printf(text,
+                               "Noisy labels, %s labelled cases: DSC against the truth and against "
+                               "the annotation\n",
+                               budget);
+        pad(text, "", LABEL_W);
+        for (guint k = 0; k < EXP_N_NOISE; k++)
+            pad(text, exp_noise_columns[k].label, 24);
+        g_string_append_c(text, '\n');
+        for (guint r = 0; r < table->rows->len; r++) {
+            pad(text, g_array_index(table->rows, exp_row, r).label, LABEL_W);
+            for (guint k = 0; k < EXP_N_NOISE; k++) {
+                exp_cell cell;
+                exp_cell_compute(e, table, r, b, exp_noise_columns[k].name, &cell);
+                add_value(text, &cell, 4);
+                g_string_append(text, "     ");
+                exp_cell_clear(&cell);
+            }
+            g_string_append_c(text, '\n');
+        }
+        g_string_append_c(text, '\n');
+    }
+}
+
 static const char *base_words(const exp_table *table, const experiment *e)
 {
     return table == e->tables->pdata[0] ? "the same method with its own loss"
                                         : "the first row of the method";
+}
+
+const exp_noise_column exp_noise_columns[EXP_N_NOISE] = {
+    {"test_dsc", "test, truth"},
+    {"test_annotation_dsc", "test, annotation"},
+    {"labelled_dsc", "learnt from, truth"},
+    {"labelled_annotation_dsc", "learnt from, annotation"},
+};
+
+const char *exp_tables_note(const experiment *e)
+{
+#define NOTE                                                                                       \
+    "Mean ± sample standard deviation over slides, of each slide's mean over seeds.\n* p < 0.05 " \
+    "of the paired two-sided t-test over slides against the base.\nBy seed: mean over slides, ± " \
+    "their deviation over seeds.\nval DSC: mean over the validation slides, "
+    return e->best ? NOTE "by which the model of a run was chosen."
+                   : NOTE "of the last iterate; nothing was chosen by it.";
+#undef NOTE
 }
 
 char *exp_tables_text(const experiment *e)
@@ -209,14 +252,10 @@ char *exp_tables_text(const experiment *e)
         few = few || table->seeds->len < SEEDS_ENOUGH;
         add_table(text, e, table);
         g_string_append_printf(text, "  base: %s\n\n", base_words(table, e));
+        if (e->noisy)
+            add_noise(text, e, table);
     }
-    g_string_append_printf(
-        text,
-        "Mean ± sample standard deviation over slides, of each slide's mean over seeds. * p < %.2f "
-        "of the paired\ntwo-sided t-test over slides against the base. By seed: mean over slides, "
-        "± their deviation over seeds.\nval DSC: mean over the validation slides, by which the "
-        "%s.\n",
-        significant, e->best ? "model of a run was chosen" : "last iterate was not chosen");
+    g_string_append_printf(text, "%s\n", exp_tables_note(e));
     if (few)
         g_string_append_printf(text,
                                "With fewer than %d seeds a difference is noise, starred or not.\n",
@@ -261,7 +300,7 @@ static void add_csv_cell(GString *csv, const experiment *e, const exp_table *tab
     g_string_append_printf(csv, ",%s,%s,%s,%u,%u", budget, metric->key, unit ? unit : "",
                            cell.n_seeds, cell.n_slides);
     const double values[] = {cell.mean, cell.std, cell.seed_std,
-                             cell.diff, cell.p,   run_mean(e, table, row, b, "val_dsc")};
+                             cell.diff, cell.p,   exp_row_mean(e, table, row, b, "val_dsc")};
     for (size_t i = 0; i < G_N_ELEMENTS(values); i++)
         add_number(csv, values[i]);
     g_string_append_c(csv, '\n');

@@ -8,6 +8,7 @@
 #include "base/error.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { CHART_W = 520, CHART_H = 250, LEFT = 46, RIGHT = 12, TOP = 10, BOTTOM = 30 };
@@ -200,6 +201,15 @@ static double longest(const run_log *logs, guint n)
     return last;
 }
 
+/* Runs of one name, as the seeds of a method are, have one entry in the key. */
+static bool named_before(const run_log *logs, guint i, const char *series)
+{
+    for (guint k = 0; k < i; k++)
+        if (find(&logs[k], series) && !strcmp(logs[k].run->name, logs[i].run->name))
+            return true;
+    return false;
+}
+
 static void add_chart(GString *page, const run_log *logs, guint n, const char *name,
                       const char *title, const char *note, double y_max, bool smoothed)
 {
@@ -209,7 +219,7 @@ static void add_chart(GString *page, const run_log *logs, guint n, const char *n
     g_autofree char *label = g_strdup_printf("%s over iterations", title);
     g_string_append_printf(page, "<figure><h3>%s</h3><ul class=\"key\">", title);
     for (guint i = 0; i < n; i++) {
-        if (!find(&logs[i], name))
+        if (!find(&logs[i], name) || named_before(logs, i, name))
             continue;
         g_string_append_printf(page,
                                "<li><span class=\"chip\" style=\"background:var(--m%d)\"></span>",
@@ -284,13 +294,88 @@ static void add_regions(GString *page, const run_log *log)
               "confidence of the reference.</figcaption></figure>\n");
 }
 
+/* How often the reference is right in each region, where a truth is known (the paper's Fig. 10). */
+static void add_accuracy(GString *page, const run_log *log)
+{
+    GArray *series[N_REGIONS];
+    bool any = false;
+    for (int k = 0; k < N_REGIONS; k++) {
+        g_autofree char *name = g_strdup_printf("accuracy_%s", regions[k]);
+        series[k] = find(log, name);
+        any = any || series[k];
+    }
+    if (!any)
+        return;
+    axes a = {.x_max = log->last, .y_min = 0, .y_max = 1};
+    g_string_append(page, "<figure><h3>Right in each region, ");
+    report_text(page, log->run->name);
+    g_string_append(page, "</h3><ul class=\"key\">");
+    for (int k = 0; k < N_REGIONS; k++)
+        if (series[k])
+            g_string_append_printf(page,
+                                   "<li><span class=\"chip square\" "
+                                   "style=\"background:var(--%s)\"></span>%s</li>",
+                                   regions[k], region_words[k]);
+    g_string_append(page, "</ul>");
+    open_chart(page, &a, "Accuracy of the reference in the four regions over iterations", "%");
+    for (int k = 0; k < N_REGIONS; k++) {
+        if (!series[k])
+            continue;
+        g_autoptr(GArray) line = smooth(series[k]);
+        g_string_append_printf(
+            page, "<polyline class=\"line\" style=\"stroke:var(--%s)\" points=\"", regions[k]);
+        guint every = MAX(1, line->len / (guint)N_RAW_MAX);
+        for (guint i = 0; i < line->len; i += every) {
+            const point *p = &g_array_index(line, point, i);
+            g_string_append_printf(page, "%.1f,%.1f ", px(&a, p->x), py(&a, p->y));
+        }
+        g_string_append(page, "\"/>\n");
+    }
+    g_string_append(page, "</svg><figcaption>Share of the pixels of a region whose pseudo-label is "
+                          "right, where the truth is known; running mean.</figcaption></figure>\n");
+}
+
 static int by_name(gconstpointer a, gconstpointer b)
 {
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-/* First, middle and last of RUN/snapshots/…png. The names sort by iteration. */
-static bool add_snapshots(GString *page, const report_named *run, GError **error)
+/* The picture nearest to a step. */
+static guint nearest(const GPtrArray *names, int64_t step)
+{
+    guint best = 0;
+    int64_t best_off = G_MAXINT64;
+    for (guint i = 0; i < names->len; i++) {
+        int64_t off = llabs(g_ascii_strtoll(names->pdata[i], NULL, 10) - step);
+        if (off < best_off) {
+            best = i;
+            best_off = off;
+        }
+    }
+    return best;
+}
+
+/* Which of the pictures are shown: n of them, in order. */
+static guint choose(const GPtrArray *names, const GArray *steps, guint *chosen, guint room)
+{
+    guint n = 0;
+    for (guint k = 0; steps && steps->len > 0 && names->len > 0 && k < steps->len && n < room;
+         k++) {
+        guint at = nearest(names, g_array_index(steps, int64_t, k));
+        if (n == 0 || chosen[n - 1] != at)
+            chosen[n++] = at;
+    }
+    if (n > 0)
+        return n;
+    n = MIN(N_SNAPSHOTS, names->len);
+    for (guint k = 0; k < n; k++)
+        chosen[k] = n == 1 ? 0 : k * (names->len - 1) / (n - 1);
+    return n;
+}
+
+/* Of RUN/snapshots/…png; the names sort by iteration. */
+static bool add_snapshots(GString *page, const report_named *run, const GArray *steps,
+                          GError **error)
 {
     g_autofree char *dir_path = g_build_filename(run->path, "snapshots", NULL);
     g_autoptr(GDir) dir = g_dir_open(dir_path, 0, NULL);
@@ -301,9 +386,9 @@ static bool add_snapshots(GString *page, const report_named *run, GError **error
         if (g_str_has_suffix(name, ".png"))
             g_ptr_array_add(names, g_strdup(name));
     g_ptr_array_sort(names, by_name);
-    guint n = MIN(N_SNAPSHOTS, names->len);
+    guint chosen[16], n = choose(names, steps, chosen, G_N_ELEMENTS(chosen));
     for (guint k = 0; k < n; k++) {
-        const char *name = names->pdata[n == 1 ? 0 : k * (names->len - 1) / (n - 1)];
+        const char *name = names->pdata[chosen[k]];
         g_autofree char *path = g_build_filename(dir_path, name, NULL);
         g_autofree char *bytes = NULL, *stem = g_strndup(name, strlen(name) - strlen(".png"));
         gsize n_bytes;
@@ -325,12 +410,14 @@ static bool add_snapshots(GString *page, const report_named *run, GError **error
 }
 
 /* What the rows of a snapshot are; nothing when no run has one. */
-static void add_snapshot_note(GString *page, const report *r)
+static void add_snapshot_note(GString *page, const GArray *runs)
 {
     bool any = false;
-    for (guint i = 0; i < r->run->len; i++) {
-        g_autofree char *dir =
-            g_build_filename(g_array_index(r->run, report_named, i).path, "snapshots", NULL);
+    for (guint i = 0; i < runs->len; i++) {
+        const report_named *run = &g_array_index(runs, report_named, i);
+        g_autofree char *dir = g_build_filename(run->path, "snapshots", NULL);
+        if (run->plain)
+            continue;
         any = any || g_file_test(dir, G_FILE_TEST_IS_DIR);
     }
     if (any)
@@ -342,31 +429,42 @@ static void add_snapshot_note(GString *page, const report *r)
             "of the quadripartition above.</p>");
 }
 
-bool report_runs(GString *page, const report *r, GError **error)
+bool report_charts(GString *page, const GArray *runs, const GArray *steps, GError **error)
 {
-    guint n = r->run->len, n_read = 0;
-    if (n == 0)
-        return true;
-    g_autofree run_log *logs = g_new0(run_log, n);
+    guint n = runs->len, n_read = 0;
+    g_autofree run_log *logs = g_new0(run_log, MAX(1, n));
     bool ok = true;
     for (; ok && n_read < n; n_read++)
-        ok = log_read(&logs[n_read], &g_array_index(r->run, report_named, n_read), error);
+        ok = log_read(&logs[n_read], &g_array_index(runs, report_named, n_read), error);
     if (ok) {
-        g_string_append(
-            page, "<section aria-label=\"Training\"><h2>Training</h2>\n<div class=\"charts\">\n");
+        g_string_append(page, "<div class=\"charts\">\n");
         add_chart(page, logs, n, "loss", "Loss", "As logged, faint, and a running mean over it.",
                   1.05 * high_percentile(logs, n, "loss"), true);
         add_chart(page, logs, n, "val_dsc", "Validation DSC",
                   "Mean over the validation slides, stitched.", 1, false);
-        for (guint i = 0; i < n; i++)
+        for (guint i = 0; i < n; i++) {
+            if (logs[i].run->plain)
+                continue;
             add_regions(page, &logs[i]);
+            add_accuracy(page, &logs[i]);
+        }
         g_string_append(page, "</div>\n<div class=\"snap\">\n");
-        add_snapshot_note(page, r);
+        add_snapshot_note(page, runs);
         for (guint i = 0; ok && i < n; i++)
-            ok = add_snapshots(page, logs[i].run, error);
-        g_string_append(page, "</div></section>\n");
+            ok = logs[i].run->plain || add_snapshots(page, logs[i].run, steps, error);
+        g_string_append(page, "</div>");
     }
     for (guint i = 0; i < n_read; i++)
         g_hash_table_destroy(logs[i].series);
+    return ok;
+}
+
+bool report_runs(GString *page, const report *r, GError **error)
+{
+    if (r->run->len == 0)
+        return true;
+    g_string_append(page, "<section aria-label=\"Training\"><h2>Training</h2>\n");
+    bool ok = report_charts(page, r->run, NULL, error);
+    g_string_append(page, "</section>\n");
     return ok;
 }

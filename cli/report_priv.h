@@ -10,6 +10,7 @@ enum { REPORT_MODELS_MAX = 6 };
 typedef struct {
     char *name, *path; /* owned */
     int index;
+    bool plain; /* of a training run: curves only, neither regions nor pictures */
 } report_named;
 
 typedef struct {
@@ -33,6 +34,21 @@ const uint8_t *report_model_rgb(int index);
 void report_scores(GString *page, const report *r); /* table and dot plot */
 bool report_slides(GString *page, const report *r, GError **error);
 bool report_runs(GString *page, const report *r, GError **error); /* curves, regions, snapshots */
+/* The same for any runs, of report_named; steps (of int64_t; NULL: first, middle, last) choose the
+ * pictures: the nearest that a run left. */
+bool report_charts(GString *page, const GArray *runs, const GArray *steps, GError **error);
+
+/* ---- pages of training runs, report_runs.c ----------------------------------------------------
+ */
+/* Everything down to the heading's line, and from the end of the text. */
+void report_open(GString *page, const char *title, const char *lede);
+void report_close(GString *page, const char *note);
+/* Folders of runs, of experiments (their runs/) and stores (the runs that they know), as an array
+ * of report_named. QS_ERROR_FORMAT names what is none of these. */
+GArray *report_find_runs(char *const *paths, GError **error);
+void report_named_clear(gpointer data);
+/* A table of what the runs are, then charts, method by method. */
+bool report_run_page(GString *page, const GArray *runs, GError **error);
 
 /* ---- pictures of one slide --------------------------------------------------------------------
  */
