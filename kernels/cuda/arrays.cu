@@ -1,26 +1,16 @@
-/* Passes over flat arrays: SGD with momentum, the teacher's moving average (E15), both in one,
- * folding of BatchNorm for inference, casts. One thread an element. */
+/* Passes over flat arrays: SGD with momentum, Adam, the teacher's moving average (E15), folding of
+ * BatchNorm for inference. One thread an element. */
 #include "kernels/cuda/lang.cuh"
-
-__device__ static inline void sgd_one(float *theta, const float *grad, float *momentum, int64_t i,
-                                      float lr, float m, float wd)
-{
-    float v = m * momentum[i] + (grad[i] + wd * theta[i]);
-    momentum[i] = v;
-    theta[i] = theta[i] - lr * v;
-}
-
-__device__ static inline float ema_one(float teacher, float student, float alpha)
-{
-    return alpha * teacher + (1.0f - alpha) * student;
-}
 
 __global__ void sgd(float *theta, const float *grad, float *momentum, int64_t n, float lr,
                     const float *lr_at, float m, float wd)
 {
     float rate = lr_at ? *lr_at : lr;
-    for (int64_t i = KN_THREAD; i < n; i += KN_THREADS)
-        sgd_one(theta, grad, momentum, i, rate, m, wd);
+    for (int64_t i = KN_THREAD; i < n; i += KN_THREADS) {
+        float v = m * momentum[i] + (grad[i] + wd * theta[i]);
+        momentum[i] = v;
+        theta[i] = theta[i] - rate * v;
+    }
 }
 
 __global__ void ema(float *teacher, const float *student, int64_t n, float alpha,
@@ -28,7 +18,7 @@ __global__ void ema(float *teacher, const float *student, int64_t n, float alpha
 {
     float a = alpha_at ? *alpha_at : alpha;
     for (int64_t i = KN_THREAD; i < n; i += KN_THREADS)
-        teacher[i] = ema_one(teacher[i], student[i], a);
+        teacher[i] = a * teacher[i] + (1.0f - a) * student[i];
 }
 
 __global__ void adam(float *theta, const float *grad, float *mean, float *square, int64_t n,
@@ -43,17 +33,6 @@ __global__ void adam(float *theta, const float *grad, float *mean, float *square
     }
 }
 
-__global__ void sgd_ema(float *theta, const float *grad, float *momentum, float *teacher, int64_t n,
-                        float lr, const float *lr_at, float m, float wd, float alpha,
-                        const float *alpha_at)
-{
-    float rate = lr_at ? *lr_at : lr, a = alpha_at ? *alpha_at : alpha;
-    for (int64_t i = KN_THREAD; i < n; i += KN_THREADS) {
-        sgd_one(theta, grad, momentum, i, rate, m, wd);
-        teacher[i] = ema_one(teacher[i], theta[i], a);
-    }
-}
-
 __global__ void fold(int oc, int64_t per_oc, const float *weight, const float *bias,
                      const float *gamma, const float *beta, const float *mean, const float *var,
                      float *weight_out, float *bias_out)
@@ -65,12 +44,6 @@ __global__ void fold(int oc, int64_t per_oc, const float *weight, const float *b
         if (i % per_oc == 0)
             bias_out[o] = (float)(s * ((double)bias[o] - (double)mean[o]) + (double)beta[o]);
     }
-}
-
-template <class D, class S> __global__ void cast(D *dst, const S *src, int64_t n)
-{
-    for (int64_t i = KN_THREAD; i < n; i += KN_THREADS)
-        kn_store(&dst[i], kn_load(&src[i]));
 }
 
 /* ---- from C
@@ -97,36 +70,10 @@ void kn_cu_adam(kn_device *device, float *theta, const float *grad, float *mean,
               square, n, lr, wd, by_mean, by_square);
 }
 
-void kn_cu_sgd_ema(kn_device *device, float *theta, const float *grad, float *momentum,
-                   float *teacher, int64_t n, float lr, const float *lr_at, float m, float wd,
-                   float alpha, const float *alpha_at)
-{
-    KN_LAUNCH(device, sgd_ema, kn_grid(n, KN_CU_BLOCK, 1 << 20), KN_CU_BLOCK, theta, grad, momentum,
-              teacher, n, lr, lr_at, m, wd, alpha, alpha_at);
-}
-
 void kn_cu_fold(kn_device *device, int oc, int64_t per_oc, const float *weight, const float *bias,
                 const float *gamma, const float *beta, const float *mean, const float *var,
                 float *weight_out, float *bias_out)
 {
     KN_LAUNCH(device, fold, kn_grid(oc * per_oc, KN_CU_BLOCK, 1 << 20), KN_CU_BLOCK, oc, per_oc,
               weight, bias, gamma, beta, mean, var, weight_out, bias_out);
-}
-
-void kn_cu_cast(kn_device *device, void *dst, kn_dtype dst_type, const void *src, kn_dtype src_type,
-                int64_t n)
-{
-    int grid = kn_grid(n, KN_CU_BLOCK, 1 << 20);
-    if (dst_type == KN_BF16 && src_type == KN_F32)
-        KN_LAUNCH(device, (cast<kn_bf16, float>), grid, KN_CU_BLOCK, (kn_bf16 *)dst,
-                  (const float *)src, n);
-    else if (dst_type == KN_F32 && src_type == KN_BF16)
-        KN_LAUNCH(device, (cast<float, kn_bf16>), grid, KN_CU_BLOCK, (float *)dst,
-                  (const kn_bf16 *)src, n);
-    else if (dst_type == KN_F32)
-        KN_LAUNCH(device, (cast<float, float>), grid, KN_CU_BLOCK, (float *)dst, (const float *)src,
-                  n);
-    else
-        KN_LAUNCH(device, (cast<kn_bf16, kn_bf16>), grid, KN_CU_BLOCK, (kn_bf16 *)dst,
-                  (const kn_bf16 *)src, n);
 }

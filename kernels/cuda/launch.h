@@ -65,17 +65,10 @@ void kn_cu_sgd(kn_device *device, float *theta, const float *grad, float *moment
                float lr, const float *lr_at, float m, float wd);
 void kn_cu_ema(kn_device *device, float *teacher, const float *student, int64_t n, float alpha,
                const float *alpha_at);
-/* The two in one pass over the student's arrays; bits as one after the other. */
-void kn_cu_sgd_ema(kn_device *device, float *theta, const float *grad, float *momentum,
-                   float *teacher, int64_t n, float lr, const float *lr_at, float m, float wd,
-                   float alpha, const float *alpha_at);
 /* fold.h, weight (oc, per_oc). */
 void kn_cu_fold(kn_device *device, int oc, int64_t per_oc, const float *weight, const float *bias,
                 const float *gamma, const float *beta, const float *mean, const float *var,
                 float *weight_out, float *bias_out);
-/* Dense elements of dst from src, f32 or bf16 either side. */
-void kn_cu_cast(kn_device *device, void *dst, kn_dtype dst_type, const void *src, kn_dtype src_type,
-                int64_t n);
 
 /* Adam as ops.h; by_mean, by_square: 1/(1-b^t). */
 void kn_cu_adam(kn_device *device, float *theta, const float *grad, float *mean, float *square,
