@@ -23,20 +23,6 @@ __global__ void conv_pack(kn_cu_conv c, const float *weight, const float *bias, 
         bias_out[i] = bias ? bias[i] : 0.0f;
 }
 
-__device__ static inline float load_any(const kn_tensor &t, int64_t i)
-{
-    return t.dtype == KN_BF16 ? kn_load((const kn_bf16 *)t.data + i)
-                              : kn_load((const float *)t.data + i);
-}
-
-__device__ static inline void store_any(const kn_tensor &t, int64_t i, float x)
-{
-    if (t.dtype == KN_BF16)
-        kn_store((kn_bf16 *)t.data + i, x);
-    else
-        kn_store((float *)t.data + i, x);
-}
-
 /* packed (taps, ic, oc); c.ic, c.oc of this direction. */
 __global__ void conv_plain(kn_cu_conv c, kn_tensor src, const float *packed, const float *bias,
                            kn_tensor dst)
@@ -55,11 +41,11 @@ __global__ void conv_plain(kn_cu_conv c, kn_tensor src, const float *packed, con
             int64_t at = (pixel + (int64_t)dy * c.w + dx) * src.ldc;
             const float *w = packed + (int64_t)tap * c.ic * c.oc + o;
             for (int i = 0; i < c.ic; i++)
-                sum += w[(int64_t)i * c.oc] * load_any(src, at + i);
+                sum += w[(int64_t)i * c.oc] * kn_load_any(src, at + i);
         }
         if (c.leaky && !(sum > 0))
             sum *= 0.01f;
-        store_any(dst, pixel * dst.ldc + o, sum);
+        kn_store_any(dst, pixel * dst.ldc + o, sum);
     }
 }
 
@@ -80,11 +66,11 @@ __global__ void conv_bwd_weights(kn_cu_conv c, kn_tensor src, kn_tensor ddst, do
             float part = 0;
             for (int k = 0; k < RUN && p < last; k++, p++) {
                 int x = (int)(p % c.w) + dx, y = (int)(p / c.w % c.h) + dy;
-                float g = load_any(ddst, p * ddst.ldc + oc);
+                float g = kn_load_any(ddst, p * ddst.ldc + oc);
                 if (bias)
                     part += g;
                 else if (y >= 0 && y < c.h && x >= 0 && x < c.w)
-                    part += g * load_any(src, (p + (int64_t)dy * c.w + dx) * src.ldc + ic);
+                    part += g * kn_load_any(src, (p + (int64_t)dy * c.w + dx) * src.ldc + ic);
             }
             sum += (double)part;
         }

@@ -8,20 +8,6 @@
 enum { COPY, NOISE, DROPOUT, DROP }; /* kn_perturb_kind */
 enum { BLOCK = 256 };
 
-__device__ static inline float load_any(const kn_tensor &t, int64_t i)
-{
-    return t.dtype == KN_BF16 ? kn_load((const kn_bf16 *)t.data + i)
-                              : kn_load((const float *)t.data + i);
-}
-
-__device__ static inline void store_any(const kn_tensor &t, int64_t i, float x)
-{
-    if (t.dtype == KN_BF16)
-        kn_store((kn_bf16 *)t.data + i, x);
-    else
-        kn_store((float *)t.data + i, x);
-}
-
 __device__ static inline float uniform(const kn_cu_perturb &how, uint32_t word)
 {
     return how.lo + (how.hi - how.lo) * qs_u32_to_unit_f32(word);
@@ -36,7 +22,7 @@ __device__ static inline float attention(const kn_tensor &x, int64_t pixel)
 {
     float sum = 0;
     for (int c = 0; c < x.c; c++)
-        sum += load_any(x, pixel * x.ldc + c);
+        sum += kn_load_any(x, pixel * x.ldc + c);
     return sum / (float)x.c;
 }
 
@@ -91,9 +77,9 @@ __global__ void perturb(kn_tensor x, kn_tensor of, kn_cu_perturb how, const floa
         int c = (int)(e % x.c);
         float f = how.kind == DROP ? (attention(of, pixel) < limits[pixel / plane] ? 1.0f : 0.0f)
                                    : factor(how, e, plane * x.c);
-        float v = load_any(x, pixel * x.ldc + c) * f;
+        float v = kn_load_any(x, pixel * x.ldc + c) * f;
         int64_t to = pixel * y.ldc + c;
-        store_any(y, to, accumulate ? load_any(y, to) + v : v);
+        kn_store_any(y, to, accumulate ? kn_load_any(y, to) + v : v);
     }
 }
 
@@ -111,7 +97,7 @@ __global__ void repeat_fwd(kn_tensor x, kn_tensor y)
         int64_t pixel = e / y.c;
         int c = (int)(e % y.c), j = (int)(pixel % y.w), i = (int)(pixel / y.w % y.h);
         int64_t from = pixel_at(x, pixel / y.w / y.h, i / f, j / f);
-        store_any(y, pixel * y.ldc + c, load_any(x, from * x.ldc + c));
+        kn_store_any(y, pixel * y.ldc + c, kn_load_any(x, from * x.ldc + c));
     }
 }
 
@@ -125,9 +111,9 @@ __global__ void repeat_bwd(kn_tensor dy, kn_tensor dx)
         float sum = 0;
         for (int u = 0; u < f; u++)
             for (int v = 0; v < f; v++)
-                sum += load_any(
+                sum += kn_load_any(
                     dy, pixel_at(dy, pixel / dx.w / dx.h, i * f + u, j * f + v) * dy.ldc + c);
-        store_any(dx, pixel * dx.ldc + c, sum);
+        kn_store_any(dx, pixel * dx.ldc + c, sum);
     }
 }
 
@@ -142,9 +128,9 @@ __global__ void spread(kn_tensor coarse, kn_tensor fine, bool back)
         int64_t in = pixel_at(coarse, pixel / fine.w / fine.h, i / 2, j / 2) * coarse.ldc +
                      (2 * (i % 2) + j % 2) * fine.c + c;
         if (back)
-            store_any(coarse, in, load_any(fine, at));
+            kn_store_any(coarse, in, kn_load_any(fine, at));
         else
-            store_any(fine, at, load_any(coarse, in));
+            kn_store_any(fine, at, kn_load_any(coarse, in));
     }
 }
 
@@ -201,8 +187,8 @@ __global__ void paste(kn_tensor outer, kn_tensor inner, int x0, int y0, int x1, 
         int c = (int)(e % dst.c), j = (int)(pixel % dst.w), i = (int)(pixel / dst.w);
         bool in = j >= x0 && j < x1 && i >= y0 && i < y1;
         float v =
-            in ? load_any(inner, pixel * inner.ldc + c) : load_any(outer, pixel * outer.ldc + c);
-        store_any(dst, pixel * dst.ldc + c, v);
+            in ? kn_load_any(inner, pixel * inner.ldc + c) : kn_load_any(outer, pixel * outer.ldc + c);
+        kn_store_any(dst, pixel * dst.ldc + c, v);
     }
 }
 

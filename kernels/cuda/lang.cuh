@@ -75,6 +75,20 @@ __device__ static inline void kn_store(kn_bf16 *p, float x)
     *p = kn_bf16_from_f32(x);
 }
 
+/* Element i of a tensor of either type. */
+__device__ static inline float kn_load_any(const kn_tensor &t, int64_t i)
+{
+    return t.dtype == KN_BF16 ? kn_load((const kn_bf16 *)t.data + i)
+                              : kn_load((const float *)t.data + i);
+}
+__device__ static inline void kn_store_any(const kn_tensor &t, int64_t i, float x)
+{
+    if (t.dtype == KN_BF16)
+        kn_store((kn_bf16 *)t.data + i, x);
+    else
+        kn_store((float *)t.data + i, x);
+}
+
 template <class T, int V> __device__ static inline void kn_load_v(const T *p, float out[V])
 {
     kn_vec<T, V> x = *(const kn_vec<T, V> *)p;
