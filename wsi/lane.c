@@ -69,14 +69,23 @@ static void put_reader(wsi_lane *lane, lane_reader *reader)
 }
 
 /* ---- one tile ---- */
+/* A tile's own bytes: data NULL with an error, n 0 where the tile is not there. Returns the time
+ * after reading. */
+static int64_t fetch_jpeg(lane_reader *reader, const wsi_tiff_level *level, int64_t tile,
+                          wsi_jpeg_bits *bits, GError **error)
+{
+    int64_t then = wsi_stages_now();
+    *bits = (wsi_jpeg_bits){
+        .tables = level->tables, .n_tables = level->n_tables, .ycbcr = level->ycbcr};
+    bits->data = wsi_tiff_reader_raw(reader->tiff, level, tile, &bits->n, error);
+    return wsi_stages_add(WSI_STAGE_READ, then);
+}
+
 static wsi_tile_outcome decode_jpeg(lane_reader *reader, const wsi_tiff_level *level, int64_t tile,
                                     uint8_t *rgb, GError **error)
 {
-    int64_t then = wsi_stages_now();
-    wsi_jpeg_bits bits = {
-        .tables = level->tables, .n_tables = level->n_tables, .ycbcr = level->ycbcr};
-    bits.data = wsi_tiff_reader_raw(reader->tiff, level, tile, &bits.n, error);
-    then = wsi_stages_add(WSI_STAGE_READ, then);
+    wsi_jpeg_bits bits;
+    int64_t then = fetch_jpeg(reader, level, tile, &bits, error);
     if (!bits.data)
         return WSI_TILE_FAILED;
     if (bits.n == 0)
@@ -219,11 +228,8 @@ static int64_t whole_tile(const wsi_lane *lane, int level, int64_t x_l0, int64_t
 static wsi_copy_outcome copy_jpeg(lane_reader *reader, const wsi_tiff_level *level, int64_t tile,
                                   wsi_tile_copy *copy, GError **error)
 {
-    int64_t then = wsi_stages_now();
-    wsi_jpeg_bits bits = {
-        .tables = level->tables, .n_tables = level->n_tables, .ycbcr = level->ycbcr};
-    bits.data = wsi_tiff_reader_raw(reader->tiff, level, tile, &bits.n, error);
-    then = wsi_stages_add(WSI_STAGE_READ, then);
+    wsi_jpeg_bits bits;
+    int64_t then = fetch_jpeg(reader, level, tile, &bits, error);
     if (!bits.data)
         return WSI_COPY_DAMAGED;
     if (bits.n == 0)
