@@ -3,6 +3,7 @@
  * arithmetic written out. With ONEDNN_MAX_CPU_ISA set it runs again for lesser machines; no chosen
  * convolution may be a reference implementation on any of them. */
 #include "kernels/pass_priv.h"
+#include "tests/kernels/net_rig.h"
 #include "tests/kernels/ops_check.h"
 
 #include "base/error.h"
@@ -10,13 +11,6 @@
 #include <malloc.h>
 #include <math.h>
 #include <string.h>
-
-typedef struct {
-    kn_engine *engine;
-    kn_net *net;
-    kn_weights *weights;
-    kn_pass *pass;
-} rig;
 
 static kn_net *net_new(int width, int classes)
 {
@@ -32,40 +26,9 @@ static rig rig_new(const char *backend, kn_conv_mode conv, int width, kn_pass_op
 {
     GError *error = NULL;
     kn_engine_options engine_options = {.backend = backend, .n_threads = 2, .conv = conv};
-    rig r = {.engine = kn_engine_create(&engine_options, &error), .net = net_new(width, 2)};
+    kn_engine *engine = kn_engine_create(&engine_options, &error);
     g_assert_no_error(error);
-    r.weights = kn_weights_create(r.engine, r.net, true, &error);
-    g_assert_no_error(error);
-    kn_weights_init(r.weights, 3);
-    r.pass = kn_pass_create(r.engine, r.net, &options, &error);
-    g_assert_no_error(error);
-    return r;
-}
-
-static void rig_free(rig *r)
-{
-    kn_pass_destroy(r->pass);
-    kn_weights_destroy(r->weights);
-    kn_net_destroy(r->net);
-    kn_engine_destroy(r->engine);
-}
-
-static void put_all(const kn_tensor *t, const double *x)
-{
-    for (int64_t i = 0; i < kn_pixels(t) * t->c; i++) {
-        if (t->dtype == KN_F64)
-            kn_f64(t)[i] = x[i];
-        else
-            kn_f32(t)[i] = (float)x[i];
-    }
-}
-
-static double *get_all(const kn_tensor *t)
-{
-    double *x = g_new(double, kn_pixels(t) * t->c);
-    for (int64_t i = 0; i < kn_pixels(t) * t->c; i++)
-        x[i] = t->dtype == KN_F64 ? kn_f64(t)[i] : (double)kn_f32(t)[i];
-    return x;
+    return rig_of(engine, net_new(width, 2), options);
 }
 
 static double *get_array(const rig *r, kn_array array)

@@ -4,6 +4,7 @@
  * CPU against reference, and that a pass of fewer outputs computes the same with less. */
 #include "kernels/net/net_priv.h"
 #include "kernels/weights_priv.h"
+#include "tests/kernels/net_rig.h"
 #include "tests/kernels/ops_check.h"
 
 #include "base/classes.h"
@@ -407,51 +408,9 @@ static void test_variant_parameters(void)
     kn_net_destroy(plain);
 }
 
-typedef struct {
-    kn_engine *engine;
-    kn_net *net;
-    kn_weights *weights;
-    kn_pass *pass;
-    int n_outputs;
-} rig;
-
 static rig rig_new(const char *backend, const variant_case *v, int width, kn_pass_options options)
 {
-    GError *error = NULL;
-    rig r = {.engine = engine_new(backend), .net = variant_net(v, width)};
-    r.n_outputs = kn_net_n_outputs(r.net);
-    r.weights = kn_weights_create(r.engine, r.net, KN_OPTIMISER_SGD, &error);
-    g_assert_no_error(error);
-    kn_weights_init(r.weights, 3);
-    r.pass = kn_pass_create(r.engine, r.net, &options, &error);
-    g_assert_no_error(error);
-    return r;
-}
-
-static void rig_free(rig *r)
-{
-    kn_pass_destroy(r->pass);
-    kn_weights_destroy(r->weights);
-    kn_net_destroy(r->net);
-    kn_engine_destroy(r->engine);
-}
-
-static void put_all(const kn_tensor *t, const double *x)
-{
-    for (int64_t i = 0; i < kn_pixels(t) * t->c; i++) {
-        if (t->dtype == KN_F64)
-            kn_f64(t)[i] = x[i];
-        else
-            kn_f32(t)[i] = (float)x[i];
-    }
-}
-
-static double *get_all(const kn_tensor *t)
-{
-    double *x = g_new(double, kn_pixels(t) * t->c);
-    for (int64_t i = 0; i < kn_pixels(t) * t->c; i++)
-        x[i] = t->dtype == KN_F64 ? kn_f64(t)[i] : (double)kn_f32(t)[i];
-    return x;
+    return rig_of(engine_new(backend), variant_net(v, width), options);
 }
 
 static int64_t output_n(const rig *r, int o)
