@@ -221,6 +221,7 @@ static void make_run(tile_run *run, const db_store_config *config)
     if (opt_reader)
         wsi_reader_parse(opt_reader, &run->reader);
     g_mutex_init(&run->lock);
+    g_cond_init(&run->turned);
     wsi_tile_options_init(&run->tile);
     run->tissue = tissue.options;
     run->tile.patch_px = config->patch_px;

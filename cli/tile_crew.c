@@ -70,6 +70,8 @@ bool tile_crew_plan(GArray *jobs, tile_run *run, GPtrArray *order)
     }
     cli_progress_end();
     g_ptr_array_sort(order, by_cells);
+    for (guint i = 0; i < order->len; i++)
+        ((tile_job *)order->pdata[i])->turn = i;
     return !qs_stop_requested();
 }
 

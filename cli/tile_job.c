@@ -522,6 +522,32 @@ static void preview(slide_work *w, tile_job *job, tile_run *run)
     }
 }
 
+/* Slides enter the store in the order of work, whichever is hashed first: their names, their rows
+ * and which of two equal files is the second one are the same in every run. */
+static bool enter_store(slide_work *w, tile_job *job, tile_run *run)
+{
+    const tile_guard_slide me = {job->path, job->case_id, job->split};
+    g_autofree char *content = wsi_cohort_content_file(job->path);
+    g_autofree char *other = strcmp(content, job->path) ? hash_of(content) : NULL;
+    g_mutex_lock(&run->lock);
+    while (run->turn != job->turn)
+        g_cond_wait(&run->turned, &run->lock);
+    g_mutex_unlock(&run->lock);
+    bool ok =
+        tile_guard_content(run->guard, &me, other ? other : w->row.content_hash, &job->error) &&
+        check_masks_unchanged(job, &w->row, &job->error);
+    if (ok && !db_slide_put(run->store, &w->row, &job->error)) {
+        /* A replaced file is the slide's fault, anything else the store's. */
+        job->store_failed = !g_error_matches(job->error, QS_ERROR, QS_ERROR_MISMATCH);
+        ok = false;
+    }
+    g_mutex_lock(&run->lock);
+    run->turn++;
+    g_cond_broadcast(&run->turned);
+    g_mutex_unlock(&run->lock);
+    return ok;
+}
+
 void tile_job_run(tile_job *job, tile_run *run, int n_threads)
 {
     double start = now_s();
@@ -532,15 +558,7 @@ void tile_job_run(tile_job *job, tile_run *run, int n_threads)
     w.row.mask_hash = hash_of(job->mask_path);
     w.row.tissue_hash = hash_of(job->tissue_path);
     job->hash_s = now_s() - start;
-    const tile_guard_slide me = {job->path, job->case_id, job->split};
-    g_autofree char *content = wsi_cohort_content_file(job->path);
-    g_autofree char *other = strcmp(content, job->path) ? hash_of(content) : NULL;
-    if (!tile_guard_content(run->guard, &me, other ? other : w.row.content_hash, &job->error) ||
-        !check_masks_unchanged(job, &w.row, &job->error)) {
-        job->state = TILE_FAILED;
-    } else if (!db_slide_put(run->store, &w.row, &job->error)) {
-        /* A replaced file is the slide's fault, anything else the store's. */
-        job->store_failed = !g_error_matches(job->error, QS_ERROR, QS_ERROR_MISMATCH);
+    if (!enter_store(&w, job, run)) {
         job->state = TILE_FAILED;
     } else if (w.row.state == DB_SLIDE_DONE) {
         job->state = TILE_ALREADY;

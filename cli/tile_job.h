@@ -22,6 +22,8 @@ typedef struct {
     const qs_progress *progress; /* of cells, over all slides */
     int64_t n_cells;             /* of all planned slides */
     gint64 done_cells;           /* guarded by lock */
+    int64_t turn;                /* of the slide that may enter the store; guarded by lock */
+    GCond turned;
     GMutex lock;
 } tile_run;
 
@@ -32,7 +34,8 @@ typedef struct {
     const char *mask_path, *truth_path, *tissue_path; /* borrowed; may be NULL */
     db_split split;
     bool labelled;
-    double mpp; /* of the cohort row; 0 none */
+    double mpp;   /* of the cohort row; 0 none */
+    int64_t turn; /* its place in the order of work: slides enter the store in it */
     /* The store's row, when it has cells of this slide already: */
     bool known;
     char *known_mask, *known_mask_hash, *known_tissue, *known_tissue_hash;

@@ -35,11 +35,11 @@ static db_slide_state state_parse(const char *name)
 
 void db_slide_clear(db_slide *slide)
 {
-    char **texts[] = {&slide->name,        &slide->path,      &slide->mask_path,
-                      &slide->truth_path,  &slide->case_id,   &slide->content_hash,
-                      &slide->driver,      &slide->lane,      &slide->mpp_origin,
-                      &slide->error,       &slide->mask_hash, &slide->tissue_path,
-                      &slide->tissue_hash, &slide->colour,    &slide->notes, &slide->stains};
+    char **texts[] = {
+        &slide->name,        &slide->path,         &slide->mask_path, &slide->truth_path,
+        &slide->case_id,     &slide->content_hash, &slide->driver,    &slide->lane,
+        &slide->mpp_origin,  &slide->error,        &slide->mask_hash, &slide->tissue_path,
+        &slide->tissue_hash, &slide->colour,       &slide->notes,     &slide->stains};
     for (size_t i = 0; i < G_N_ELEMENTS(texts); i++)
         g_clear_pointer(texts[i], g_free);
 }
@@ -49,10 +49,11 @@ void db_slide_clear(db_slide *slide)
     "name, path, mask_path, truth_path, case_id, content_hash, driver, lane, mpp_origin, error, "  \
     "split,"                                                                                       \
     " labelled, state, w_l0, h_l0, mpp, level, downsample, n_cells, n_damaged, mask_factor, "      \
-    "tissue_share, mask_hash, tissue_path, tissue_hash, colour, notes, stains, "                                                            \
+    "tissue_share, mask_hash, tissue_path, tissue_hash, colour, notes, stains, "                   \
     "mpp_file"
+/* 29 of them. */
 #define SLIDE_MARKS                                                                                \
-    "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?" /* 29 */
+    "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?"
 
 static void bind_slide(db_query *q, const db_slide *s, db_slide_state state)
 {
@@ -72,7 +73,8 @@ static void bind_slide(db_query *q, const db_slide *s, db_slide_state state)
     db_bind_int(q, s->n_damaged);
     db_bind_int(q, s->mask_factor);
     db_bind_double(q, s->tissue_share);
-    const char *more[] = {s->mask_hash, s->tissue_path, s->tissue_hash, s->colour, s->notes, s->stains};
+    const char *more[] = {s->mask_hash, s->tissue_path, s->tissue_hash,
+                          s->colour,    s->notes,       s->stains};
     for (size_t i = 0; i < G_N_ELEMENTS(more); i++)
         db_bind_text(q, more[i]);
     db_bind_double(q, s->mpp_file);
@@ -100,7 +102,8 @@ static void read_slide(db_query *q, db_slide *s)
     s->n_damaged = db_read_int(q);
     s->mask_factor = (int)db_read_int(q);
     s->tissue_share = db_read_double(q);
-    char **more[] = {&s->mask_hash, &s->tissue_path, &s->tissue_hash, &s->colour, &s->notes, &s->stains};
+    char **more[] = {&s->mask_hash, &s->tissue_path, &s->tissue_hash,
+                     &s->colour,    &s->notes,       &s->stains};
     for (size_t i = 0; i < G_N_ELEMENTS(more); i++)
         *more[i] = db_read_text(q);
     s->mpp_file = db_read_double(q);
@@ -272,10 +275,10 @@ GArray *db_slide_list(db_store *store, GError **error)
     g_array_set_clear_func(list, clear_slide);
     db_query q;
     db_sql_lock(store->sql);
-    int row =
-        db_query_init(&q, store->sql, "SELECT id, " SLIDE_COLUMNS " FROM slides ORDER BY id", error)
-            ? 1
-            : -1;
+    int row = db_query_init(&q, store->sql,
+                            "SELECT id, " SLIDE_COLUMNS " FROM slides ORDER BY name", error)
+                  ? 1
+                  : -1;
     while (row == 1 && (row = db_query_step(&q, error)) == 1) {
         db_slide slide;
         read_slide(&q, &slide);

@@ -94,7 +94,7 @@ void db_slide_clear(db_slide *slide);
 bool db_slide_put(db_store *store, db_slide *slide, GError **error);
 bool db_slide_update(db_store *store, const db_slide *slide,
                      GError **error);                   /* all columns, by id */
-GArray *db_slide_list(db_store *store, GError **error); /* of db_slide, by id; clear func set */
+GArray *db_slide_list(db_store *store, GError **error); /* of db_slide, by name; clear func set */
 
 /* ---- patches ----------------------------------------------------------------------------- */
 typedef struct {

@@ -73,6 +73,15 @@ touch file
 expect /tiling/preview-into-a-file 1 "file" $QS "${tile[@]}" --store t8 --preview file/x "$slide"
 ok /tiling/preview-before-the-store "$([ ! -e t8 ]; echo $?)"
 
+# --- slides of one name enter the store in the order given, even when the first takes longest to hash
+mkdir -p first second
+cp "$slide" first/s.tif
+head -c 100000000 /dev/zero >>first/s.tif
+cp "$slide" second/s.tif
+printf x >>second/s.tif
+expect /tiling/two-of-one-name 0 "" $QS "${tile[@]}" --threads 2 --store o1 first/s.tif second/s.tif
+equal /tiling/first-comes-first "$(of o1 "SELECT group_concat(id || name || (path LIKE '%/first/s.tif')) FROM slides")" "1s1,2s~20"
+
 # --- filters of train
 train=(train --store p1 --method SL --batch-labelled 2 --iterations 2 --val-every 0 --threads 1)
 all=$(of p1 "SELECT count(*) FROM patches JOIN slides ON slides.id = slide_id WHERE kept AND split = 'train'")
