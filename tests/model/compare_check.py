@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 """PyTorch's side of test_compare_steps: one training step of each comparison method.
 
-  compare_check.py METHOD DIR [PLANT]   DIR/step.safetensors and net<k>.safetensors, written by the
-                                        test, against the same step computed here in float64
+  compare_check.py METHOD DIR   DIR/step.safetensors and net<k>.safetensors, written by the test,
+                                against the same step computed here in float64
 
 Networks and losses are written from the methods' papers as docs/training.md and ssl-methods C.9 tell
 them, with torch's autograd; dropout, noise and perturbations are off. Compared: the loss, and every
-parameter of every trained network after the step. PLANT names a wrong formula that must be seen.
+parameter and running statistic of every trained network and of the teacher after the step. Then the step is
+taken once more with one formula spoiled (PLANT), and that must be seen. backbone_check.py has the
+methods that MetaSSL is added to.
 """
 import math
 import os
@@ -21,7 +23,7 @@ from pytorch_unet import Decoder, Encoder, nchw, read_safetensors
 
 torch.set_num_threads(1)
 torch.set_default_dtype(torch.float64)
-PLANT = sys.argv[3] if len(sys.argv) > 3 else ""
+PLANT = ""  # the method whose formula is spoiled
 
 
 # ---- networks ------------------------------------------------------------------------------------
@@ -105,6 +107,7 @@ def supervised(z, label):
 
 
 def uamt(r):
+    r.ema = (min(1 - 1 / (r.it + 1), 0.99), False)
     n, student, teacher = r.n_labelled, r.nets[0](r.x)["z"], r.nets[1]
     with torch.no_grad():
         passes = [torch.softmax(teacher(r.x[n:])["z"], 1) for _ in range(1 + r.int("passes"))]
@@ -113,7 +116,7 @@ def uamt(r):
         ramp = math.exp(-5 * (1 - r.it / r.total) ** 2)
         sure = (entropy < (0.75 + 0.25 * ramp) * math.log(mean.shape[1])).double().unsqueeze(1)
         assert 0 < sure.mean() < 1, "the mask must matter"
-        if PLANT == "uamt":
+        if PLANT == "UAMT":
             sure = torch.ones_like(sure)
     distance = (sure * (torch.softmax(student[n:], 1) - target) ** 2).sum()
     return supervised(student[:n], r.label) + r.lam * distance / (mean.shape[1] * sure.sum())
@@ -129,7 +132,7 @@ def urpc(r):
         v = (mean * (torch.log(mean) - torch.log(q))).sum(1, keepdim=True)
         e = torch.exp(-v)
         unsure = unsure + (((mean - q) ** 2) * e).mean() / (e.mean() + 1e-8)
-        unsure = unsure + (0 if PLANT == "urpc" else v.mean())
+        unsure = unsure + (0 if PLANT == "URPC" else v.mean())
     return loss + r.lam * unsure / 4
 
 
@@ -143,7 +146,7 @@ def ccvc(r):
         w = 1 + (r.real("omega") - 1) * conflict.double()
         ce = F.cross_entropy(z[own][n:], y, reduction="none")
         loss = loss + 0.5 * r.real("w_con") * (w * ce).mean()
-        other = f[1 - own] if PLANT == "ccvc" else f[1 - own].detach()
+        other = f[1 - own] if PLANT == "CCVC" else f[1 - own].detach()
         cosine = (f[own] * other).sum(1) / (f[own].norm(dim=1) * other.norm(dim=1)).clamp(min=1e-6)
         loss = loss + 0.5 * r.real("w_dis") * (1 + cosine.mean())
     return loss
@@ -176,7 +179,7 @@ def dcnet(r):
         square = ((larger * (sure[own] - sure[to].detach())) ** 2).mean(1)
         loss = loss + r.real("w_decoupled") * r.lam * (keep * square).sum() / keep.sum()
     for f, g in zip(out["encoder"], out["decoder2"]):
-        g = g if PLANT == "dcnet" else g.detach()
+        g = g if PLANT == "DCNet" else g.detach()
         loss = loss + r.real("w_attention") * (1 - r.lam) * ((attention(f) - attention(g)) ** 2).mean()
     return loss
 
@@ -187,7 +190,7 @@ def rank(z, counter, order):
     k = torch.from_numpy(counter.astype(np.float64)).flatten()[order]
     k = (k - k.min()) / (k.max() - k.min())
     ks, ss = torch.roll(k, 1), torch.roll(s, 1)
-    if PLANT == "ceud":
+    if PLANT == "CEUD":
         ks, ss = torch.roll(k, 2), torch.roll(s, 2)
     return torch.relu(-torch.sign(ks - k) * (ss - s) + (ks - k).abs()).mean()
 
@@ -208,6 +211,7 @@ def crossed(r, outer_first, inner_first, outer_second, inner_second):
 
 def sdcl(r):
     n, h = r.n_labelled, r.n_labelled // 2
+    r.ema = (0.99, True)
     xl, xu = r.x[:n], r.x[n:]
     with torch.no_grad():
         pseudo = r.nets[1](xu)["z"].argmax(1)
@@ -226,7 +230,7 @@ def sdcl(r):
             valid, t = valid_of(t)
             differ = valid * (a.argmax(1) != b.argmax(1))
             wrong = differ * (a.argmax(1) != t)
-            if PLANT == "sdcl":
+            if PLANT == "SDCL":
                 wrong = differ
             one_hot = F.one_hot(t, a.shape[1]).permute(0, 3, 1, 2).double()
             mse = ((torch.softmax(a, 1) - one_hot) ** 2).mean(1)
@@ -250,6 +254,7 @@ class Run:
         self.label = torch.from_numpy(self.io["label"]).long()
         self.n_labelled = self.label.shape[0]
         self.lam, self.it, self.total = self.real("lambda"), self.real("it"), self.real("total")
+        self.ema = None  # of network 1, the teacher: weight of the old, with running statistics or not
 
     def path(self, kind, k=None):
         k = len(self.nets) if k is None else k
@@ -270,26 +275,48 @@ class Run:
         loss = self.method(self)
         loss.backward()
         optimiser.step()
+        if self.ema:
+            self.average(*self.ema)
         return loss.item()
 
+    @torch.no_grad()
+    def average(self, alpha, with_buffers):
+        student, teacher = self.nets[0].state_dict(), self.nets[1].state_dict()
+        for name in teacher:
+            if with_buffers or not ".running_" in name:
+                if not name.endswith("num_batches_tracked"):
+                    teacher[name].mul_(alpha).add_(student[name], alpha=1 - alpha)
 
-def main():
-    r = Run(sys.argv[1], sys.argv[2])
+
+def agrees(method, folder, say):
+    r = Run(method, folder)
     loss, ours = r.step(), r.real("loss")
     ok = abs(loss - ours) <= 1e-9 * abs(loss)
-    print(f"loss {ours:.12g}, wanted {loss:.12g} ({'agrees' if ok else 'DIFFERS'})")
+    say(f"loss {ours:.12g}, wanted {loss:.12g} ({'agrees' if ok else 'DIFFERS'})")
     for k, net in enumerate(r.nets):
-        if not r.io["trained"][k]:
+        if not r.io["trained"][k] and not (r.ema and k == 1):
             continue
         after = read_safetensors(r.path("after", k))[0]
-        for name, p in net.named_parameters():
+        for name, p in net.state_dict().items():
+            if name.endswith("num_batches_tracked"):
+                continue
             want = p.detach().numpy()
             # files hold f32; a bias before BatchNorm has gradient 0 but for rounding
             error = float(np.abs(after[name] - want).max())
             if not error <= 1e-6 * max(1e-2, float(np.abs(want).max())):
-                print(f"network {k}, {name}: largest difference {error:.3g}")
+                say(f"network {k}, {name}: largest difference {error:.3g}")
                 ok = False
     return ok
+
+
+def main():
+    global PLANT
+    method, folder = sys.argv[1:]
+    ok = agrees(method, folder, print)
+    PLANT = method
+    seen = not agrees(method, folder, lambda _: None)
+    print("a wrong formula is " + ("seen" if seen else "NOT SEEN"))
+    return ok and seen
 
 
 if __name__ == "__main__":
