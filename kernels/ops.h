@@ -210,6 +210,9 @@ typedef struct {
     /* (optional) kn_fold_bn on the engine's arrays; NULL: the host does it. */
     void (*fold)(kn_engine *engine, int oc, int64_t per_oc, const kn_fold *from, void *weight,
                  void *bias);
+    /* (optional) What the device can do at the engine's precision, by short loops: multiplications
+     * and additions a second, bytes read and written a second. For profiles; may allocate. */
+    bool (*peak)(kn_engine *engine, double *flop_s, double *byte_s, GError **error);
 } kn_ops;
 
 const kn_ops *kn_engine_ops(const kn_engine *engine);

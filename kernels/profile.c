@@ -3,6 +3,8 @@
 
 #include "kernels/pass_priv.h"
 
+#include "base/error.h"
+
 #include <string.h>
 
 const char *const kn_part_names[KN_N_PARTS] = {"fwd", "bwd_d", "bwd_w"};
@@ -33,11 +35,14 @@ static void conv_work(kn_layer *l, const kn_pass *pass, const kn_step *s, const 
     double weights = (double)l->ic * l->oc * node->k * node->k *
                      (double)kn_dtype_bytes(kn_engine_dtype(pass->engine));
     bool parts[KN_N_PARTS] = {true, s->dsrc, pass->options.mode == KN_PASS_TRAIN};
+    bool applies = node->normed && s[1].apply_with_conv; /* the NORM after it is the next step */
+    /* What it takes along of a BatchNorm: its source is read, for the gradient that is written. */
+    double along[KN_N_PARTS] = {0, s->sums_of >= 0 ? src : 0, applies ? 2 * dst : 0};
     l->op = node->k == 3 ? "conv3x3" : "conv1x1";
     l->how = kn_engine_ops(pass->engine)->conv_describe(s->conv);
     for (int p = 0; p < KN_N_PARTS; p++) {
         l->flop[p] = parts[p] ? flop : 0;
-        l->bytes[p] = parts[p] ? src + dst + weights : 0;
+        l->bytes[p] = parts[p] ? src + dst + weights + along[p] : 0;
     }
 }
 
@@ -53,7 +58,17 @@ static double slice_bytes(const kn_pass *pass, kn_slice slice)
 {
     int level = kn_net_value(pass->net, slice.value)->level;
     return (double)pass->options.n * (pass->options.h >> level) * (pass->options.w >> level) *
-           slice.channels * (double)kn_dtype_bytes(kn_engine_dtype(pass->engine));
+           slice.channels *
+           (double)kn_dtype_bytes(kn_pass_tensor(pass, pass->value_item, slice).dtype);
+}
+
+/* Statistics and apply; sums and apply. What a convolution takes along is counted there. */
+static void norm_work(kn_layer *l, const kn_pass *pass, const kn_step *s, double src, double dst)
+{
+    double fwd = (s->stats_with_conv ? 0 : src) + src + dst;
+    double sums = s->sums_with_conv ? 0 : src + dst;
+    double apply = s->apply_with_conv ? 0 : 2 * src + dst;
+    move_work(l, pass, "norm", fwd, sums + apply);
 }
 
 kn_layer kn_pass_layer(const kn_pass *pass, int i)
@@ -68,13 +83,15 @@ kn_layer kn_pass_layer(const kn_pass *pass, int i)
                   .oc = s->dst.channels,
                   .h = pass->options.h >> level,
                   .w = pass->options.w >> level};
+    if (s->skip)
+        return l;
     double src = slice_bytes(pass, s->src), dst = slice_bytes(pass, s->dst);
     switch (node->kind) {
     case KN_NODE_CONV:
         conv_work(&l, pass, s, node, src, dst);
         break;
-    case KN_NODE_NORM: /* statistics and apply; sums and apply */
-        move_work(&l, pass, "norm", s->skip ? 0 : 2 * src + dst, 4 * src + dst);
+    case KN_NODE_NORM:
+        norm_work(&l, pass, s, src, dst);
         break;
     case KN_NODE_POOL:
         move_work(&l, pass, "pool", src + dst + (s->copy.value >= 0 ? src : 0), 3 * src + dst);
@@ -94,4 +111,21 @@ kn_layer kn_pass_layer(const kn_pass *pass, int i)
     }
     memcpy(l.seconds, s->seconds, sizeof l.seconds);
     return l;
+}
+
+bool kn_engine_peak(kn_engine *engine, kn_peak *peak, GError **error)
+{
+    const kn_ops *ops = kn_engine_ops(engine);
+    if (!ops->peak) {
+        g_set_error(error, QS_ERROR, QS_ERROR_UNSUPPORTED,
+                    "what device %s can do is not measured: it is for checking", ops->name);
+        return false;
+    }
+    kn_engine_team(engine);
+    return ops->peak(engine, &peak->flop_s, &peak->byte_s, error);
+}
+
+double kn_peak_seconds(const kn_peak *peak, double flop, double bytes)
+{
+    return MAX(flop / peak->flop_s, bytes / peak->byte_s);
 }

@@ -28,4 +28,14 @@ kn_layer kn_pass_layer(const kn_pass *pass, int i);
 /* Seconds outside any node: packing weights. */
 double kn_pass_packing_seconds(const kn_pass *pass);
 
+/* A roofline: multiplications and additions a second, bytes read or written a second. */
+typedef struct {
+    double flop_s, byte_s;
+} kn_peak;
+/* Measured by short loops on the engine's device at its precision, under a second. QS_ERROR_MEMORY;
+ * QS_ERROR_UNSUPPORTED where the backend has no such loops (ref). */
+bool kn_engine_peak(kn_engine *engine, kn_peak *peak, GError **error);
+/* The least seconds in which a part could be done: its arithmetic or its traffic, the longer. */
+double kn_peak_seconds(const kn_peak *peak, double flop, double bytes);
+
 #endif

@@ -144,6 +144,7 @@ static const kn_ops OPS = {
     .ema = cpu_ema,
     .zero = cpu_zero,
     .copy = kn_cpu_copy,
+    .peak = kn_cpu_peak,
 };
 
 static const kn_passes *choose_passes(void)

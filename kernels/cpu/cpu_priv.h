@@ -107,6 +107,7 @@ void kn_cpu_conv_bwd_weights_apply(kn_conv *conv, const kn_tensor *src, const kn
 bool kn_cpu_conv_bwd_weights(kn_conv *conv, const kn_tensor *src, const kn_tensor *ddst,
                              void *dweight, void *dbias, void *scratch, GError **error);
 
+bool kn_cpu_peak(kn_engine *engine, double *flop_s, double *byte_s, GError **error);
 void kn_cpu_repeat_fwd(kn_engine *engine, const kn_tensor *x, const kn_tensor *y);
 void kn_cpu_repeat_bwd(kn_engine *engine, const kn_tensor *dy, const kn_tensor *dx);
 void kn_cpu_transposed_pack(kn_engine *engine, int ic, int oc, const void *weight, const void *bias,

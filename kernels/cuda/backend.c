@@ -241,6 +241,7 @@ static const kn_ops OPS = {
     .paste = paste,
     .relabel = relabel,
     .fold = fold,
+    .peak = kn_cuda_peak,
 };
 
 /* ---- memory

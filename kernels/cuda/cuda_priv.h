@@ -36,4 +36,7 @@ bool kn_cuda_conv_bwd_data(kn_conv *conv, const void *packed, const kn_tensor *d
 bool kn_cuda_conv_bwd_weights(kn_conv *conv, const kn_tensor *src, const kn_tensor *ddst,
                               void *dweight, void *dbias, void *scratch, GError **error);
 
+/* peak.c: as in ops.h. */
+bool kn_cuda_peak(kn_engine *engine, double *flop_s, double *byte_s, GError **error);
+
 #endif

@@ -16,6 +16,7 @@ typedef struct {
     char name[128];
     int sm; /* compute capability × 10: 90 */
     int n_multiprocessors;
+    bool emulated; /* by device_emu.c: no clock of its says anything */
     int64_t bytes, bytes_free;
     int runtime_version, driver_version; /* 13000 */
 } kn_device_info;

@@ -59,8 +59,11 @@ kn_device *kn_device_open(int index, GError **error)
     (void)index;
     (void)error;
     kn_device *d = g_new0(kn_device, 1);
-    d->info = (kn_device_info){
-        .name = "emulation", .sm = 90, .n_multiprocessors = 4, .bytes = INT64_C(4) << 30};
+    d->info = (kn_device_info){.name = "emulation",
+                               .sm = 90,
+                               .n_multiprocessors = 4,
+                               .emulated = true,
+                               .bytes = INT64_C(4) << 30};
     d->memory = g_hash_table_new_full(NULL, NULL, NULL, free_pages);
     return d;
 }

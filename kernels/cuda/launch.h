@@ -137,6 +137,11 @@ void kn_cu_mma_bwd_weights(kn_device *device, kn_cu_conv c, kn_tensor src, kn_te
 size_t kn_cu_bias_grad_bytes(int oc);
 void kn_cu_bias_grad(kn_device *device, kn_tensor ddst, float *dbias, void *scratch);
 
+/* ---- peak.cu: blocks of 256 threads, each with 8 chains of so many turns; the FLOP of the call.
+ * out: kn_cu_peak_bytes(blocks); each becomes 16·turns (tensor cores) or turns. */
+double kn_cu_peak(kn_device *device, float *out, int blocks, int turns, int tensor_cores);
+size_t kn_cu_peak_bytes(int blocks);
+
 #ifdef __cplusplus
 }
 #endif

@@ -2,9 +2,10 @@
  * kernels' threads and blocks run forward, backward and shuffled; whatever the order, the bits are
  * the same. Built against the emulation here; against the GPU by `quadslide selftest`. */
 #include "kernels/cuda/cuda.h"
-#include "kernels/cuda/launch.h"
+#include "kernels/cuda/cuda_priv.h"
 #include "tests/kernels/ops_cases.h"
 
+#include <math.h>
 #include <string.h>
 
 #ifdef __SANITIZE_ADDRESS__
@@ -133,6 +134,37 @@ static void test_arrays(void)
     in_all_ways(arrays);
 }
 
+/* The roofline's loops do all the work that they are credited with, in either precision. */
+static void test_peak(void)
+{
+    enum { BLOCKS = 2, TURNS = 3, N = BLOCKS * 256 };
+    for (int p = KN_PRECISION_F32; p <= KN_PRECISION_BF16; p++) {
+        GError *error = NULL;
+        bench_pair pair = pair_new((kn_precision)p);
+        kn_device *device = kn_cuda_of(pair.engine)->device;
+        bool tensor_cores = p == KN_PRECISION_BF16;
+        kn_block out = {0};
+        float got[N];
+        g_assert_cmpuint(kn_cu_peak_bytes(BLOCKS), ==, sizeof got);
+        g_assert_true(kn_engine_alloc(pair.engine, &out, sizeof got, "test", &error));
+        double flop = kn_cu_peak(device, out.data, BLOCKS, TURNS, tensor_cores);
+        kn_engine_download(pair.engine, got, out.data, sizeof got);
+        for (int i = 0; i < N; i++)
+            g_assert_cmpfloat(got[i], ==, tensor_cores ? 16 * TURNS : TURNS);
+        /* each thread: 8 chains of 2 FLOP a turn; each warp: 8 products of 16 × 8 × 16 */
+        double want = tensor_cores ? 2.0 * N / 32 * 8 * 2048 * TURNS : 2.0 * N * 8 * TURNS;
+        g_assert_cmpfloat(flop, ==, want);
+        kn_engine_free(pair.engine, &out);
+        double flop_s = -1, byte_s = -1;
+        int64_t held = kn_engine_bytes(pair.engine);
+        g_assert_true(pair.ops->peak(pair.engine, &flop_s, &byte_s, &error));
+        g_assert_no_error(error);
+        g_assert_true(flop_s > 0 && flop_s < INFINITY && byte_s > 0 && byte_s < INFINITY);
+        g_assert_cmpint(kn_engine_bytes(pair.engine), ==, held);
+        pair_free(&pair);
+    }
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -141,5 +173,6 @@ int main(int argc, char **argv)
     g_test_add_func("/cuda/norm", test_norm);
     g_test_add_func("/cuda/resample", test_resample);
     g_test_add_func("/cuda/arrays", test_arrays);
+    g_test_add_func("/cuda/peak", test_peak);
     return g_test_run();
 }
