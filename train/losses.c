@@ -39,6 +39,14 @@ typedef struct {
     kn_quad_result result;
 } prepared_term;
 
+/* A step's weights, those of the counts that it began with, and what it counts: several terms may
+ * share a slot, and none of them sees what another has found. */
+typedef struct {
+    double weights[KN_N_REGIONS];
+    int64_t right[KN_N_REGIONS], seen[KN_N_REGIONS];
+    bool used;
+} held_step;
+
 struct tr_losses {
     tr_learner *learner; /* borrowed */
     const tr_options *options;
@@ -57,6 +65,7 @@ struct tr_losses {
     /* (n,h,w): 255 where neither half says anything; NULL: no term looks at both */
     uint8_t *both, *host_both;
     uint8_t *held_truth, *host_held; /* (n_unlabelled,h,w) of held-back images, 255 in others */
+    held_step held[SSL_GAMMAS_MAX];  /* --weights auto, by slot */
     uint8_t *snap_label, *snap_y, *snap_ref, *snap_region, *snap_mixed; /* (n,h,w) */
     int64_t it; /* of the last run, and its stage */
     int stage;
@@ -401,6 +410,30 @@ static void note_regions(const kn_quad_result *q, tr_step_result *result, int ha
     }
 }
 
+static void begin_held(tr_losses *s)
+{
+    for (int g = 0; s->options->weights == TR_WEIGHTS_AUTO && g < s->plan->n_gammas; g++) {
+        s->held[g] = (held_step){0};
+        tr_weights_now(s->learner, s->options, g, s->held[g].weights, NULL);
+    }
+}
+
+static void note_held(held_step *held, const kn_quad_result *q)
+{
+    held->used = true;
+    for (int r = 0; r < KN_N_REGIONS; r++) {
+        held->right[r] += q->region_right[r];
+        held->seen[r] += q->truth_px[r];
+    }
+}
+
+static void end_held(tr_losses *s)
+{
+    for (int g = 0; s->options->weights == TR_WEIGHTS_AUTO && g < s->plan->n_gammas; g++)
+        if (s->held[g].used)
+            tr_weights_note(s->learner, s->options, g, s->held[g].right, s->held[g].seen);
+}
+
 /* A term on labels or on a reference's argmax; dz NULL: no gradient. */
 static double run_quad(tr_losses *s, int t, const tr_batch *batch, const kn_tensor *z,
                        double weight, const kn_tensor *dz, tr_step_result *result)
@@ -424,14 +457,13 @@ static double run_quad(tr_losses *s, int t, const tr_batch *batch, const kn_tens
         memcpy(ready->config.gamma, s->learner->gamma[s->learner->slot[term->gamma]],
                sizeof ready->config.gamma);
     if (weigh) {
-        tr_weights_now(s->learner, s->options, term->gamma, ready->config.weights, NULL);
+        memcpy(ready->config.weights, s->held[term->gamma].weights, sizeof ready->config.weights);
         truth = seen.held; /* no other label may come near the weights */
     }
     kn_loss_partition(engine, z, label, seen.exclude, ref, truth, &ready->config, ready->region,
                       ready->z_image, &ready->result);
     if (weigh)
-        tr_weights_note(s->learner, s->options, term->gamma, ready->result.region_right,
-                        ready->result.truth_px);
+        note_held(&s->held[term->gamma], &ready->result);
     if (dz)
         kn_loss_gradient(engine, z, label, ref, ready->region, ready->z_image, &ready->config,
                          &ready->result, weight, true, dz);
@@ -536,6 +568,7 @@ void tr_losses_run(tr_losses *s, const tr_batch *host_batch, const tr_prediction
     fill_planes(s, host_batch, it);
     run_references(s, batch, of, stage);
     clear_gradients(s, of);
+    begin_held(s);
     for (int t = 0; t < s->plan->n_terms; t++) {
         const ssl_term *term = &s->plan->terms[t];
         double weight = term_scale(s->options, term) *
@@ -543,6 +576,7 @@ void tr_losses_run(tr_losses *s, const tr_batch *host_batch, const tr_prediction
         if (ssl_in_stage(term->stages, stage))
             run_term(s, t, batch, of, weight, it, total, result);
     }
+    end_held(s);
 }
 
 /* ---- pictures

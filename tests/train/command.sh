@@ -75,6 +75,12 @@ for method in SL FullSup CPS; do
   train $method metassl "run-$method" --iterations 2 >out.log 2>&1
   ok "$method with MetaSSL" $? "$(cat out.log)"
 done
+$QS synth --out co2 --train 2 --val 0 --test 0 --labelled 1 --size 512 --seed 4 >/dev/null 2>&1 &&
+  $QS tile --store st2 --cohort co2/cohort.csv --patch 64 --mpp 1 >/dev/null 2>&1
+ok "a cohort without validation slides" $? "$(ls co2 st2 2>&1)"
+expect "is trained on, with a warning" 0 "nothing is validated" "$QS" train --store st2 -m BCP --loss metassl --out unvalidated "${small[@]}"
+[ -s unvalidated/last.safetensors ] && [ ! -e unvalidated/best.safetensors ]
+ok "to a last model and no best one" $? "$(ls unvalidated)"
 expect "no store" 2 "give the store" "$QS" train --out x
 expect "no run folder" 2 "--out" "$QS" train --store st
 expect "a method that does not exist" 2 "SL, FullSup, MT, FixMatch" "$QS" train --store st --out x --method nope

@@ -1,5 +1,6 @@
 /* --weights auto: measured accuracies become the wanted weights, held-back patches stay out of the
- * supervised loss and other labels out of the weights, a stop changes nothing. */
+ * supervised loss and other labels out of the weights, a stop changes nothing; with every method
+ * that has regions of unlabelled pixels, and refused with the others. */
 #include "base/error.h"
 #include "base/report.h"
 #include "base/rng.h"
@@ -224,6 +225,8 @@ static void options_of(tr_options *o, const char *method, const char *out)
     o->weights = TR_WEIGHTS_AUTO;
     o->held_back = 0.4;
     o->weights_prior = 1;
+    if (!strcmp(method, "BCP")) /* a first stage without unlabelled pixels comes before */
+        g_assert_true(tr_options_set(o, "bcp-pretrain", "0.3", NULL));
 }
 
 static char *train(const char *dir, const char *name, const tr_options *options, const turned *t)
@@ -269,6 +272,9 @@ static void test_who_sees_what(gconstpointer method)
         unlabelled.turn[i] = !s.items[i].labelled;
     tr_options o;
     options_of(&o, method, NULL);
+    o.cutmix = 1; /* held-back pixels go where their box goes */
+    if (!strcmp(method, "BCP"))
+        g_assert_true(tr_options_set(&o, "bcp-pretrain", "0", NULL));
     o.iterations = 1;
     g_autofree char *a = train(dir, "one", &o, &straight), *b = train(dir, "one-held", &o, &held);
     fixture_assert_same(a, b, ".params");
@@ -344,10 +350,28 @@ static void assert_refused(const char *method, tr_loss loss, int n_unlabelled)
     fixture_dir_remove(dir);
 }
 
+/* Has the method, with MetaSSL, regions of unlabelled pixels? */
+static bool has_regions(const ssl_method *method)
+{
+    tr_options o;
+    ssl_plan plan = {0};
+    bool any = false;
+    fixture_options_init(&o, method->name, TR_LOSS_METASSL, NULL);
+    ssl_config config = tr_options_config(&o);
+    method->plan(&config, &plan);
+    for (int t = 0; t < plan.n_terms; t++)
+        any = any || plan.terms[t].kind == SSL_UQH;
+    return any;
+}
+
+/* Every method of which it cannot be, with either loss; and a half that is too small. */
 static void test_refusals(void)
 {
-    assert_refused("SL", TR_LOSS_METASSL, 2);
-    assert_refused("MT", TR_LOSS_PLAIN, 2);
+    for (int m = 0; ssl_methods[m]; m++) {
+        assert_refused(ssl_methods[m]->name, TR_LOSS_PLAIN, 2);
+        if (!has_regions(ssl_methods[m]) && !ssl_methods[m]->plain_only)
+            assert_refused(ssl_methods[m]->name, TR_LOSS_METASSL, 2);
+    }
     assert_refused("MT", TR_LOSS_METASSL, 1);
 }
 
@@ -380,10 +404,18 @@ int main(int argc, char **argv)
     g_test_add_func("/weights/partitions", test_partitions);
     g_test_add_func("/weights/sampler", test_sampler);
     g_test_add_func("/weights/sampler-unchanged", test_sampler_unchanged);
-    g_test_add_data_func("/weights/who-sees-what/MT", "MT", test_who_sees_what);
-    g_test_add_data_func("/weights/who-sees-what/CPS", "CPS", test_who_sees_what);
-    g_test_add_data_func("/weights/resume/MT", "MT", test_resume);
-    g_test_add_data_func("/weights/resume/CPS", "CPS", test_resume);
+    int n_with = 0;
+    for (int m = 0; ssl_methods[m]; m++) {
+        const char *method = ssl_methods[m]->name;
+        if (ssl_methods[m]->plain_only || !has_regions(ssl_methods[m]))
+            continue;
+        g_autofree char *sees = g_strdup_printf("/weights/who-sees-what/%s", method),
+                        *resume = g_strdup_printf("/weights/resume/%s", method);
+        g_test_add_data_func(sees, method, test_who_sees_what);
+        g_test_add_data_func(resume, method, test_resume);
+        n_with++;
+    }
+    g_assert_cmpint(n_with, ==, 6); /* MT, FixMatch, CCT, CPS, R-Drop, BCP */
     g_test_add_func("/weights/refusals", test_refusals);
     g_test_add_func("/weights/nothing-to-hold-back", test_nothing_to_hold_back);
     return g_test_run();
