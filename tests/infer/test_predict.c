@@ -113,20 +113,26 @@ static inf_options small_options(void)
     return o;
 }
 
-/* Predicts the scene into new planes. */
-static void predict(planes *p, const scene *s, const char *backend, int threads,
-                    const inf_options *o, const wsi_tissue *tissue, inf_report *report)
+/* Predicts the scene with this model into new planes. */
+static void predict_with(planes *p, const scene *s, kn_engine *engine, const model *m,
+                         const inf_options *o, const wsi_tissue *tissue, inf_report *report)
 {
     GError *error = NULL;
-    model m;
-    kn_engine *engine = make_model(&m, backend, threads);
-    inf_predictor *predictor = inf_predictor_create(engine, &m, o, &error);
+    inf_predictor *predictor = inf_predictor_create(engine, m, o, &error);
     g_assert_no_error(error);
     planes_init(p, &s->view);
     inf_predict(predictor, &s->view, tissue, take_rows, p, NULL, report, &error);
     g_assert_no_error(error);
     g_assert_cmpint(p->seen, ==, p->h);
     inf_predictor_destroy(predictor);
+}
+
+static void predict(planes *p, const scene *s, const char *backend, int threads,
+                    const inf_options *o, const wsi_tissue *tissue, inf_report *report)
+{
+    model m;
+    kn_engine *engine = make_model(&m, backend, threads);
+    predict_with(p, s, engine, &m, o, tissue, report);
     free_model(&m, engine);
 }
 
@@ -206,6 +212,58 @@ static void test_bits(void)
     g_assert_true(memcmp(first.prob, other.prob, n * CLASSES * sizeof(float)) != 0);
     planes_clear(&other);
     planes_clear(&first);
+    scene_clear(&s);
+}
+
+/* A model of two networks, the second with CCVC's mapping: the mean of what each says alone; and a
+ * file of it predicts the same bits. */
+static void test_pair(void)
+{
+    GError *error = NULL;
+    scene s;
+    planes one, two, both, loaded;
+    inf_options o = small_options();
+    model m, other, from_file;
+    scene_init(&s, 75, 50, 0.5, 0);
+    kn_engine *engine = make_model(&m, "cpu", 1);
+    other = (model){.spec = m.spec};
+    other.spec.net.variant = KN_UNET_MAPPED;
+    other.net = kn_net_create_unet(&other.spec.net, &error);
+    other.weights = kn_weights_create(engine, other.net, false, &error);
+    g_assert_no_error(error);
+    kn_weights_init(other.weights, 4);
+    predict_with(&one, &s, engine, &m, &o, NULL, NULL);
+    predict_with(&two, &s, engine, &other, &o, NULL, NULL);
+    m.spec.pair = true;
+    m.spec.second = other.spec.net;
+    m.second_net = other.net;
+    m.second_weights = other.weights;
+    predict_with(&both, &s, engine, &m, &o, NULL, NULL);
+    g_autofree char *path = g_build_filename(s.dir, "pair.safetensors", NULL);
+    model_save_pair(path, &m.spec, m.weights, m.second_weights, &error);
+    g_assert_no_error(error);
+    model_load(&from_file, path, engine, false, &error);
+    g_assert_no_error(error);
+    predict_with(&loaded, &s, engine, &from_file, &o, NULL, NULL);
+    double apart = 0;
+    for (int64_t i = 0; i < both.w * both.h * CLASSES; i++) {
+        double mean = ((double)one.prob[i] + (double)two.prob[i]) / 2;
+        g_assert_true(fabs((double)both.prob[i] - mean) <= 1e-6);
+        apart = fmax(apart, fabs((double)(one.prob[i] - two.prob[i])));
+    }
+    g_assert_cmpfloat(apart, >, 0.01);
+    size_t n = (size_t)(both.w * both.h);
+    g_assert_cmpmem(both.prob, n * CLASSES * sizeof(float), loaded.prob,
+                    n * CLASSES * sizeof(float));
+    g_assert_cmpmem(both.label, n, loaded.label, n);
+    planes_clear(&one);
+    planes_clear(&two);
+    planes_clear(&both);
+    planes_clear(&loaded);
+    model_clear(&from_file);
+    kn_weights_destroy(other.weights);
+    kn_net_destroy(other.net);
+    free_model(&m, engine);
     scene_clear(&s);
 }
 
@@ -446,6 +504,7 @@ int main(int argc, char **argv)
     /* libtiff warns, through libvips, that a tile is wider than a small picture. */
     g_log_set_always_fatal(G_LOG_FATAL_MASK);
     g_test_add_func("/infer/predict/single-window", test_single_window);
+    g_test_add_func("/infer/predict/pair", test_pair);
     g_test_add_func("/infer/predict/bits-of-batch-readers-threads", test_bits);
     g_test_add_func("/infer/predict/reference-engine", test_reference_engine);
     g_test_add_func("/infer/predict/tissue", test_tissue);

@@ -284,6 +284,33 @@ def bcp_pretraining(r, _):
             + supervised(z, torch.where(inside, label, nothing)))
 
 
+def largest(y):
+    """Of each class but 0 the largest island of each image, corners touching; the rest becomes 0."""
+    out = torch.zeros_like(y)
+    for image, kept in zip(y.tolist(), out):
+        best, seen = {}, set()
+        for i, row in enumerate(image):
+            for j, c in enumerate(row):
+                if c == 0 or (i, j) in seen:
+                    continue
+                island, todo = [], [(i, j)]
+                seen.add((i, j))
+                while todo:
+                    a, b = todo.pop()
+                    island.append((a, b))
+                    for at in ((a + u, b + v) for u in (-1, 0, 1) for v in (-1, 0, 1)):
+                        inside = 0 <= at[0] < len(image) and 0 <= at[1] < len(row)
+                        if inside and at not in seen and image[at[0]][at[1]] == c:
+                            seen.add(at)
+                            todo.append(at)
+                if len(island) > len(best.get(c, [])):
+                    best[c] = island
+        for c, island in best.items():
+            for a, b in island:
+                kept[a, b] = c
+    return out
+
+
 def bcp(r, meta):
     n, valid, _ = facts(r)
     h, inside, u = n // 2, box_of(r), r.real("u")
@@ -296,6 +323,10 @@ def bcp(r, meta):
 
     with torch.no_grad():
         p = probabilities(r.nets[1].seen(r.x[n:], stream(r, 1)))
+        if "filter" in r.io and step.PLANT != "BCP-filtered":
+            y = largest(p.argmax(1))
+            assert (y != p.argmax(1)).any(), "the filter must matter"
+            p = F.one_hot(y, p.shape[1]).permute(0, 3, 1, 2).double()
         if meta:
             p = crossed(p, probabilities(r.nets[1].seen(r.x[:n], stream(r, 2))))
         else:
@@ -328,6 +359,7 @@ def main():
     for name, method in (("FixMatch", fixmatch), ("CCT", cct), ("RDrop", rdrop), ("BCP", bcp)):
         step.METHODS[name] = with_loss(method, False)
         step.METHODS[name + "-metassl"] = with_loss(method, True)
+    step.METHODS["BCP-filtered"] = with_loss(bcp, False)
     step.METHODS["BCP-pretraining"] = with_loss(bcp_pretraining, False)
     return step.main()
 

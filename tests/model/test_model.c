@@ -99,6 +99,47 @@ static void test_round_trip(void)
     model_clear(&saved);
 }
 
+/* A pair of networks, the second a plain one or one with a mapping; both come back, and so does
+ * what they are. One of the two alone is no pair. */
+static void check_pair(kn_unet_variant variant)
+{
+    g_autoptr(GError) error = NULL;
+    model_spec spec = spec_of_test(), other, again;
+    spec.pair = true;
+    spec.second = spec.net;
+    spec.second.variant = variant;
+    other = spec;
+    other.net = spec.second;
+    model first = create(&spec), second = create(&other), loaded;
+    kn_weights_init(second.weights, 11);
+    g_assert_true(model_save_pair(path, &spec, first.weights, second.weights, &error));
+    g_assert_no_error(error);
+    g_assert_true(model_read_spec(path, &again, &error));
+    g_assert_true(again.pair && again.second.variant == variant);
+    g_assert_true(model_load(&loaded, path, engine, false, &error));
+    g_assert_no_error(error);
+    g_assert_true(loaded.spec.pair);
+    assert_same_spec(&spec, &loaded.spec);
+    g_assert_true(memcmp(&spec.second, &loaded.spec.second, sizeof spec.second) == 0);
+    assert_same_weights(first.weights, loaded.weights);
+    assert_same_weights(second.weights, loaded.second_weights);
+    model_clear(&loaded);
+
+    g_assert_true(model_save(path, &spec, first.weights, NULL)); /* says a pair, has one */
+    g_assert_false(model_load(&loaded, path, engine, false, &error));
+    g_assert_error(error, QS_ERROR, QS_ERROR_MISMATCH);
+    g_assert_nonnull(
+        strstr(error->message, "'second.encoder.in_conv.conv_conv.0.weight' is missing"));
+    model_clear(&first);
+    model_clear(&second);
+}
+
+static void test_pair(void)
+{
+    check_pair(KN_UNET_PLAIN);
+    check_pair(KN_UNET_MAPPED);
+}
+
 /* Saves a test model, then writes it again without metadata and with each tensor as `change` wants
  * it. */
 typedef bool (*change_tensor)(st_tensor *tensor); /* false: leave it out */
@@ -304,6 +345,7 @@ int main(int argc, char **argv)
     dir = g_dir_make_tmp("qs-model-XXXXXX", NULL);
     path = g_build_filename(dir, "model.safetensors", NULL);
     g_test_add_func("/model/round-trip", test_round_trip);
+    g_test_add_func("/model/pair", test_pair);
     g_test_add_func("/model/pytorch-file", test_pytorch_file);
     g_test_add_func("/model/what-does-not-fit", test_what_does_not_fit);
     g_test_add_func("/model/init-of-another-shape", test_init_of_another_shape);

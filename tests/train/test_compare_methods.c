@@ -52,6 +52,8 @@ static const char *const fixmatch_options[] = {
 static const char *const fixmatch_facts[] = {"tau", "0.43", NULL};
 static const char *const bcp_options[] = {GAMMA, "bcp-pretrain", "0", "bcp-u-weight", "0.7", NULL};
 static const char *const bcp_facts[] = {"u", "0.7", NULL};
+static const char *const filter_options[] = {"bcp-pretrain", "0", "bcp-component", "1", NULL};
+static const char *const filter_facts[] = {"u", "0.5", "filter", "1", NULL};
 static const char *const pretrain_options[] = {"bcp-pretrain", "0.9", NULL};
 
 enum { N_COMPARED = 6 };
@@ -71,6 +73,7 @@ static const checked methods[] = {
     {"R-Drop", "RDrop-metassl", gamma_options, none, TR_LOSS_METASSL, true},
     {"BCP", "BCP-pretraining", pretrain_options, none, TR_LOSS_PLAIN, true},
     {"BCP", "BCP", bcp_options, bcp_facts, TR_LOSS_PLAIN, true},
+    {"BCP", "BCP-filtered", filter_options, filter_facts, TR_LOSS_PLAIN, true},
     {"BCP", "BCP-metassl", bcp_options, bcp_facts, TR_LOSS_METASSL, true},
 };
 

@@ -195,6 +195,45 @@ static void test_inverse(void)
     }
 }
 
+/* What one view of an image says, taken back to the image and on to another view, pixel by pixel:
+ * every move against every other, exactly. */
+static void test_between_views(void)
+{
+    enum { SIZE = 7, N = SIZE * SIZE };
+    uint8_t image[3 * N], views[16][3 * N], back[3 * N], there[3 * N];
+    tr_augment moves[16];
+    for (int i = 0; i < 3 * N; i++)
+        image[i] = (uint8_t)(i * 89 % 251);
+    for (int k = 0; k < 16; k++) {
+        tr_augment_none(&moves[k]);
+        moves[k].flip_x = k & 1;
+        moves[k].flip_y = k & 2;
+        moves[k].quarter_turns = k >> 2;
+        tr_augment_geometry(&moves[k], image, SIZE, 3, views[k]);
+    }
+    for (int k = 0; k < 16; k++) {
+        memset(back, 0, sizeof back);
+        for (int i = 0; i < N; i++) {
+            int x, y;
+            tr_augment_origin(&moves[k], SIZE, i % SIZE, i / SIZE, &x, &y);
+            memcpy(back + (y * SIZE + x) * 3, views[k] + i * 3, 3);
+        }
+        g_assert_cmpmem(back, sizeof back, image, sizeof image);
+        for (int other = 0; other < 16; other++) {
+            tr_augment_geometry(&moves[other], back, SIZE, 3, there);
+            g_assert_cmpmem(there, sizeof there, views[other], sizeof views[other]);
+        }
+    }
+    int n_different = 0; /* the 16 are the 8 symmetries of a square, twice each */
+    for (int k = 0; k < 16; k++) {
+        bool seen = false;
+        for (int other = 0; other < k; other++)
+            seen = seen || memcmp(views[k], views[other], sizeof views[k]) == 0;
+        n_different += !seen;
+    }
+    g_assert_cmpint(n_different, ==, 8);
+}
+
 static void test_colour(void)
 {
     uint8_t original[3 * 256], rgb[3 * 256];
@@ -499,6 +538,7 @@ int main(int argc, char **argv)
     g_test_add_func("/data/sampler/small-and-empty", test_sampler_small_and_empty);
     g_test_add_func("/data/augment/geometry", test_geometry);
     g_test_add_func("/data/augment/inverse", test_inverse);
+    g_test_add_func("/data/augment/between-views", test_between_views);
     g_test_add_func("/data/augment/colour", test_colour);
     g_test_add_func("/data/loader/pure", test_loader_pure);
     g_test_add_func("/data/loader/content", test_loader_content);

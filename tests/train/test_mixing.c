@@ -1,9 +1,12 @@
 /* Mixed images and strong views: BCP's mixed image against golden example E13 in both backends
  * (each golden pixel several times, so that the box of a step can be square), the planes of a
- * CutMix view, and the photometric changes. */
+ * CutMix view, holes that nobody learns from, BCP's largest components, and the photometric
+ * changes; whole losses by finite differences with the reference predictions held fixed. */
 #include "tests/kernels/golden.h"
 #include "train/losses.h"
 #include "train/mix.h"
+#include "train/noise.h"
+#include "train/ssl/components.h"
 
 #include <math.h>
 #include <string.h>
@@ -243,19 +246,20 @@ typedef struct {
     double z[SSL_FORWARDS_MAX][4][2 * FORWARD], g[SSL_FORWARDS_MAX][4][2 * FORWARD];
     kn_tensor tz[SSL_FORWARDS_MAX][4], tg[SSL_FORWARDS_MAX][4];
     tr_prediction of[SSL_FORWARDS_MAX];
-    uint8_t label[N * PX], exclude[N * PX], truth[N * PX];
+    uint8_t label[2 * N * PX], exclude[N * PX], truth[N * PX]; /* SL's batch is all labelled */
+    int64_t it;                                                /* of 10 */
 } whole;
 
 static double loss_of(whole *w)
 {
     tr_batch batch = {.n = 4,
-                      .n_labelled = 2,
+                      .n_labelled = w->learner.plan.n_labelled,
                       .patch_px = SIDE,
                       .label = w->label,
                       .truth = w->truth,
                       .exclude = w->exclude};
     tr_step_result result = {0};
-    tr_losses_run(w->losses, &batch, w->of, 9, 10, &result);
+    tr_losses_run(w->losses, &batch, w->of, w->it, 10, &result);
     return result.loss;
 }
 
@@ -264,10 +268,12 @@ static void whole_init(whole *w, const char *method, tr_loss loss)
     GError *error = NULL;
     kn_engine_options eo = {.backend = "ref", .n_threads = 1, .conv = KN_CONV_DIRECT};
     memset(w, 0, sizeof *w);
+    w->it = 9;
     tr_options_init(&w->options);
     g_assert_true(tr_options_set_method(&w->options, method, &error));
     g_assert_true(tr_options_set(&w->options, "threshold", "fixed", &error));
     w->options.loss = loss;
+    w->options.strong.cutout_p = 1;
     w->options.lambda_max = 1;
     w->options.cutmix = 1;
     w->options.batch_labelled = w->options.batch_unlabelled = 2;
@@ -281,7 +287,7 @@ static void whole_init(whole *w, const char *method, tr_loss loss)
         w->learner.slot[g] = g;
         w->learner.gamma[g][0] = w->learner.gamma[g][1] = 0.75;
     }
-    for (int i = 0; i < N * PX; i++)
+    for (int i = 0; i < 2 * N * PX; i++)
         w->label[i] = (uint8_t)qs_rng_below(&rng, 2);
     w->label[5] = w->exclude[7] = 255;
     for (int f = 0; f < plan->n_forwards; f++)
@@ -339,25 +345,207 @@ static void check_output(whole *w, int f, int o)
     g_assert_true(fabs(numeric - analytic) <= 1e-7 * (1 + fabs(analytic)));
 }
 
-static void test_differences(gconstpointer method)
+/* Every output that learns, in a step of either stage. */
+static void check_whole(const char *method, tr_loss loss, int64_t it)
 {
     whole *w = g_new(whole, 1);
+    whole_init(w, method, loss);
+    w->it = it;
+    int n_moving = 0;
+    for (int f = 0; f < w->learner.plan.n_forwards; f++)
+        for (int o = 0; w->learner.plan.forwards[f].grad && o < 4; o++) {
+            if (is_held_fixed(&w->learner.plan, f, o))
+                continue;
+            check_output(w, f, o);
+            for (int i = 0; i < 2 * FORWARD; i++)
+                n_moving += w->g[f][o][i] != 0;
+        }
+    g_assert_cmpint(n_moving, >, PX);
+    tr_losses_destroy(w->losses);
+    kn_engine_destroy(w->learner.engine);
+    g_free(w);
+}
+
+static void test_differences(gconstpointer data)
+{
+    const ssl_method *method = ssl_method_find(data, NULL);
+    for (int loss = 0; loss < (method->plain_only ? 1 : 2); loss++) {
+        check_whole(data, (tr_loss)loss, 9);
+        check_whole(data, (tr_loss)loss, 0); /* of BCP and SDCL the first stage */
+    }
+}
+
+/* ---- holes -------------------------------------------------------------------------------------
+ */
+
+/* FixMatch's strong forward on the unlabelled half, and image i's hole there. */
+static int strong_forward(const whole *w, int i, tr_view *view)
+{
+    const ssl_plan *plan = &w->learner.plan;
+    int f = 0;
+    while (plan->forwards[f].look != SSL_STRONG)
+        f++;
+    int first = plan->forwards[f].half == SSL_BOTH ? plan->n_labelled : 0;
+    *view = tr_view_of(plan, &w->options, &plan->forwards[f], SIDE, w->it, first + i);
+    return f;
+}
+
+static bool in_hole(kn_box hole, int p)
+{
+    int x = p % SIDE, y = p / SIDE;
+    return x >= hole.x0 && x < hole.x1 && y >= hole.y0 && y < hole.y1;
+}
+
+/* What a network says in a hole moves neither the loss nor a weight; beside it, it does. */
+static void test_cutout(gconstpointer data)
+{
     for (int loss = 0; loss < 2; loss++) {
-        whole_init(w, method, (tr_loss)loss);
-        int n_moving = 0;
-        for (int f = 0; f < w->learner.plan.n_forwards; f++)
-            for (int o = 0; w->learner.plan.forwards[f].grad && o < 4; o++) {
-                if (is_held_fixed(&w->learner.plan, f, o))
-                    continue;
-                check_output(w, f, o);
-                for (int i = 0; i < FORWARD; i++)
-                    n_moving += w->g[f][o][i] != 0;
+        whole *w = g_new(whole, 1);
+        whole_init(w, data, (tr_loss)loss);
+        for (int t = 0; t < w->learner.plan.n_terms; t++)
+            w->learner.plan.terms[t].tau = 0; /* plain: every pixel is sure */
+        tr_losses_destroy(w->losses);
+        w->losses = tr_losses_create(&w->learner, &w->options, SIDE, NULL);
+        double before = loss_of(w);
+        for (int i = 0; i < 2; i++) {
+            tr_view view;
+            int f = strong_forward(w, i, &view), n_in = 0, n_heard = 0;
+            int first = w->learner.plan.forwards[f].half == SSL_BOTH ? 2 : 0;
+            g_assert_cmpint(view.hole.x1 - view.hole.x0, ==,
+                            (int)(w->options.strong.cutout * SIDE));
+            g_assert_cmpint(view.hole.x1, <=, SIDE);
+            for (int p = 0; p < PX; p++) {
+                double *z = &w->z[f][0][((first + i) * PX + p) * CLASSES], kept = z[0];
+                double *g = &w->g[f][0][((first + i) * PX + p) * CLASSES];
+                bool hole = in_hole(view.hole, p);
+                n_in += hole;
+                g_assert_true(!hole || (g[0] == 0 && g[1] == 0));
+                z[0] += hole ? 7 : 1e-3;
+                double moved = loss_of(w);
+                z[0] = kept;
+                g_assert_true(!hole || moved == before);
+                n_heard += moved != before;
             }
-        g_assert_cmpint(n_moving, >, PX);
+            g_assert_cmpint(n_heard, >=, PX - n_in - 2);
+            g_assert_cmpint(n_in, >, 0);
+            g_assert_cmpint(n_in, <, PX);
+        }
         tr_losses_destroy(w->losses);
         kn_engine_destroy(w->learner.engine);
+        g_free(w);
     }
-    g_free(w);
+}
+
+/* The planes and the input of a view with a hole: excluded there, and blank. */
+static void test_hole(void)
+{
+    tr_options o;
+    tr_options_init(&o);
+    o.cutmix = 1;
+    o.strong.cutout_p = 1;
+    o.strong.cutout = 0.5;
+    ssl_plan plan = {.n_labelled = 1, .n_unlabelled = 2};
+    ssl_forward forward = {.half = SSL_UNLABELLED, .mix = SSL_MIX_CUT};
+    tr_view view = tr_view_of(&plan, &o, &forward, SIDE, 3, 0);
+    uint8_t zero[2 * PX] = {0}, label[PX] = {0}, out[6][PX];
+    tr_batch batch = {
+        .n = 3, .n_labelled = 1, .patch_px = SIDE, .label = label, .truth = zero, .exclude = zero};
+    tr_planes planes = {out[0], out[1], out[2], out[3], out[4], out[5]};
+    tr_planes_fill(&planes, &batch, zero, &view, 0);
+    float one[3 * PX], two[3 * PX], got[3 * PX];
+    for (int i = 0; i < 3 * PX; i++) {
+        one[i] = 1;
+        two[i] = 2;
+    }
+    kn_tensor t = {.dtype = KN_F32, .n = 1, .h = SIDE, .w = SIDE, .c = 3, .ldc = 3, .data = got};
+    tr_image image = {one, two, view.box, view.hole, 0};
+    tr_input_fill(&t, &image, 0, 1, 1);
+    int n_in = 0;
+    for (int p = 0; p < PX; p++) {
+        bool hole = in_hole(view.hole, p), boxed = in_hole(view.box, p);
+        n_in += hole;
+        g_assert_cmpint(planes.exclude[p], ==, hole ? 255 : 0);
+        g_assert_cmpint(planes.truth[p], ==, 0);
+        for (int c = 0; c < 3; c++)
+            g_assert_true(got[3 * p + c] == (hole ? 0 : boxed ? 2 : 1));
+    }
+    g_assert_cmpint(n_in, ==, 4);
+    o.strong.cutout_p = 0;
+    view = tr_view_of(&plan, &o, &forward, SIDE, 3, 0);
+    g_assert_cmpint(view.hole.x1, ==, 0);
+}
+
+/* ---- largest components ------------------------------------------------------------------------
+ */
+
+/* Of each class but the background the largest island, corners touching; of equal ones the first.
+ */
+static void test_components(void)
+{
+    static const struct {
+        const char *is, *wanted; /* rows of 6 */
+    } cases[] = {
+        {"......"
+         "......"
+         "......",
+         "......"
+         "......"
+         "......"},
+        {"11...1"
+         "1....."
+         ".....1",
+         "11...."
+         "1....."
+         "......"},
+        {"1....."
+         ".1...1"
+         "..1..1",
+         "1....."
+         ".1...."
+         "..1..."}, /* by corners */
+        {"..1..1"
+         ".1...1"
+         "1....1",
+         "..1..."
+         ".1...."
+         "1....."}, /* … of both kinds; the first */
+        {"1.1..."
+         "1.1..2"
+         "111..2",
+         "1.1..."
+         "1.1..2"
+         "111..2"}, /* joined below */
+        {"11.2.."
+         "...2.1"
+         "2..2..",
+         "11.2.."
+         "...2.."
+         "...2.."}, /* each class its own */
+        {"111111"
+         "122221"
+         "111111",
+         "111111"
+         "122221"
+         "111111"},
+        {"1.2.1."
+         "......"
+         "2.1.2.",
+         "1.2..."
+         "......"
+         "......"}, /* equal: the first of each */
+    };
+    for (size_t k = 0; k < G_N_ELEMENTS(cases); k++) {
+        uint8_t y[2 * 18];
+        for (int i = 0; i < 36; i++) /* and a second image, that the first must not reach */
+            y[i] = cases[i < 18 ? k : 1].is[i % 18] == '.'
+                       ? 0
+                       : (uint8_t)(cases[i < 18 ? k : 1].is[i % 18] - '0');
+        ssl_largest_components(y, 2, 3, 6, 3);
+        for (int i = 0; i < 36; i++) {
+            char wanted = cases[i < 18 ? k : 1].wanted[i % 18];
+            g_assert_cmpint(y[i], ==, wanted == '.' ? 0 : wanted - '0');
+        }
+    }
 }
 
 int main(int argc, char **argv)
@@ -367,11 +555,17 @@ int main(int argc, char **argv)
     g_test_add_data_func("/mixing/bcp/cpu", "cpu", test_bcp);
     g_test_add_func("/mixing/planes", test_planes);
     g_test_add_func("/mixing/strong", test_strong);
-    g_test_add_data_func("/mixing/differences/fixmatch", "FixMatch", test_differences);
-    g_test_add_data_func("/mixing/differences/cct", "CCT", test_differences);
-    g_test_add_data_func("/mixing/differences/r-drop", "R-Drop", test_differences);
-    g_test_add_data_func("/mixing/differences/cps", "CPS", test_differences);
-    g_test_add_data_func("/mixing/differences/mt", "MT", test_differences);
+    g_test_add_data_func("/mixing/cutout", "FixMatch", test_cutout);
+    g_test_add_func("/mixing/hole", test_hole);
+    g_test_add_func("/mixing/components", test_components);
+    /* Not here: terms that hold another output of the same step fixed (CCVC, DCNet), or rank by a
+     * history (CEUD); tests/kernels/test_compare.c and PyTorch have those. */
+    static const char *const whole_of[] = {"SL",  "MT",     "FixMatch", "CCT",   "CPS",
+                                           "BCP", "R-Drop", "URPC",     "UA-MT", "SDCL"};
+    for (size_t i = 0; i < G_N_ELEMENTS(whole_of); i++) {
+        g_autofree char *name = g_strdup_printf("/mixing/differences/%s", whole_of[i]);
+        g_test_add_data_func(name, whole_of[i], test_differences);
+    }
     int status = g_test_run();
     golden_close();
     return status;
