@@ -100,18 +100,17 @@ static bool check_param(const st_file *file, const char *prefix, const kn_param 
                         GError **error)
 {
     const st_tensor *t = find_tensor(file, prefix, param->name);
+    g_autofree char *name = g_strconcat(prefix, param->name, NULL);
     if (!t && !needed)
         return true;
     if (!t)
-        return mismatch(file, param->name, error,
-                        "is missing: these are not weights of this network");
+        return mismatch(file, name, error, "is missing: these are not weights of this network");
     g_autofree char *got = st_shape_text(t->shape, t->n_dims);
     g_autofree char *want = st_shape_text(param->shape, param->n_dims);
     if (!g_str_equal(got, want))
-        return mismatch(file, param->name, error, "has shape %s where this network has %s", got,
-                        want);
+        return mismatch(file, name, error, "has shape %s where this network has %s", got, want);
     if (t->dtype != ST_F32 && t->dtype != ST_F64)
-        return mismatch(file, param->name, error, "has dtype %s where F32 (or F64) is needed",
+        return mismatch(file, name, error, "has dtype %s where F32 (or F64) is needed",
                         st_dtype_name(t->dtype));
     return true;
 }
