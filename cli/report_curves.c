@@ -2,7 +2,8 @@
  * that a run leaves in RUN/snapshots.
  *
  * Noisy per-step values are drawn twice: as they are, faint, and as a running mean over a fortieth
- * of the run. Charts show what there is: a series that a run did not log is left out. */
+ * of the run. Charts show what there is: a series that a run did not log is left out. A line that
+ * cannot be read is an error, but for an unfinished last one: the run may be going on. */
 #include "cli/report_priv.h"
 
 #include "base/error.h"
@@ -31,21 +32,24 @@ static const char *const region_words[N_REGIONS] = {
     "confident and agreed (UC)", "suspicious, agreed (US)", "confident, disagreed (DC)",
     "suspicious, disagreed (DS)"};
 
-static void add_line(run_log *log, char *line)
+/* Is it iteration,name,value,unit? A value that is no finite number is no point. */
+static bool add_line(run_log *log, char *line)
 {
     char *name = strchr(line, ',');
     char *value = name ? strchr(name + 1, ',') : NULL;
     if (!value)
-        return;
+        return false;
     *name++ = 0;
     *value++ = 0;
     char *end;
     point p = {.x = g_ascii_strtod(line, &end)};
-    if (end == line)
-        return; /* the header */
+    if (end == line || *end)
+        return false;
     p.y = g_ascii_strtod(value, &end);
-    if (end == value || !isfinite(p.y))
-        return;
+    if (end == value || (*end && *end != ','))
+        return false;
+    if (!isfinite(p.y))
+        return true;
     g_autofree char *key = g_ascii_strdown(name, -1);
     GArray *points = g_hash_table_lookup(log->series, key);
     if (!points) {
@@ -54,6 +58,17 @@ static void add_line(run_log *log, char *line)
     }
     g_array_append_val(points, p);
     log->last = MAX(log->last, p.x);
+    return true;
+}
+
+static bool broken_log(const char *path, int number, const char *line, GError **error)
+{
+    g_autofree char *shown = g_utf8_make_valid(line, (gssize)MIN(strlen(line), 40));
+    g_set_error(error, QS_ERROR, QS_ERROR_FORMAT,
+                "%s: line %d is \"%s\" and not iteration,name,value,unit: the log is broken; leave "
+                "the run out, or train it again with --fresh",
+                path, number, shown);
+    return false;
 }
 
 static bool log_read(run_log *log, const report_named *run, GError **error)
@@ -67,11 +82,16 @@ static bool log_read(run_log *log, const report_named *run, GError **error)
         g_prefix_error(error, "--run %s: ", run->name);
         return false;
     }
+    int number = 0;
     for (char *line = text, *next; line && *line; line = next) {
         next = strchr(line, '\n');
         if (next)
             *next++ = 0;
-        add_line(log, line);
+        g_autofree char *whole = g_strdup(line); /* add_line cuts it */
+        bool header = number++ == 0 && g_str_equal(line, "iteration,name,value,unit");
+        bool unfinished = !next && number > 1; /* the run is writing it, or was killed there */
+        if (!header && !add_line(log, line) && !unfinished)
+            return broken_log(path, number, whole, error);
     }
     return true;
 }
@@ -394,6 +414,10 @@ static bool add_snapshots(GString *page, const report_named *run, const GArray *
         gsize n_bytes;
         if (!g_file_get_contents(path, &bytes, &n_bytes, error))
             return false;
+        if (n_bytes < 8 || memcmp(bytes, "\x89PNG\r\n\x1a\n", 8) != 0) {
+            g_set_error(error, QS_ERROR, QS_ERROR_FORMAT, "%s: no PNG picture; delete it", path);
+            return false;
+        }
         g_string_append(page, "<figure><img src=\"");
         report_data_uri(page, "image/png", (const uint8_t *)bytes, n_bytes);
         g_string_append(page, "\" alt=\"A training batch of ");

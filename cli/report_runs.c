@@ -141,13 +141,24 @@ static double number(JsonObject *object, const char *name)
     return node && JSON_NODE_HOLDS_VALUE(node) ? json_node_get_double(node) : NAN;
 }
 
-static JsonObject *load(JsonParser *parser, const char *dir, const char *name)
+/* *object NULL where there is no such file; one that is no JSON object is an error. */
+static bool load(JsonParser *parser, const char *dir, const char *name, JsonObject **object,
+                 GError **error)
 {
     g_autofree char *path = g_build_filename(dir, name, NULL);
-    if (!json_parser_load_from_file(parser, path, NULL))
-        return NULL;
-    JsonNode *root = json_parser_get_root(parser);
-    return root && JSON_NODE_HOLDS_OBJECT(root) ? json_node_get_object(root) : NULL;
+    g_autoptr(GError) why = NULL;
+    *object = NULL;
+    if (!has(dir, name))
+        return true;
+    bool ok = json_parser_load_from_file(parser, path, &why);
+    JsonNode *root = ok ? json_parser_get_root(parser) : NULL;
+    if (root && JSON_NODE_HOLDS_OBJECT(root))
+        *object = json_node_get_object(root);
+    else
+        g_set_error(error, QS_ERROR, QS_ERROR_FORMAT,
+                    "%s: %s; leave the run out, or delete the file", path,
+                    why ? why->message : "no JSON object");
+    return *object != NULL;
 }
 
 static JsonObject *member(JsonObject *object, const char *name)
@@ -156,12 +167,15 @@ static JsonObject *member(JsonObject *object, const char *name)
     return node && JSON_NODE_HOLDS_OBJECT(node) ? json_node_get_object(node) : NULL;
 }
 
-static void facts_read(run_facts *f, const report_named *run)
+static bool facts_read(run_facts *f, const report_named *run, GError **error)
 {
     g_autoptr(JsonParser) parser = json_parser_new();
     g_autoptr(JsonParser) scores = json_parser_new();
+    JsonObject *info, *test;
     *f = (run_facts){.best_dsc = NAN, .seconds = NAN};
-    JsonObject *info = load(parser, run->path, "run.json");
+    if (!load(parser, run->path, "run.json", &info, error) ||
+        !load(scores, run->path, "test.json", &test, error))
+        return false;
     if (info) {
         f->method = option(info, "method");
         f->loss = option(info, "loss");
@@ -172,8 +186,8 @@ static void facts_read(run_facts *f, const report_named *run)
         f->best_dsc = number(info, "best_dsc");
         f->seconds = number(info, "elapsed_s");
     }
-    JsonObject *test = load(scores, run->path, "test.json");
     f->test_dsc = number(member(member(test, "result"), "foreground"), "dsc_mean");
+    return true;
 }
 
 static void facts_clear(run_facts *f)
@@ -239,14 +253,8 @@ static void colour(GArray *runs, const run_facts *facts)
     }
 }
 
-bool report_run_page(GString *page, const GArray *runs_in, GError **error)
+static void add_table(GString *page, const GArray *runs, const run_facts *facts)
 {
-    g_autofree run_facts *facts = g_new0(run_facts, MAX(1, runs_in->len));
-    g_autoptr(GArray) runs = g_array_new(FALSE, TRUE, sizeof(report_named));
-    g_array_append_vals(runs, runs_in->data, runs_in->len);
-    for (guint i = 0; i < runs->len; i++)
-        facts_read(&facts[i], &g_array_index(runs, report_named, i));
-    colour(runs, facts);
     g_string_append(page,
                     "<section aria-label=\"Runs\"><h2>Runs</h2>\n<div class=\"wide\"><table><thead>"
                     "<tr><th>Run</th><th>Method</th><th>Loss</th><th>Seed</th><th>Iterations</th>"
@@ -255,7 +263,19 @@ bool report_run_page(GString *page, const GArray *runs_in, GError **error)
     for (guint i = 0; i < runs->len; i++)
         add_row(page, &g_array_index(runs, report_named, i), &facts[i]);
     g_string_append(page, "</tbody></table></div></section>\n");
+}
+
+bool report_run_page(GString *page, const GArray *runs_in, GError **error)
+{
+    g_autofree run_facts *facts = g_new0(run_facts, MAX(1, runs_in->len));
+    g_autoptr(GArray) runs = g_array_new(FALSE, TRUE, sizeof(report_named));
+    g_array_append_vals(runs, runs_in->data, runs_in->len);
     bool ok = true;
+    for (guint i = 0; ok && i < runs->len; i++)
+        ok = facts_read(&facts[i], &g_array_index(runs, report_named, i), error);
+    colour(runs, facts);
+    if (ok)
+        add_table(page, runs, facts);
     for (guint i = 0; ok && i < runs->len; i++) {
         bool first = true;
         for (guint k = 0; k < i; k++)
