@@ -80,10 +80,10 @@ kn_engine *kn_engine_create(const kn_engine_options *options, GError **error)
                     options->n_threads);
         return NULL;
     }
-    if (options->precision == KN_PRECISION_BF16 && !backend->memory) {
+    if (options->precision == KN_PRECISION_BF16 && backend->ops->dtype == KN_F64) {
         g_set_error(error, QS_ERROR, QS_ERROR_ARG,
-                    "precision bf16 on %s: it computes in %s; bf16 is for cuda", backend->name,
-                    backend->ops->dtype == KN_F64 ? "f64" : "f32");
+                    "precision bf16 on %s: it computes in f64; bf16 is for cpu and cuda",
+                    backend->name);
         return NULL;
     }
     kn_engine *engine = g_new0(kn_engine, 1);

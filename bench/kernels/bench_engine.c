@@ -6,6 +6,9 @@
  *   bench_engine [--batch 24] [--size 256] [--threads 2] [--rounds 3] [--width 16] [--part all]
  *                [--conv both] [--only train|infer] [--clock wall|cpu]
  *
+ * --conv: direct, auto, both of them, bf16, or all three; bf16 is left out of "all" where the
+ * processor has none.
+ *
  * One JSON line a measurement on stdout; every line carries the machine. In each round the floor
  * and the step are run in turn (A B A B), and the medians of the rounds are compared, so that a
  * busy machine slows both. --part step prints only "seconds" of training steps and inference, for a
@@ -23,7 +26,7 @@ enum { ROUNDS_MAX = 64 };
 typedef struct {
     int batch, size, threads, rounds, width;
     char *part;  /* "all", or one of floor, step, profile */
-    char *conv;  /* "both", "direct" or "auto" */
+    char *conv;  /* "both", "all" or one of modes[] */
     char *clock; /* "wall", or "cpu": processor time, for one thread on a busy machine */
 } settings;
 
@@ -31,6 +34,15 @@ typedef struct {
     double seconds[ROUNDS_MAX];
     int n;
 } series;
+
+static const struct {
+    const char *name;
+    kn_conv_mode conv;
+    kn_precision precision;
+} modes[] = {{"direct", KN_CONV_DIRECT, KN_PRECISION_F32},
+             {"auto", KN_CONV_AUTO, KN_PRECISION_F32},
+             {"bf16", KN_CONV_AUTO, KN_PRECISION_BF16}};
+enum { BF16_MODE = 2, N_MODES };
 
 static clockid_t bench_clock = CLOCK_MONOTONIC;
 
@@ -288,11 +300,26 @@ static void onednn_destroy(onednn_side *o)
     kn_engine_destroy(o->engine);
 }
 
-static void bench_mode(const settings *s, const kn_net *net, kn_conv_mode mode,
-                       kn_pass_mode pass_mode)
+static kn_engine_options mode_options(const settings *s, int mode)
+{
+    return (kn_engine_options){.backend = "cpu",
+                               .n_threads = s->threads,
+                               .conv = modes[mode].conv,
+                               .precision = modes[mode].precision};
+}
+
+static bool mode_is_there(const settings *s, int mode)
+{
+    kn_engine_options options = mode_options(s, mode);
+    kn_engine *engine = kn_engine_create(&options, NULL);
+    kn_engine_destroy(engine);
+    return engine;
+}
+
+static void bench_mode(const settings *s, const kn_net *net, int mode, kn_pass_mode pass_mode)
 {
     GError *error = NULL;
-    kn_engine_options options = {.backend = "cpu", .n_threads = s->threads, .conv = mode};
+    kn_engine_options options = mode_options(s, mode);
     kn_engine *engine = kn_engine_create(&options, &error);
     if (!engine)
         stop(error);
@@ -330,8 +357,8 @@ static void bench_mode(const settings *s, const kn_net *net, kn_conv_mode mode,
     }
     if (profile)
         print_layers(pass, s->rounds);
-    report(engine, s, train ? "train" : "infer", mode == KN_CONV_AUTO ? "auto" : "direct", &step,
-           &alone_series, &onednn_series);
+    report(engine, s, train ? "train" : "infer", modes[mode].name, &step, &alone_series,
+           &onednn_series);
     onednn_destroy(&onednn);
     kn_engine_free(engine, &floors.block);
     kn_pass_destroy(pass);
@@ -350,7 +377,7 @@ int main(int argc, char **argv)
         {"rounds", 0, 0, G_OPTION_ARG_INT, &s.rounds, "rounds", "N"},
         {"width", 0, 0, G_OPTION_ARG_INT, &s.width, "channels of the first level", "N"},
         {"part", 0, 0, G_OPTION_ARG_STRING, &s.part, "all, step (no floor) or profile", "PART"},
-        {"conv", 0, 0, G_OPTION_ARG_STRING, &s.conv, "both, direct or auto", "MODE"},
+        {"conv", 0, 0, G_OPTION_ARG_STRING, &s.conv, "both, all, direct, auto or bf16", "MODE"},
         {"clock", 0, 0, G_OPTION_ARG_STRING, &s.clock, "wall, or cpu (for one thread)", "CLOCK"},
         {"only", 0, 0, G_OPTION_ARG_STRING, &only, "train or infer", "WHAT"},
         {NULL, 0, 0, 0, NULL, NULL, NULL}};
@@ -370,15 +397,16 @@ int main(int argc, char **argv)
     kn_net *net = kn_net_create_unet(&spec, &error);
     if (!net)
         stop(error);
-    for (int mode = 0; mode < 2; mode++) {
-        if ((mode == 0 && g_str_equal(s.conv, "auto")) ||
-            (mode == 1 && g_str_equal(s.conv, "direct")))
+    for (int mode = 0; mode < N_MODES; mode++) {
+        bool all = g_str_equal(s.conv, "all"), both = g_str_equal(s.conv, "both");
+        if (!all && !(both && mode != BF16_MODE) && !g_str_equal(s.conv, modes[mode].name))
             continue;
-        kn_conv_mode conv = mode ? KN_CONV_AUTO : KN_CONV_DIRECT;
+        if (all && !mode_is_there(&s, mode))
+            continue;
         if (!only || g_str_equal(only, "train"))
-            bench_mode(&s, net, conv, KN_PASS_TRAIN);
+            bench_mode(&s, net, mode, KN_PASS_TRAIN);
         if (!only || g_str_equal(only, "infer"))
-            bench_mode(&s, net, conv, KN_PASS_INFER);
+            bench_mode(&s, net, mode, KN_PASS_INFER);
     }
     kn_net_destroy(net);
     g_free(s.part);

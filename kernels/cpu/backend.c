@@ -2,6 +2,8 @@
  * holds oneDNN down and our passes with it; QS_DISABLE=x86-64-v4,x86-64-v3 only our passes. */
 #include "kernels/cpu/cpu_priv.h"
 
+#include "base/error.h"
+
 #include <string.h>
 
 static void cpu_sgd(kn_engine *engine, void *theta, const void *grad, void *momentum, int64_t n,
@@ -30,75 +32,75 @@ static size_t cpu_norm_mask_bytes(int64_t pixels, int channels)
 /* The passes that were compiled several times go through the engine's choice. */
 static void cpu_norm_stats(kn_engine *engine, const kn_tensor *x, const kn_norm *norm)
 {
-    kn_cpu_of(engine)->passes->norm_stats(engine, x, norm);
+    kn_cpu_passes(engine, x)->norm_stats(engine, x, norm);
 }
 
 static void cpu_norm_apply(kn_engine *engine, const kn_tensor *x, const kn_norm *norm,
                            const kn_tensor *y)
 {
-    kn_cpu_of(engine)->passes->norm_apply(engine, x, norm, y);
+    kn_cpu_passes(engine, x)->norm_apply(engine, x, norm, y);
 }
 
 static void cpu_norm_bwd(kn_engine *engine, const kn_tensor *dy, const kn_tensor *x,
                          const kn_norm *norm, const kn_tensor *dx)
 {
-    kn_cpu_of(engine)->passes->norm_bwd(engine, dy, x, norm, dx);
+    kn_cpu_passes(engine, x)->norm_bwd(engine, dy, x, norm, dx);
 }
 
 static void cpu_norm_bwd_sums(kn_engine *engine, const kn_tensor *dy, const kn_tensor *x,
                               const kn_norm *norm)
 {
-    kn_cpu_of(engine)->passes->norm_bwd_sums(engine, dy, x, norm);
+    kn_cpu_passes(engine, x)->norm_bwd_sums(engine, dy, x, norm);
 }
 
 static void cpu_norm_bwd_apply(kn_engine *engine, const kn_tensor *dy, const kn_tensor *x,
                                const kn_norm *norm, const kn_tensor *dx)
 {
-    kn_cpu_of(engine)->passes->norm_bwd_apply(engine, dy, x, norm, dx);
+    kn_cpu_passes(engine, x)->norm_bwd_apply(engine, dy, x, norm, dx);
 }
 
 static void cpu_pool_fwd(kn_engine *engine, const kn_tensor *x, const kn_tensor *y,
                          const kn_tensor *copy)
 {
-    kn_cpu_of(engine)->passes->pool_fwd(engine, x, y, copy);
+    kn_cpu_passes(engine, x)->pool_fwd(engine, x, y, copy);
 }
 
 static void cpu_pool_bwd(kn_engine *engine, const kn_tensor *x, const kn_tensor *dy,
                          const kn_tensor *dx)
 {
-    kn_cpu_of(engine)->passes->pool_bwd(engine, x, dy, dx);
+    kn_cpu_passes(engine, x)->pool_bwd(engine, x, dy, dx);
 }
 
 static void cpu_upsample_fwd(kn_engine *engine, const kn_tensor *x, const kn_tensor *y)
 {
-    kn_cpu_of(engine)->passes->upsample_fwd(engine, x, y);
+    kn_cpu_passes(engine, x)->upsample_fwd(engine, x, y);
 }
 
 static void cpu_upsample_bwd(kn_engine *engine, const kn_tensor *dy, const kn_tensor *dx)
 {
-    kn_cpu_of(engine)->passes->upsample_bwd(engine, dy, dx);
+    kn_cpu_passes(engine, dx)->upsample_bwd(engine, dy, dx);
 }
 
 static void cpu_perturb_fwd(kn_engine *engine, const kn_tensor *x, const kn_perturb *how,
                             const kn_tensor *y)
 {
-    kn_cpu_of(engine)->passes->perturb_fwd(engine, x, how, y);
+    kn_cpu_passes(engine, x)->perturb_fwd(engine, x, how, y);
 }
 
 static void cpu_perturb_bwd(kn_engine *engine, const kn_tensor *dy, const kn_tensor *x,
                             const kn_perturb *how, const kn_tensor *dx)
 {
-    kn_cpu_of(engine)->passes->perturb_bwd(engine, dy, x, how, dx);
+    kn_cpu_passes(engine, dx)->perturb_bwd(engine, dy, x, how, dx);
 }
 
 static void cpu_spread_fwd(kn_engine *engine, const kn_tensor *x, const kn_tensor *y)
 {
-    kn_cpu_of(engine)->passes->spread_fwd(engine, x, y);
+    kn_cpu_passes(engine, x)->spread_fwd(engine, x, y);
 }
 
 static void cpu_spread_bwd(kn_engine *engine, const kn_tensor *dy, const kn_tensor *dx)
 {
-    kn_cpu_of(engine)->passes->spread_bwd(engine, dy, dx);
+    kn_cpu_passes(engine, dx)->spread_bwd(engine, dy, dx);
 }
 
 static const kn_ops OPS = {
@@ -163,6 +165,32 @@ static const kn_passes *choose_passes(void)
     return &kn_passes_v1;
 }
 
+/* The passes for bf16; NULL where the processor, or what it may use of itself, lacks it. */
+static const kn_passes *choose_bf16(void)
+{
+#ifdef __x86_64__
+    if (kn_dnnl_has_bf16() && __builtin_cpu_supports("x86-64-v4") &&
+        __builtin_cpu_supports("avx512bf16") && !kn_disabled("bf16"))
+        return &kn_passes_bf16;
+#endif
+    return NULL;
+}
+
+static bool open_bf16(kn_engine *engine, GError **error)
+{
+    kn_cpu *cpu = engine->state;
+    if (engine->precision != KN_PRECISION_BF16)
+        return true;
+    cpu->bf16 = choose_bf16();
+    engine->act = KN_BF16;
+    if (cpu->bf16)
+        return true;
+    g_set_error(error, QS_ERROR, QS_ERROR_UNSUPPORTED,
+                "precision bf16: this processor has no instructions for it (AVX-512 BF16 is "
+                "wanted), and without them f32 is faster; use precision f32");
+    return false;
+}
+
 /* "AMD EPYC" of /proc/cpuinfo. Owned by the caller. */
 static char *processor_name(void)
 {
@@ -183,7 +211,7 @@ static bool cpu_open(kn_engine *engine, GError **error)
     engine->state = cpu;
     cpu->passes = choose_passes();
     cpu->dnnl = kn_dnnl_open(error);
-    if (!cpu->dnnl)
+    if (!cpu->dnnl || !open_bf16(engine, error))
         return false;
     /* With AVX-512 blocks of 16 channels are what Winograd takes, and the direct convolutions and
      * our passes are some percent faster on them than on NHWC; on lesser machines NHWC is. */
@@ -191,7 +219,7 @@ static bool cpu_open(kn_engine *engine, GError **error)
     g_autofree char *name = processor_name();
     engine->description =
         g_strdup_printf("cpu: %s, %d threads, %s, passes %s", name, engine->n_threads,
-                        kn_dnnl_describe(cpu->dnnl), cpu->passes->name);
+                        kn_dnnl_describe(cpu->dnnl), (cpu->bf16 ? cpu->bf16 : cpu->passes)->name);
     return true;
 }
 

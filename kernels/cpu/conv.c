@@ -47,13 +47,63 @@ static bool wanted(const kn_conv_spec *s, kn_direction d)
 /* ---- our own Winograd
  * --------------------------------------------------------------------------------------- */
 
+/* In bf16 oneDNN has direct convolutions only, twice as fast as in f32; our own read and write bf16
+ * and compute in f32. What oneDNN's read is narrowed first where it is an edge of the pass, of f32:
+ * images, gradients of logits. */
+static bool is_bf16(const kn_conv_spec *s)
+{
+    return s->src_type == KN_BF16 || s->dst_type == KN_BF16;
+}
+
+/* The types that the primitive of a direction takes. */
+static kn_conv_spec typed(const kn_conv_spec *s, kn_direction d)
+{
+    kn_conv_spec t = *s;
+    if (is_bf16(s) && d != KN_BWD_DATA)
+        t.src_type = KN_BF16;
+    if (is_bf16(s) && d != KN_FWD)
+        t.dst_type = KN_BF16;
+    return t;
+}
+
+/* Bytes of a tensor that is to be narrowed; 0 where it is not. */
+static size_t narrowed_bytes(const kn_conv_spec *s, kn_dtype type, int channels)
+{
+    if (!is_bf16(s) || type == KN_BF16)
+        return 0;
+    return kn_round_up(
+        (size_t)s->n * (size_t)s->h * (size_t)s->w * (size_t)channels * sizeof(kn_bf16), KN_ALIGN);
+}
+
+static size_t narrowed_src_bytes(const kn_conv_spec *s, kn_direction d)
+{
+    return d == KN_BWD_DATA ? 0 : narrowed_bytes(s, s->src_type, s->ic);
+}
+
+static size_t narrowed_dst_bytes(const kn_conv_spec *s, kn_direction d)
+{
+    return d == KN_FWD ? 0 : narrowed_bytes(s, s->dst_type, s->oc);
+}
+
+/* The tensor, or its copy of so many bytes in `room` where it is narrowed. */
+static kn_tensor narrowed(const kn_conv *conv, const kn_tensor *t, size_t bytes, void *room)
+{
+    kn_tensor narrow = *t;
+    if (bytes == 0)
+        return narrow;
+    narrow.dtype = KN_BF16;
+    narrow.data = room;
+    kn_cpu_of(conv->engine)->bf16->narrow(kn_f32(t), room, kn_pixels(t) * t->c);
+    return narrow;
+}
+
 /* It makes no bias gradient: convolutions that BatchNorm follows have none. */
 static bool own_possible(const kn_engine *engine, const kn_conv_spec *s, kn_direction d)
 {
     bool blocks = (s->src_block || s->ic == 16) && (s->dst_block || s->oc == 16);
-    return !kn_disabled("own-conv") && kn_cpu_of(engine)->passes->wino_conv && s->k == 3 &&
-           s->ic % 16 == 0 && s->oc % 16 == 0 && blocks && engine->block == 16 &&
-           !(d == KN_BWD_WEIGHTS && s->bias);
+    return !kn_disabled("own-conv") && s->src_type == s->dst_type &&
+           kn_cpu_typed_passes(engine, s->src_type)->wino_conv && s->k == 3 && s->ic % 16 == 0 &&
+           s->oc % 16 == 0 && blocks && engine->block == 16 && !(d == KN_BWD_WEIGHTS && s->bias);
 }
 
 static size_t own_weight_bytes(const kn_conv_spec *s)
@@ -63,8 +113,8 @@ static size_t own_weight_bytes(const kn_conv_spec *s)
 
 static size_t own_scratch_bytes(const kn_engine *engine, const kn_conv_spec *s, kn_direction d)
 {
-    return (size_t)engine->n_threads *
-           kn_cpu_of(engine)->passes->wino_scratch_bytes(s->ic, s->oc, d == KN_BWD_WEIGHTS);
+    return (size_t)engine->n_threads * kn_cpu_typed_passes(engine, s->src_type)
+                                           ->wino_scratch_bytes(s->ic, s->oc, d == KN_BWD_WEIGHTS);
 }
 
 /* A dense image batch of `c` channels as our kernel sees it. */
@@ -74,7 +124,7 @@ static kn_tensor own_view(const kn_conv_spec *s, int c, const void *data)
         const void *in;
         void *out;
     } pointer = {data};
-    return (kn_tensor){KN_F32, s->n, s->h, s->w, c, c, pointer.out, 16};
+    return (kn_tensor){s->src_type, s->n, s->h, s->w, c, c, pointer.out, 16};
 }
 
 /* Forward, src to dst, or backward to the data, dst to src. */
@@ -82,7 +132,7 @@ static void run_own(kn_engine *engine, const kn_conv_spec *s, kn_direction d, co
                     const void *weights, const float *bias, const void *dst, void *scratch,
                     const kn_beside *with)
 {
-    const kn_passes *passes = kn_cpu_of(engine)->passes;
+    const kn_passes *passes = kn_cpu_typed_passes(engine, s->src_type);
     kn_tensor x = own_view(s, s->ic, src), y = own_view(s, s->oc, dst);
     if (d == KN_FWD)
         passes->wino_conv(engine, &x, weights, s->bias ? bias : NULL,
@@ -124,8 +174,8 @@ static double time_run(kn_engine *engine, const kn_conv_spec *s, kn_direction d,
                 break;
         } else if (d == KN_BWD_WEIGHTS) {
             kn_tensor src_view = own_view(s, s->ic, x), dst_view = own_view(s, s->oc, y);
-            kn_cpu_of(engine)->passes->wino_bwd_weights(engine, &src_view, &dst_view, (float *)w,
-                                                        temporary, NULL);
+            kn_cpu_passes(engine, &src_view)
+                ->wino_bwd_weights(engine, &src_view, &dst_view, (float *)w, temporary, NULL);
         } else {
             run_own(engine, s, d, x, w, (float *)b, y, temporary, NULL);
         }
@@ -154,6 +204,8 @@ static double time_algorithm(kn_engine *engine, const kn_conv_spec *s, kn_direct
 {
     kn_conv_spec trial = *s;
     trial.n = MIN(a == WINOGRAD ? winograd_chunk(s, d) : s->n, TRIAL_IMAGES);
+    if (a == WINOGRAD && is_bf16(s))
+        return -1;
     if (a == OWN)
         return own_possible(engine, s, d) ? time_run(engine, &trial, d, NULL) / trial.n : -1;
     trial.leaky = s->leaky && a == DIRECT;
@@ -199,7 +251,7 @@ static bool create_direction(kn_conv *conv, kn_direction d, GError **error)
 {
     kn_dnnl *dnnl = kn_cpu_of(conv->engine)->dnnl;
     GError *problem = NULL;
-    kn_conv_spec spec = conv->spec;
+    kn_conv_spec spec = typed(&conv->spec, d);
     conv->chunk[d] = spec.n;
     algorithm chosen = choose(conv->engine, &spec, d);
     conv->own[d] = chosen == OWN && own_possible(conv->engine, &spec, d);
@@ -320,10 +372,11 @@ static size_t scratch_of(const kn_conv *conv, kn_direction d)
         return own_scratch_bytes(conv->engine, &conv->spec, d);
     if (!conv->prim[d])
         return 0;
+    size_t narrow = narrowed_src_bytes(&conv->spec, d) + narrowed_dst_bytes(&conv->spec, d);
     if (d != KN_BWD_WEIGHTS)
-        return kn_prim_scratch_bytes(conv->prim[d]);
+        return narrow + kn_prim_scratch_bytes(conv->prim[d]);
     bwd_weights_sizes b = bwd_weights_of(conv);
-    return b.prim + b.packed + b.plain + b.bias;
+    return narrow + b.prim + b.packed + b.plain + b.bias;
 }
 
 kn_conv_needs kn_cpu_conv_needs(const kn_conv *conv)
@@ -349,7 +402,8 @@ static bool pack_direction(const kn_conv *conv, kn_direction d, const float *wei
 {
     const kn_conv_spec *s = &conv->spec;
     if (conv->own[d])
-        kn_cpu_of(conv->engine)->passes->wino_pack(weight, s->oc, s->ic, d == KN_BWD_DATA, packed);
+        kn_cpu_typed_passes(conv->engine, s->src_type)
+            ->wino_pack(weight, s->oc, s->ic, d == KN_BWD_DATA, packed);
     return !conv->prim[d] || kn_prim_pack(conv->prim[d], weight, packed, error);
 }
 
@@ -376,7 +430,7 @@ bool kn_cpu_conv_fwd(kn_conv *conv, const void *packed, const kn_tensor *src, co
     const char *at = packed;
     const float *bias = (const float *)(at + p.fwd + p.bwd_data);
     if (conv->head) {
-        kn_cpu_of(conv->engine)->passes->head_fwd(conv->engine, src, packed, bias, dst);
+        kn_cpu_passes(conv->engine, src)->head_fwd(conv->engine, src, packed, bias, dst);
         return true;
     }
     if (conv->own[KN_FWD]) {
@@ -384,9 +438,12 @@ bool kn_cpu_conv_fwd(kn_conv *conv, const void *packed, const kn_tensor *src, co
         return true;
     }
     int step = conv->chunk[KN_FWD];
+    size_t narrow = narrowed_src_bytes(&conv->spec, KN_FWD);
+    kn_tensor from = narrowed(conv, src, narrow, scratch);
     for (int i = 0; i < conv->spec.n; i += step) {
-        kn_tensor x = kn_tensor_images(src, i, step), y = kn_tensor_images(dst, i, step);
-        if (!kn_prim_run(conv->prim[KN_FWD], x.data, at, bias, y.data, scratch, error))
+        kn_tensor x = kn_tensor_images(&from, i, step), y = kn_tensor_images(dst, i, step);
+        if (!kn_prim_run(conv->prim[KN_FWD], x.data, at, bias, y.data, (char *)scratch + narrow,
+                         error))
             return false;
         if (conv->leaky_after)
             kn_cpu_of(conv->engine)
@@ -405,9 +462,12 @@ bool kn_cpu_conv_bwd_data(kn_conv *conv, const void *packed, const kn_tensor *dd
         return true;
     }
     int step = conv->chunk[KN_BWD_DATA];
+    size_t narrow = narrowed_dst_bytes(&conv->spec, KN_BWD_DATA);
+    kn_tensor from = narrowed(conv, ddst, narrow, scratch);
     for (int i = 0; i < conv->spec.n; i += step) {
-        kn_tensor dy = kn_tensor_images(ddst, i, step), dx = kn_tensor_images(dsrc, i, step);
-        if (!kn_prim_run(conv->prim[KN_BWD_DATA], dx.data, at, NULL, dy.data, scratch, error))
+        kn_tensor dy = kn_tensor_images(&from, i, step), dx = kn_tensor_images(dsrc, i, step);
+        if (!kn_prim_run(conv->prim[KN_BWD_DATA], dx.data, at, NULL, dy.data,
+                         (char *)scratch + narrow, error))
             return false;
     }
     return true;
@@ -419,18 +479,23 @@ bool kn_cpu_conv_bwd_weights(kn_conv *conv, const kn_tensor *src, const kn_tenso
     const kn_conv_spec *s = &conv->spec;
     const kn_passes *passes = kn_cpu_of(conv->engine)->passes;
     if (conv->head) {
-        passes->head_bwd_weights(conv->engine, src, ddst, dweight, s->bias ? dbias : NULL);
+        kn_cpu_passes(conv->engine, src)
+            ->head_bwd_weights(conv->engine, src, ddst, dweight, s->bias ? dbias : NULL);
         return true;
     }
     if (conv->own[KN_BWD_WEIGHTS]) {
-        passes->wino_bwd_weights(conv->engine, src, ddst, dweight, scratch, NULL);
+        kn_cpu_passes(conv->engine, src)
+            ->wino_bwd_weights(conv->engine, src, ddst, dweight, scratch, NULL);
         return true;
     }
     bwd_weights_sizes b = bwd_weights_of(conv);
-    char *packed = (char *)scratch + b.prim;
+    size_t narrow_src = narrowed_src_bytes(s, KN_BWD_WEIGHTS),
+           narrow_dst = narrowed_dst_bytes(s, KN_BWD_WEIGHTS);
+    kn_tensor x = narrowed(conv, src, narrow_src, scratch);
+    kn_tensor dy = narrowed(conv, ddst, narrow_dst, (char *)scratch + narrow_src);
+    char *own = (char *)scratch + narrow_src + narrow_dst, *packed = own + b.prim;
     void *plain = packed + b.packed, *bias = packed + b.packed + b.plain;
-    if (!kn_prim_run(conv->prim[KN_BWD_WEIGHTS], src->data, packed, bias, ddst->data, scratch,
-                     error) ||
+    if (!kn_prim_run(conv->prim[KN_BWD_WEIGHTS], x.data, packed, bias, dy.data, own, error) ||
         !kn_prim_unpack(conv->prim[KN_BWD_WEIGHTS], packed, plain, error))
         return false;
     passes->add(dweight, plain, (int64_t)s->oc * s->ic * s->k * s->k);
@@ -472,6 +537,6 @@ void kn_cpu_conv_bwd_weights_apply(kn_conv *conv, const kn_tensor *src, const kn
                                    void *dweight, void *scratch)
 {
     kn_beside with = {KN_BESIDE_APPLY, norm, x, dy};
-    kn_cpu_of(conv->engine)
-        ->passes->wino_bwd_weights(conv->engine, src, ddst, dweight, scratch, &with);
+    kn_cpu_passes(conv->engine, src)
+        ->wino_bwd_weights(conv->engine, src, ddst, dweight, scratch, &with);
 }

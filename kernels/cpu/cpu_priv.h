@@ -1,9 +1,13 @@
-/* The CPU backend: f32, convolutions by oneDNN, everything else by our own vectorised passes, which
- * are compiled once per instruction set (passes_v1.c, _v3.c, _v4.c) and chosen when an engine
- * opens. */
+/* The CPU backend: convolutions by oneDNN, everything else by our own vectorised passes, which are
+ * compiled once per instruction set (passes_v1.c, _v3.c, _v4.c) and chosen when an engine opens.
+ *
+ * In f32; or, where the processor has instructions for it, with activations and the operands of
+ * convolutions in bf16 (passes_bf16.c). Parameters, sums, statistics and the edges of a pass stay
+ * f32. */
 #ifndef QS_KERNELS_CPU_PRIV_H
 #define QS_KERNELS_CPU_PRIV_H
 
+#include "kernels/bf16.h"
 #include "kernels/cpu/onednn.h"
 
 enum { KN_HEAD_MAX = 4, KN_HEAD_INPUTS = 64 };
@@ -23,7 +27,7 @@ typedef struct {
     const kn_tensor *dy; /* APPLY: the gradient of norm's result, or dz; may be the dy written */
 } kn_beside;
 
-/* The passes of one instruction set. Arguments as in ops.h. */
+/* The passes of one instruction set and type of tensors. Arguments as in ops.h. */
 typedef struct {
     const char *name; /* "x86-64-v4" … */
     void (*norm_stats)(kn_engine *engine, const kn_tensor *x, const kn_norm *norm);
@@ -47,17 +51,22 @@ typedef struct {
                         const kn_perturb *how, const kn_tensor *dx);
     void (*spread_fwd)(kn_engine *engine, const kn_tensor *x, const kn_tensor *y);
     void (*spread_bwd)(kn_engine *engine, const kn_tensor *dy, const kn_tensor *dx);
+    /* Of f32 tables only: */
     void (*sgd)(float *theta, const float *grad, float *momentum, int64_t n, float lr, float m,
                 float wd);
     void (*ema)(float *teacher, const float *student, int64_t n, float alpha);
     void (*add)(float *sum, const float *x, int64_t n); /* sum += x */
+    void (*leaky)(float *x, int64_t n, float slope);    /* in place */
+    /* Of the bf16 table only: */
+    void (*widen)(const kn_bf16 *from, float *to, int64_t n);
+    void (*narrow)(const float *from, kn_bf16 *to, int64_t n);
     /* 3×3 convolution of dense NHWC into at most KN_HEAD_MAX channels; x->c divides by 16 and is at
-     * most KN_HEAD_INPUTS. w (oc,9,ic); dw (oc,ic,3,3) += ; db (oc) += or NULL. */
+     * most KN_HEAD_INPUTS. y and dy are f32. w (oc,9,ic); dw (oc,ic,3,3) += ; db (oc) += or NULL.
+     */
     void (*head_fwd)(kn_engine *engine, const kn_tensor *x, const float *w, const float *bias,
                      const kn_tensor *y);
     void (*head_bwd_weights)(kn_engine *engine, const kn_tensor *x, const kn_tensor *dy, float *dw,
                              float *db);
-    void (*leaky)(float *x, int64_t n, float slope); /* in place */
     /* Winograd of our own (winograd.inc): 3×3, both sides blocks of 16 channels. All NULL where
      * vectors are shorter than 16 floats. */
     size_t (*wino_scratch_bytes)(int ic, int oc, bool weights); /* a thread's */
@@ -72,17 +81,30 @@ typedef struct {
 
 extern const kn_passes kn_passes_v1;
 #ifdef __x86_64__
-extern const kn_passes kn_passes_v3, kn_passes_v4;
+extern const kn_passes kn_passes_v3, kn_passes_v4, kn_passes_bf16;
 #endif
 
 typedef struct {
     kn_dnnl *dnnl;
-    const kn_passes *passes;
+    const kn_passes *passes; /* of f32 tensors */
+    const kn_passes *bf16;   /* of bf16 tensors; NULL: this engine has none */
 } kn_cpu;
 
 static inline kn_cpu *kn_cpu_of(const kn_engine *engine)
 {
     return engine->state;
+}
+
+/* The passes for tensors of such a type. */
+static inline const kn_passes *kn_cpu_typed_passes(const kn_engine *engine, kn_dtype dtype)
+{
+    const kn_cpu *cpu = kn_cpu_of(engine);
+    return dtype == KN_BF16 ? cpu->bf16 : cpu->passes;
+}
+
+static inline const kn_passes *kn_cpu_passes(const kn_engine *engine, const kn_tensor *t)
+{
+    return kn_cpu_typed_passes(engine, t->dtype);
 }
 
 kn_conv *kn_cpu_conv_create(kn_engine *engine, const kn_conv_spec *spec, GError **error);

@@ -77,6 +77,17 @@ bool kn_dnnl_has_winograd(void)
     return g_str_equal(isa_name(), "AVX-512");
 }
 
+bool kn_dnnl_has_bf16(void)
+{
+    switch (dnnl_get_effective_cpu_isa()) {
+    case dnnl_cpu_isa_avx512_core_bf16:
+    case dnnl_cpu_isa_avx512_core_amx:
+        return true;
+    default:
+        return false;
+    }
+}
+
 kn_dnnl *kn_dnnl_open(GError **error)
 {
     kn_dnnl *dnnl = g_new0(kn_dnnl, 1);
@@ -116,8 +127,18 @@ typedef struct {
     bool has_bias;
 } conv_descs;
 
-static bool init_descs(const kn_conv_spec *s, bool winograd, conv_descs *d, GError **error)
+static dnnl_data_type_t type_of(kn_dtype dtype)
 {
+    return dtype == KN_BF16 ? dnnl_bf16 : dnnl_f32;
+}
+
+/* Weights are of the type that the direction computes in, their gradient is f32. */
+static bool init_descs(const kn_conv_spec *s, kn_direction direction, bool winograd, conv_descs *d,
+                       GError **error)
+{
+    kn_dtype weight_type = direction == KN_FWD        ? s->src_type
+                           : direction == KN_BWD_DATA ? s->dst_type
+                                                      : KN_F32;
     const dnnl_dims_t src = {s->n, s->ic, s->h, s->w}, dst = {s->n, s->oc, s->h, s->w};
     const dnnl_dims_t weights = {s->oc, s->ic, s->k, s->k}, bias = {s->oc};
     /* 16 dense channels are the same bytes in both layouts; take the name that the rest needs. */
@@ -125,9 +146,9 @@ static bool init_descs(const kn_conv_spec *s, bool winograd, conv_descs *d, GErr
     dnnl_format_tag_t src_tag = s->src_block || (blocks && s->ic == 16) ? dnnl_nChw16c : dnnl_nhwc;
     dnnl_format_tag_t dst_tag = s->dst_block || (blocks && s->oc == 16) ? dnnl_nChw16c : dnnl_nhwc;
     d->has_bias = s->bias;
-    return TRY(dnnl_memory_desc_init_by_tag(&d->src, 4, src, dnnl_f32, src_tag)) &&
-           TRY(dnnl_memory_desc_init_by_tag(&d->dst, 4, dst, dnnl_f32, dst_tag)) &&
-           TRY(dnnl_memory_desc_init_by_tag(&d->weights, 4, weights, dnnl_f32,
+    return TRY(dnnl_memory_desc_init_by_tag(&d->src, 4, src, type_of(s->src_type), src_tag)) &&
+           TRY(dnnl_memory_desc_init_by_tag(&d->dst, 4, dst, type_of(s->dst_type), dst_tag)) &&
+           TRY(dnnl_memory_desc_init_by_tag(&d->weights, 4, weights, type_of(weight_type),
                                             dnnl_format_tag_any)) &&
            TRY(dnnl_memory_desc_init_by_tag(&d->bias, 1, bias, dnnl_f32, dnnl_a));
 }
@@ -175,19 +196,23 @@ static bool init_attr(const kn_conv_spec *s, kn_direction direction, dnnl_primit
 static bool find_desc(kn_dnnl *dnnl, const kn_conv_spec *s, kn_direction direction, bool winograd,
                       dnnl_primitive_desc_t *desc, GError **error)
 {
-    conv_descs d;
+    conv_descs d, of_hint;
     dnnl_primitive_attr_t attr = NULL, plain = NULL;
     dnnl_primitive_desc_t hint = NULL;
     dnnl_primitive_desc_iterator_t at = NULL;
     dnnl_convolution_desc_t conv, fwd;
     dnnl_alg_kind_t algorithm = winograd ? dnnl_convolution_winograd : dnnl_convolution_direct;
     *desc = NULL;
-    bool ok = init_descs(s, winograd, &d, error) && init_attr(s, direction, &attr, error) &&
+    bool ok = init_descs(s, direction, winograd, &d, error) &&
+              init_attr(s, direction, &attr, error) &&
               TRY(init_conv(s, direction, algorithm, &d, &conv));
     if (ok && direction != KN_FWD) {
         kn_conv_spec train = *s;
         train.train = true;
-        ok = TRY(init_conv(&train, KN_FWD, dnnl_convolution_direct, &d, &fwd)) &&
+        if (s->src_type == KN_BF16 || s->dst_type == KN_BF16)
+            train.src_type = train.dst_type = KN_BF16;
+        ok = init_descs(&train, KN_FWD, winograd, &of_hint, error) &&
+             TRY(init_conv(&train, KN_FWD, dnnl_convolution_direct, &of_hint, &fwd)) &&
              TRY(dnnl_primitive_attr_create(&plain)) &&
              TRY(dnnl_primitive_desc_create(&hint, &fwd, plain, dnnl->engine, NULL));
     }

@@ -17,9 +17,13 @@ void kn_dnnl_close(kn_dnnl *dnnl);
 const char *kn_dnnl_describe(const kn_dnnl *dnnl);
 /* Does it have Winograd kernels here (AVX-512 only, blocks of 16 channels only)? */
 bool kn_dnnl_has_winograd(void);
+/* Does it compute convolutions of bf16 with instructions made for it? */
+bool kn_dnnl_has_bf16(void);
 
-/* The primitive with user scratchpad. NULL without an error when oneDNN has no optimised one: its
- * reference implementation, a thousand times slower, is never taken. */
+/* The primitive with user scratchpad, for sources and destinations of the types in `spec`; what the
+ * direction reads must be of one type, what it writes may be f32 beside that. NULL without an error
+ * when oneDNN has no optimised one: its reference implementation, a thousand times slower, is never
+ * taken. */
 kn_prim *kn_prim_create(kn_dnnl *dnnl, const kn_conv_spec *spec, kn_direction direction,
                         bool winograd, GError **error);
 void kn_prim_destroy(kn_prim *prim);

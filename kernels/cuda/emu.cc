@@ -8,7 +8,7 @@
 #include "kernels/cuda/emu.hh"
 
 #include "kernels/cuda/index.h"
-#include "kernels/cuda/bf16.h"
+#include "kernels/bf16.h"
 
 #include <csetjmp>
 #include <cstdio>

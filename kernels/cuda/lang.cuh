@@ -11,7 +11,7 @@
 #ifndef QS_KERNELS_CUDA_LANG_H
 #define QS_KERNELS_CUDA_LANG_H
 
-#include "kernels/cuda/bf16.h"
+#include "kernels/bf16.h"
 #include "kernels/cuda/index.h"
 #include "kernels/cuda/launch.h"
 

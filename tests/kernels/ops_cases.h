@@ -28,6 +28,10 @@ typedef struct {
 } norm_case;
 
 bool run_conv_case(const bench_pair *pair, const conv_case *c, fill_kind fill, GString *message);
+/* A tensor at a pass's edge is NHWC and of the engine's type, whatever its activations' is. */
+typedef enum { EDGE_NONE, EDGE_SRC, EDGE_DST } conv_edge;
+bool run_conv_edge_case(const bench_pair *pair, const conv_case *c, conv_edge edge, fill_kind fill,
+                        GString *message);
 bool run_norm_case(const bench_pair *pair, const norm_case *c, fill_kind fill, GString *message);
 bool run_pool_case(const bench_pair *pair, int n, int h, int w, int c, int block, fill_kind fill,
                    GString *message);

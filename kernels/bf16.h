@@ -1,6 +1,6 @@
 /* bfloat16, the upper half of an f32, rounded to nearest even. Valid as C17 and CUDA. */
-#ifndef QS_KERNELS_CUDA_BF16_H
-#define QS_KERNELS_CUDA_BF16_H
+#ifndef QS_KERNELS_BF16_H
+#define QS_KERNELS_BF16_H
 
 #include "base/philox.h" /* QS_DEVICE */
 
