@@ -188,6 +188,8 @@ int64_t kn_pass_memory(kn_engine *engine, const kn_net *net, const kn_pass_optio
 kn_pass *kn_pass_create(kn_engine *engine, const kn_net *net, const kn_pass_options *options,
                         GError **error);
 void kn_pass_destroy(kn_pass *pass);
+/* The type between input and outputs: the engine's precision, but f32 where features are wanted. */
+kn_dtype kn_pass_activations(const kn_pass *pass);
 /* The caller writes normalised images here before forward: host memory on every backend, brought to
  * the device by forward. */
 const kn_tensor *kn_pass_input(const kn_pass *pass); /* (n,h,w,in_channels) */

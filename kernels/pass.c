@@ -534,6 +534,11 @@ void kn_pass_destroy(kn_pass *pass)
     g_free(pass);
 }
 
+kn_dtype kn_pass_activations(const kn_pass *pass)
+{
+    return pass->act;
+}
+
 const kn_tensor *kn_pass_input(const kn_pass *pass)
 {
     return &pass->input;

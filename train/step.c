@@ -126,6 +126,21 @@ static bool open_forward(tr_step *s, int f, GError **error)
     return true;
 }
 
+/* bf16 was asked for, and a loss that reads features keeps a network in f32: no surprise later. */
+static void say_precision(const tr_step *s)
+{
+    int wide = 0, all = 0;
+    for (int f = 0; f < s->plan->n_forwards; f++) {
+        all += s->passes[f] != NULL;
+        wide += s->passes[f] && kn_pass_activations(s->passes[f]) != KN_BF16;
+    }
+    if (s->options->precision == KN_PRECISION_BF16 && wide > 0)
+        qs_warn(
+            "precision bf16: %d of the %d forward passes of a step of %s compute in f32, because a "
+            "loss reads their features",
+            wide, all, s->options->method);
+}
+
 tr_step *tr_step_create(tr_learner *learner, const tr_options *options, int patch_px,
                         GError **error)
 {
@@ -141,8 +156,10 @@ tr_step *tr_step_create(tr_learner *learner, const tr_options *options, int patc
     bool ok = s->losses != NULL;
     for (int f = 0; ok && f < s->plan->n_forwards; f++)
         ok = open_forward(s, f, error);
-    if (ok)
+    if (ok) {
+        say_precision(s);
         return s;
+    }
     tr_step_destroy(s);
     return NULL;
 }

@@ -4,7 +4,6 @@
 #include "base/error.h"
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/launch.h"
-#include "model/safetensors.h"
 #include "tests/train/fixture.h"
 
 #include <math.h>
@@ -58,30 +57,6 @@ static void train(const tr_options *o, int64_t until)
     fixture_source_clear(&s);
 }
 
-/* The largest |a - b| of two models' tensors, each relative to the largest of its tensor. */
-static double difference(const char *dir_a, const char *dir_b)
-{
-    g_autofree char *pa = g_build_filename(dir_a, "last.safetensors", NULL);
-    g_autofree char *pb = g_build_filename(dir_b, "last.safetensors", NULL);
-    g_autoptr(st_file) a = st_open(pa, NULL);
-    g_autoptr(st_file) b = st_open(pb, NULL);
-    double worst = 0;
-    g_assert_true(a && b && st_n(a) == st_n(b) && st_n(a) > 0);
-    for (size_t i = 0; i < st_n(a); i++) {
-        const st_tensor *x = st_get(a, i), *y = st_find(b, x->name);
-        double most = 0, apart = 0;
-        if (x->dtype != ST_F32)
-            continue;
-        for (int64_t k = 0; k < st_elements(x); k++) {
-            double u = (double)((const float *)x->data)[k], v = (double)((const float *)y->data)[k];
-            most = fmax(most, fabs(u));
-            apart = fabs(u - v) <= apart ? apart : fabs(u - v); /* a NaN stays */
-        }
-        worst = apart / fmax(most, 1e-3) <= worst ? worst : apart / fmax(most, 1e-3);
-    }
-    return worst;
-}
-
 static void assert_same(const char *dir_a, const char *dir_b)
 {
     g_autofree char *a = g_build_filename(dir_a, "last.safetensors", NULL);
@@ -99,7 +74,7 @@ static void test_beside_cpu(gconstpointer data)
     train(&on_cpu, 0);
     train(&on_f32, 0);
     train(&on_bf16, 0);
-    double of_f32 = difference(cpu, f32), of_bf16 = difference(cpu, bf16);
+    double of_f32 = fixture_difference(cpu, f32), of_bf16 = fixture_difference(cpu, bf16);
     g_test_message("after %d steps: f32 %.2g, bf16 %.2g from the CPU", STEPS, of_f32, of_bf16);
     g_assert_true(of_f32 <= 1e-3);
     g_assert_true(of_bf16 > 0 && of_bf16 <= 0.2);
@@ -134,7 +109,7 @@ static void test_state_moves(void)
     train(&o, 1);
     o.backend = "cpu";
     train(&o, 0);
-    g_assert_true(difference(cpu, moved) <= 1e-3);
+    g_assert_true(fixture_difference(cpu, moved) <= 1e-3);
     fixture_dir_remove(cpu);
     fixture_dir_remove(moved);
 }

@@ -6,6 +6,7 @@
 
 #include <glib/gstdio.h>
 
+#include <math.h>
 #include <string.h>
 
 /* A disc of another colour on a striped ground; label 1 in the disc. */
@@ -157,4 +158,27 @@ void fixture_assert_same(const char *path_a, const char *path_b, const char *suf
     if (name)
         g_test_message("%s and %s differ first in %s", path_a, path_b, name);
     g_assert_null(name);
+}
+
+double fixture_difference(const char *dir_a, const char *dir_b)
+{
+    g_autofree char *pa = g_build_filename(dir_a, "last.safetensors", NULL);
+    g_autofree char *pb = g_build_filename(dir_b, "last.safetensors", NULL);
+    g_autoptr(st_file) a = st_open(pa, NULL);
+    g_autoptr(st_file) b = st_open(pb, NULL);
+    double worst = 0;
+    g_assert_true(a && b && st_n(a) == st_n(b) && st_n(a) > 0);
+    for (size_t i = 0; i < st_n(a); i++) {
+        const st_tensor *x = st_get(a, i), *y = st_find(b, x->name);
+        double most = 0, apart = 0;
+        if (x->dtype != ST_F32)
+            continue;
+        for (int64_t k = 0; k < st_elements(x); k++) {
+            double u = (double)((const float *)x->data)[k], v = (double)((const float *)y->data)[k];
+            most = fmax(most, fabs(u));
+            apart = fabs(u - v) <= apart ? apart : fabs(u - v); /* a NaN stays */
+        }
+        worst = apart / fmax(most, 1e-3) <= worst ? worst : apart / fmax(most, 1e-3);
+    }
+    return worst;
 }

@@ -29,4 +29,8 @@ void fixture_train(const tr_options *options, const fixture_source *s,
 void fixture_assert_same(const char *path_a, const char *path_b, const char *suffix);
 bool fixture_same(const char *path_a, const char *path_b, const char *suffix);
 
+/* The largest |a - b| of the tensors of two runs' last models, each relative to the largest of its
+ * tensor. */
+double fixture_difference(const char *dir_a, const char *dir_b);
+
 #endif
