@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""PyTorch's side of test_train_compared: one training step of FixMatch, CCT, R-Drop and BCP, plain
-and with MetaSSL.
+"""PyTorch's side of test_train_compared: one training step of SL and of the six methods that MetaSSL is
+added to, plain and with it.
 
-  backbone_check.py METHOD DIR   as compare_check.py, whose network and step this uses
+  backbone_check.py   as compare_check.py, whose network and step this uses
 
 Here nothing is switched off: dropout's masks and CCT's perturbations of features are made again from
 Philox (Salmon et al., SC 2011) by the rules that kernels/ops.h states, boxes and holes of mixed
@@ -10,7 +10,6 @@ images come with the step, and excluded pixels count nowhere. Losses are written
 ssl-methods A.1 to A.7 and C.2 to C.8.
 """
 import math
-import sys
 
 import numpy as np
 import torch
@@ -185,6 +184,52 @@ def stream(r, f):
     return int(r.io[f"stream{f}"][0])
 
 
+def sl(r, meta):
+    known = r.label != 255  # the whole batch is labelled
+    z = r.nets[0].seen(r.x, stream(r, 0))
+    if not meta:
+        return supervised(z, r.label) * (1.01 if step.PLANT == "SL" else 1)
+    p, labelled = probabilities(r.nets[0].seen(r.x, stream(r, 1))), Thresholds(r)
+    labelled.update(p, known)
+    return lqh(z, p, r.label, labelled.gamma)
+
+
+def mt(r, meta):
+    n, valid, known = facts(r)
+    r.ema = (min(1 - 1 / (r.it + 1), 0.99), False)
+    z = r.nets[0].seen(r.x, stream(r, 0))
+    with torch.no_grad():
+        p = probabilities(r.nets[1].seen(r.x if meta else r.x[n:], stream(r, 1)))
+    if not meta:
+        square = ((torch.softmax(z[n:], 1) - p) ** 2).mean(1)
+        seen = torch.ones_like(valid) if step.PLANT == "MT" else valid
+        return supervised(z[:n], r.label) + r.lam * (seen * square).sum() / seen.sum()
+    labelled, unlabelled = Thresholds(r), Thresholds(r)
+    labelled.update(p[:n], known)
+    unlabelled.update(p[n:], valid)
+    loss = lqh(z[:n], p[:n], r.label, labelled.gamma)
+    return loss + r.lam * uqh(z[n:], p[n:], valid, unlabelled.gamma)
+
+
+def cps(r, meta):
+    n, valid, known = facts(r)
+    z = [net.seen(r.x, stream(r, f)) for f, net in enumerate(r.nets)]
+    loss = 0
+    for own in (0, 1):
+        p = probabilities(z[1 - own])
+        if not meta:
+            y = p[n:].argmax(1) if step.PLANT != "CPS" else z[own][n:].argmax(1)
+            ce = F.cross_entropy(z[own][n:], y, reduction="none")
+            loss = loss + supervised(z[own][:n], r.label) + r.lam * (valid * ce).sum() / valid.sum()
+            continue
+        labelled, unlabelled = Thresholds(r), Thresholds(r)
+        labelled.update(p[:n], known)
+        unlabelled.update(p[n:], valid)
+        loss = loss + lqh(z[own][:n], p[:n], r.label, labelled.gamma)
+        loss = loss + r.lam * uqh(z[own][n:], p[n:], valid, unlabelled.gamma)
+    return loss
+
+
 def cut(r, images, blank):
     """CutMix of the unlabelled images: the next one's pixels in the box; in the hole `blank`."""
     out = images.clone()
@@ -349,20 +394,21 @@ def with_loss(method, meta):
     def run(r):
         REGIONS_SEEN.clear()
         loss = method(r, meta)
-        assert not meta or REGIONS_SEEN == {0, 1, 2, 3}, "every region must count"
+        assert method is sl or not meta or REGIONS_SEEN == {0, 1, 2, 3}, "every region must count"
         return loss
     return run
 
 
 def main():
     step.Net = Net
-    for name, method in (("FixMatch", fixmatch), ("CCT", cct), ("RDrop", rdrop), ("BCP", bcp)):
+    for name, method in (("SL", sl), ("MT", mt), ("CPS", cps), ("FixMatch", fixmatch), ("CCT", cct),
+                         ("RDrop", rdrop), ("BCP", bcp)):
         step.METHODS[name] = with_loss(method, False)
         step.METHODS[name + "-metassl"] = with_loss(method, True)
     step.METHODS["BCP-filtered"] = with_loss(bcp, False)
     step.METHODS["BCP-pretraining"] = with_loss(bcp_pretraining, False)
-    return step.main()
+    step.main()
 
 
 if __name__ == "__main__":
-    sys.exit(0 if main() else 1)
+    main()

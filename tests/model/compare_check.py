@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """PyTorch's side of test_compare_steps: one training step of each comparison method.
 
-  compare_check.py METHOD DIR   DIR/step.safetensors and net<k>.safetensors, written by the test,
-                                against the same step computed here in float64
+  compare_check.py              reads lines "METHOD DIR": DIR/step.safetensors and net<k>.safetensors,
+                                written by the test, against the same step computed here in float64;
+                                answers each with "agrees" or "differs", and what differs before it
 
 Networks and losses are written from the methods' papers as docs/training.md and ssl-methods C.9 tell
 them, with torch's autograd; dropout, noise and perturbations are off. Compared: the loss, and every
@@ -13,6 +14,7 @@ methods that MetaSSL is added to.
 import math
 import os
 import sys
+import traceback
 
 import numpy as np
 import torch
@@ -309,9 +311,9 @@ def agrees(method, folder, say):
     return ok
 
 
-def main():
+def check(method, folder):
     global PLANT
-    method, folder = sys.argv[1:]
+    PLANT = ""
     ok = agrees(method, folder, print)
     PLANT = method
     seen = not agrees(method, folder, lambda _: None)
@@ -319,5 +321,16 @@ def main():
     return ok and seen
 
 
+def main():
+    for line in sys.stdin:
+        method, folder = line.split()
+        try:
+            ok = check(method, folder)
+        except Exception:  # said to the test, which goes on with the next method
+            traceback.print_exc(file=sys.stdout)
+            ok = False
+        print("agrees" if ok else "differs", flush=True)
+
+
 if __name__ == "__main__":
-    sys.exit(0 if main() else 1)
+    main()

@@ -15,6 +15,7 @@
 
 #include <glib/gstdio.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 enum { PX = 16, N_ITEMS = 12, N_LABELLED = 5, SIDE = 32, HALF = 2, N = 2 * HALF };
@@ -47,6 +48,7 @@ static const char *const none[] = {NULL};
 /* Thresholds among the confidences of a network that has learnt nothing, and a quick average. */
 #define GAMMA "gamma0", "0.43", "gamma-a", "0.2"
 static const char *const gamma_options[] = {GAMMA, NULL};
+static const char *const mt_options[] = {"teacher-noise", "0", NULL};
 static const char *const fixmatch_options[] = {
     GAMMA, "fixmatch-tau", "0.43", "cutmix", "1", "cutout-share", "1", "cutout", "0.3", NULL};
 static const char *const fixmatch_facts[] = {"tau", "0.43", NULL};
@@ -65,6 +67,12 @@ static const checked methods[] = {
     {"DCNet", "DCNet", dcnet_options, dcnet_facts, TR_LOSS_PLAIN, false},
     {"SDCL", "SDCL", sdcl_options, sdcl_facts, TR_LOSS_PLAIN, false},
     {"CEUD", "CEUD", none, ceud_facts, TR_LOSS_PLAIN, false},
+    {"SL", "SL", none, none, TR_LOSS_PLAIN, true},
+    {"SL", "SL-metassl", gamma_options, none, TR_LOSS_METASSL, true},
+    {"MT", "MT", mt_options, none, TR_LOSS_PLAIN, true},
+    {"MT", "MT-metassl", gamma_options, none, TR_LOSS_METASSL, true},
+    {"CPS", "CPS", none, none, TR_LOSS_PLAIN, true},
+    {"CPS", "CPS-metassl", gamma_options, none, TR_LOSS_METASSL, true},
     {"FixMatch", "FixMatch", fixmatch_options, fixmatch_facts, TR_LOSS_PLAIN, true},
     {"FixMatch", "FixMatch-metassl", fixmatch_options, none, TR_LOSS_METASSL, true},
     {"CCT", "CCT", none, none, TR_LOSS_PLAIN, true},
@@ -91,20 +99,46 @@ static bool has_pytorch(void)
     return found;
 }
 
-/* And does the script see a wrong formula? */
-static bool agrees(const char *dir, const checked *m)
+/* The two scripts, each started once and asked step by step: importing torch is most of its time.
+ */
+typedef struct {
+    FILE *to, *from;
+} peer;
+
+static peer *peer_of(const checked *m)
 {
+    static peer peers[2];
+    peer *p = &peers[m->draws];
+    if (p->to)
+        return p;
+    GError *error = NULL;
+    int in = -1, out = -1;
     const char *root = g_getenv("QS_SOURCE_DIR");
     g_autofree char *script =
         g_build_filename(root ? root : ".", "tests", "model",
                          m->draws ? "backbone_check.py" : "compare_check.py", NULL);
-    const char *argv[] = {"/usr/bin/python3", "-B", script, m->python, dir, NULL};
-    g_autofree char *out = NULL, *err = NULL;
-    int status = -1;
-    g_assert_true(g_spawn_sync(NULL, (char **)(uintptr_t)argv, NULL, G_SPAWN_DEFAULT, NULL, NULL,
-                               &out, &err, &status, NULL));
-    g_test_message("%s%s", out, err);
-    return g_spawn_check_wait_status(status, NULL);
+    const char *argv[] = {"/usr/bin/python3", "-B", script, NULL};
+    g_spawn_async_with_pipes(NULL, (char **)(uintptr_t)argv, NULL, G_SPAWN_DEFAULT, NULL, NULL,
+                             NULL, &in, &out, NULL, &error);
+    g_assert_no_error(error);
+    *p = (peer){fdopen(in, "w"), fdopen(out, "r")};
+    return p;
+}
+
+/* Does the step agree, and does the script see a wrong formula? */
+static bool agrees(const char *dir, const checked *m)
+{
+    peer *p = peer_of(m);
+    char line[1024];
+    bool ok = false, answered = false;
+    g_assert_cmpint(fprintf(p->to, "%s %s\n", m->python, dir), >, 0);
+    g_assert_cmpint(fflush(p->to), ==, 0);
+    while (!answered && fgets(line, sizeof line, p->from)) {
+        g_test_message("%s", g_strchomp(line));
+        ok = g_str_equal(line, "agrees");
+        answered = ok || g_str_equal(line, "differs");
+    }
+    return ok;
 }
 
 /* Every parameter of network k under its PyTorch name. */
@@ -134,12 +168,12 @@ static void save_net(const tr_learner *l, int k, const char *dir, const char *ki
 
 typedef struct {
     float input[N * PIXELS * 3], strong[N * PIXELS * 3];
-    uint8_t rgb[N * PIXELS * 3], label[HALF * PIXELS], truth[HALF * PIXELS], exclude[HALF * PIXELS];
+    uint8_t rgb[N * PIXELS * 3], label[N * PIXELS], truth[HALF * PIXELS], exclude[HALF * PIXELS];
     uint32_t items[N];
     tr_augment augment[N];
 } images;
 
-static void images_init(images *im, bool excludes)
+static void images_init(images *im, int n_labelled, bool excludes)
 {
     qs_rng rng;
     memset(im, 0, sizeof *im);
@@ -153,7 +187,7 @@ static void images_init(images *im, bool excludes)
         int class = (x / 9 + y / 11 + image) % 3;
         for (int c = 0; c < 3; c++)
             im->input[3 * i + c] = (float)(0.8 * (c == class) + 0.5 * qs_rng_normal(&rng));
-        if (image < HALF)
+        if (image < n_labelled)
             im->label[i] = qs_rng_below(&rng, 20) ? (uint8_t) class : 255;
         else if (excludes && x < 5 * (image - HALF + 1)) /* other columns of each image */
             im->exclude[i - HALF * PIXELS] = 255;
@@ -238,7 +272,9 @@ static size_t add_draws(draws *d, st_tensor *t, const images *im, const tr_learn
         g_snprintf(d->names[f], sizeof d->names[f], "stream%d", f);
         t[n++] = (st_tensor){d->names[f], ST_U64, 1, {1}, &d->stream[f]};
     }
-    for (int i = 0; i < HALF; i++) {
+    memset(d->boxes, 0, sizeof d->boxes);
+    memset(d->holes, 0, sizeof d->holes);
+    for (int i = 0; i < l->plan.n_unlabelled; i++) {
         tr_view view = tr_view_of(&l->plan, o, &cut, SIDE, it_of(o), i);
         memcpy(d->boxes[i], (int64_t[]){view.box.x0, view.box.y0, view.box.x1, view.box.y1},
                sizeof d->boxes[i]);
@@ -279,7 +315,7 @@ static void write_facts(const checked *m, const char *dir, const images *im, con
                   {"x1", box.x1},
                   {"y1", box.y1}};
     t[n++] = (st_tensor){"x", ST_F32, 4, {N, SIDE, SIDE, 3}, im->input};
-    t[n++] = (st_tensor){"label", ST_U8, 3, {HALF, SIDE, SIDE}, im->label};
+    t[n++] = (st_tensor){"label", ST_U8, 3, {l->plan.n_labelled, SIDE, SIDE}, im->label};
     for (int k = 0; k < l->plan.n_nets; k++)
         trained[k] = l->plan.nets[k].trained;
     t[n++] = (st_tensor){"trained", ST_U8, 1, {l->plan.n_nets}, trained};
@@ -350,10 +386,10 @@ static void test_step(gconstpointer data)
     tr_step *step = tr_step_create(&learner, &o, SIDE, &error);
     g_assert_no_error(error);
     images *im = g_new(images, 1);
-    images_init(im, m->draws);
+    images_init(im, plan.n_labelled, m->draws);
     tr_batch batch = {.index = it_of(&o),
                       .n = N,
-                      .n_labelled = HALF,
+                      .n_labelled = plan.n_labelled,
                       .patch_px = SIDE,
                       .items = im->items,
                       .augment = im->augment,
