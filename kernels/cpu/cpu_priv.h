@@ -77,6 +77,10 @@ typedef struct {
                       float slope, const kn_tensor *y, void *scratch, const kn_beside *with);
     void (*wino_bwd_weights)(kn_engine *engine, const kn_tensor *x, const kn_tensor *dy, float *dw,
                              void *scratch, const kn_beside *with); /* dw (oc,ic,3,3) += */
+    /* The same two directly (direct.inc): 9·ic·oc floats of weights, no scratch. */
+    void (*direct_pack)(const float *weight, int oc, int ic, bool backward, float *packed);
+    void (*direct_conv)(kn_engine *engine, const kn_tensor *x, const float *w, const float *bias,
+                        float slope, const kn_tensor *y, void *scratch, const kn_beside *with);
 } kn_passes;
 
 extern const kn_passes kn_passes_v1;

@@ -92,33 +92,68 @@ static void test_conv_winograd(void)
     pair_free(&pair);
 }
 
-/* Our own Winograd, over sizes that are no multiple of its tiles and fewer than its groups of them.
+/* Our own kernels, over sizes that are no multiple of their tiles and fewer than their groups of
+ * them.
  */
-static void test_conv_own(void)
+static const conv_case OWN[] = {
+    {2, 20, 24, 16, 16, 3, false, false, 16, 40}, {1, 7, 33, 32, 16, 3, false, false, 16, 40},
+    {2, 9, 70, 16, 48, 3, false, false, 16, 40},  {3, 1, 1, 16, 32, 3, false, false, 16, 40},
+    {2, 33, 5, 64, 32, 3, false, false, 16, 40},  {2, 8, 3, 32, 32, 3, true, true, 16, 40},
+    {1, 65, 130, 16, 16, 3, false, false, 0, 40}, {2, 9, 6, 32, 16, 3, true, true, 16, 40}};
+
+static void check_own(bench_pair *pair, const char *what, double coefficient)
 {
-    static const conv_case cases[] = {
-        {2, 20, 24, 16, 16, 3, false, false, 16, 40}, {1, 7, 33, 32, 16, 3, false, false, 16, 40},
-        {2, 9, 70, 16, 48, 3, false, false, 16, 40},  {3, 1, 1, 16, 32, 3, false, false, 16, 40},
-        {2, 33, 5, 64, 32, 3, false, false, 16, 40},  {2, 8, 3, 32, 32, 3, true, true, 16, 40},
-        {1, 65, 130, 16, 16, 3, false, false, 0, 40}};
-    g_autoptr(GString) choices = g_string_new(NULL);
-    static const char *const directions[] = {"fwd", "bwd_d", "bwd_w"};
-    for (size_t i = 0; i < 3 * G_N_ELEMENTS(cases); i++)
-        g_string_append_printf(choices, "case:%s:%dx%d=own,", directions[i % 3], cases[i / 3].w,
-                               cases[i / 3].h);
-    bench_pair pair = pair_new(KN_CONV_AUTO, choices->str);
-    if (pair.engine->block != 16) {
-        pair_free(&pair);
-        g_test_skip("our Winograd needs AVX-512");
-        return;
-    }
-    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++)
+    for (size_t i = 0; i < G_N_ELEMENTS(OWN); i++)
         for (int fill = 0; fill < FILL_OFFSET; fill++) {
             g_autoptr(GString) message = g_string_new(NULL);
-            const conv_case *c = &cases[i];
-            bool ok = run_conv_case(&pair, c, (fill_kind)fill, message);
-            want_pass(ok, message, "own winograd", c->h, c->w, c->ic, c->oc, (fill_kind)fill);
+            conv_case c = OWN[i];
+            c.coefficient = coefficient;
+            bool ok = run_conv_case(pair, &c, (fill_kind)fill, message);
+            want_pass(ok, message, what, c.h, c.w, c.ic, c.oc, (fill_kind)fill);
         }
+}
+
+static void test_conv_own(void)
+{
+    g_autoptr(GString) choices = g_string_new(NULL);
+    static const char *const directions[] = {"fwd", "bwd_d", "bwd_w"};
+    for (size_t i = 0; i < 3 * G_N_ELEMENTS(OWN); i++)
+        g_string_append_printf(choices, "case:%s:%dx%d=own,", directions[i % 3], OWN[i / 3].w,
+                               OWN[i / 3].h);
+    bench_pair pair = pair_new(KN_CONV_AUTO, choices->str);
+    if (pair.engine->block == 16)
+        check_own(&pair, "own winograd", 40);
+    else
+        g_test_skip("our Winograd needs AVX-512");
+    pair_free(&pair);
+}
+
+/* What writes 16 channels is ours with KN_CONV_DIRECT, and rounds as a direct sum does. */
+static void test_conv_own_direct(void)
+{
+    bench_pair pair = pair_new(KN_CONV_DIRECT, NULL);
+    if (pair.engine->block == 16) {
+        kn_conv_spec spec = {.name = "case",
+                             .n = 1,
+                             .h = 8,
+                             .w = 8,
+                             .ic = 32,
+                             .oc = 16,
+                             .k = 3,
+                             .train = true,
+                             .bwd_data = true,
+                             .src_block = 16,
+                             .dst_block = 16};
+        kn_conv *conv = pair.ops->conv_create(pair.engine, &spec, NULL);
+        g_assert_nonnull(conv);
+        g_assert_nonnull(strstr(pair.ops->conv_describe(conv), "fwd=own_direct"));
+        g_assert_null(strstr(pair.ops->conv_describe(conv), "bwd_d=own_direct"));
+        g_assert_cmpuint(pair.ops->conv_takes(conv), ==, KN_TAKES_STATS);
+        pair.ops->conv_destroy(conv);
+        check_own(&pair, "own direct", 4);
+    } else {
+        g_test_skip("our direct convolution needs AVX-512");
+    }
     pair_free(&pair);
 }
 
@@ -524,6 +559,7 @@ int main(int argc, char **argv)
     g_test_add_func("/ops/conv", test_conv);
     g_test_add_func("/ops/conv/winograd", test_conv_winograd);
     g_test_add_func("/ops/conv/own", test_conv_own);
+    g_test_add_func("/ops/conv/own-direct", test_conv_own_direct);
     g_test_add_func("/ops/norm", test_norm);
     g_test_add_func("/ops/resample", test_resample);
     g_test_add_func("/ops/arrays", test_arrays);
