@@ -16,6 +16,7 @@
 #include "kernels/net/net_priv.h"
 #include "kernels/pass_priv.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -350,13 +351,15 @@ static void bench_mode(const settings *s, const kn_net *net, int mode, kn_pass_m
         }
         if (profile && i == 0) /* the first step warms up */
             kn_pass_set_clock(pass, now);
-        double seconds =
-            train ? train_step(pass, weights, (uint64_t)i + 7) : infer_step(pass, weights);
+        double seconds = INFINITY;
+        for (int k = 0; k < 2; k++) /* as the floor's: the faster of two */
+            seconds = MIN(seconds, train ? train_step(pass, weights, (uint64_t)(2 * i + k) + 7)
+                                         : infer_step(pass, weights));
         if (i >= 0)
             add(&step, seconds);
     }
     if (profile)
-        print_layers(pass, s->rounds);
+        print_layers(pass, 2 * s->rounds);
     report(engine, s, train ? "train" : "infer", modes[mode].name, &step, &alone_series,
            &onednn_series);
     onednn_destroy(&onednn);
