@@ -5,7 +5,9 @@
 #include "kernels/cuda/cuda.h"
 
 #include "base/error.h"
+#include "base/report.h"
 #include "kernels/cuda/cuda_priv.h"
+#include "kernels/cuda/cudnn_plan.h"
 
 #include <math.h>
 
@@ -324,6 +326,7 @@ static void cuda_close(kn_engine *engine)
     kn_cuda *cuda = engine->state;
     if (cuda && cuda->device) {
         kn_engine_free(engine, &cuda->loss);
+        kn_cudnn_close(cuda->cudnn);
         kn_device_free(cuda->device, cuda->partials);
         kn_device_close(cuda->device);
     }
@@ -333,6 +336,23 @@ static void cuda_close(kn_engine *engine)
     }
     g_free(cuda);
     engine->state = NULL;
+}
+
+/* cuDNN for bf16 where convolutions are chosen by timing: direct is the reference mode, f32 is for
+ * checking. Its absence is said and harmless. */
+static char *open_cudnn(kn_engine *engine)
+{
+    kn_cuda *cuda = kn_cuda_of(engine);
+    g_autoptr(GError) error = NULL;
+    if (engine->act != KN_BF16 || engine->conv_mode != KN_CONV_AUTO || kn_disabled("cudnn"))
+        return g_strdup("own convolutions");
+    cuda->cudnn = kn_cudnn_open(cuda->device, &error);
+    if (!cuda->cudnn) {
+        qs_debug("%s", error->message);
+        return g_strdup("own convolutions, no cuDNN");
+    }
+    int version = kn_cudnn_version(cuda->cudnn);
+    return g_strdup_printf("cuDNN %d.%d.%d", version / 10000, version / 100 % 100, version % 100);
 }
 
 static bool cuda_open(kn_engine *engine, GError **error)
@@ -349,10 +369,11 @@ static bool cuda_open(kn_engine *engine, GError **error)
     engine->bytes += (int64_t)kn_cu_partials_bytes(KN_CHANNELS_MAX);
     engine->act = engine->precision == KN_PRECISION_F32 ? KN_F32 : KN_BF16;
     const kn_device_info *info = kn_device_get_info(cuda->device);
-    engine->description =
-        g_strdup_printf("cuda: %s, sm_%d, %.1f GiB, CUDA %d.%d, %s, own convolutions", info->name,
-                        info->sm, (double)info->bytes / (1 << 30), info->runtime_version / 1000,
-                        info->runtime_version % 1000 / 10, engine->act == KN_BF16 ? "bf16" : "f32");
+    g_autofree char *convolutions = open_cudnn(engine);
+    engine->description = g_strdup_printf(
+        "cuda: %s, sm_%d, %.1f GiB, CUDA %d.%d, %s, %s", info->name, info->sm,
+        (double)info->bytes / (1 << 30), info->runtime_version / 1000,
+        info->runtime_version % 1000 / 10, engine->act == KN_BF16 ? "bf16" : "f32", convolutions);
     return true;
 }
 

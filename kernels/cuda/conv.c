@@ -1,8 +1,9 @@
 /* A convolution of the CUDA backend: three directions, each by an algorithm with a name that
  * conv_choices remembers. Own ones: "plain" (conv.cu: any shape, f32 operands) and "mma"
- * (conv_mma.cu: tensor cores, bf16 operands). In f32 mode every own convolution is plain, so that a
- * result can be checked to f32's last digits. */
-#include "kernels/cuda/cuda_priv.h"
+ * (conv_mma.cu: tensor cores, bf16 operands); "cudnn:…" is a plan that was faster and right
+ * (plans.c). In f32 mode every convolution is plain, so that a result can be checked to f32's last
+ * digits. */
+#include "kernels/cuda/plans.h"
 
 #include "base/error.h"
 #include "kernels/cuda/index.h"
@@ -12,8 +13,33 @@ struct kn_conv {
     kn_conv_spec spec;
     kn_cu_conv shape;
     bool mma;
+    kn_cudnn_plan *plans[3]; /* by kn_cudnn_direction, owned; NULL: our own */
     char *description;
 };
+
+/* "mma", "plain" or "cudnn:NAME". Owned by the caller. */
+static char *algorithm_name(const kn_conv *conv, kn_cudnn_direction direction)
+{
+    return conv->plans[direction]
+               ? g_strconcat("cudnn:", kn_cudnn_plan_name(conv->plans[direction]), NULL)
+               : g_strdup(conv->mma ? "mma" : "plain");
+}
+
+static void choose(kn_conv *conv)
+{
+    const kn_conv_spec *s = &conv->spec;
+    bool wanted[3] = {true, s->train && s->bwd_data, s->train};
+    GString *text = g_string_new(NULL);
+    for (int d = 0; d < 3; d++) {
+        static const char *const names[] = {"fwd", "bwd_d", "bwd_w"};
+        if (!wanted[d])
+            continue;
+        conv->plans[d] = kn_cuda_plan_for(conv->engine, s, conv->shape, (kn_cudnn_direction)d);
+        g_autofree char *name = algorithm_name(conv, (kn_cudnn_direction)d);
+        g_string_append_printf(text, "%s%s=%s", text->len ? " " : "", names[d], name);
+    }
+    conv->description = g_string_free(text, FALSE);
+}
 
 kn_conv *kn_cuda_conv_create(kn_engine *engine, const kn_conv_spec *spec, GError **error)
 {
@@ -28,11 +54,7 @@ kn_conv *kn_cuda_conv_create(kn_engine *engine, const kn_conv_spec *spec, GError
     conv->spec = *spec;
     conv->shape = (kn_cu_conv){spec->n, spec->h, spec->w, spec->ic, spec->oc, spec->k, spec->leaky};
     conv->mma = engine->act == KN_BF16;
-    const char *own = conv->mma ? "mma" : "plain";
-    conv->description =
-        spec->train ? g_strdup_printf("fwd=%s bwd_w=%s%s%s", own, own,
-                                      spec->bwd_data ? " bwd_d=" : "", spec->bwd_data ? own : "")
-                    : g_strdup_printf("fwd=%s", own);
+    choose(conv);
     return conv;
 }
 
@@ -40,6 +62,8 @@ void kn_cuda_conv_destroy(kn_conv *conv)
 {
     if (!conv)
         return;
+    for (int d = 0; d < 3; d++)
+        kn_cudnn_plan_destroy(conv->plans[d]);
     g_free(conv->description);
     g_free(conv);
 }
@@ -49,10 +73,16 @@ const char *kn_cuda_conv_describe(const kn_conv *conv)
     return conv->description;
 }
 
-/* Packed: forward's weights, the data gradient's, the bias. */
+/* Packed: forward's weights, the data gradient's, the bias, cuDNN's weights for both. */
 typedef struct {
-    size_t fwd, bwd_data, bias;
+    size_t fwd, bwd_data, bias, ohwi;
 } packed_sizes;
+
+static size_t weight_elements(const kn_conv *conv)
+{
+    const kn_conv_spec *s = &conv->spec;
+    return (size_t)s->oc * (size_t)s->ic * (size_t)(s->k * s->k);
+}
 
 static packed_sizes packed_of(const kn_conv *conv)
 {
@@ -67,14 +97,29 @@ static packed_sizes packed_of(const kn_conv *conv)
         .fwd = kn_round_up(fwd, 256),
         .bwd_data = s->train && s->bwd_data ? kn_round_up(bwd, 256) : 0,
         .bias = kn_round_up((size_t)s->oc * sizeof(float), 256),
+        .ohwi = conv->plans[KN_CUDNN_FWD] || conv->plans[KN_CUDNN_BWD_DATA]
+                    ? kn_round_up(weight_elements(conv) * sizeof(uint16_t), 256)
+                    : 0,
     };
+}
+
+static size_t workspace_of(const kn_conv *conv, kn_cudnn_direction direction)
+{
+    const kn_cudnn_plan *plan = conv->plans[direction];
+    return plan ? kn_round_up(kn_cudnn_plan_workspace(plan), 256) : 0;
 }
 
 kn_conv_needs kn_cuda_conv_needs(const kn_conv *conv)
 {
     packed_sizes p = packed_of(conv);
-    kn_conv_needs needs = {.packed_bytes = p.fwd + p.bwd_data + p.bias};
-    if (conv->spec.train)
+    kn_conv_needs needs = {.packed_bytes = p.fwd + p.bwd_data + p.bias + p.ohwi,
+                           .fwd_bytes = workspace_of(conv, KN_CUDNN_FWD),
+                           .bwd_data_bytes = workspace_of(conv, KN_CUDNN_BWD_DATA)};
+    if (conv->plans[KN_CUDNN_BWD_WEIGHTS])
+        needs.bwd_weights_bytes = workspace_of(conv, KN_CUDNN_BWD_WEIGHTS) +
+                                  kn_round_up(weight_elements(conv) * sizeof(uint16_t), 256) +
+                                  kn_cu_bias_grad_bytes(conv->spec.oc);
+    else if (conv->spec.train)
         needs.bwd_weights_bytes = conv->mma ? kn_cu_mma_bwd_weights_bytes(conv->shape)
                                             : kn_cu_conv_bwd_weights_bytes(conv->shape);
     return needs;
@@ -83,6 +128,13 @@ kn_conv_needs kn_cuda_conv_needs(const kn_conv *conv)
 static kn_device *device_of(const kn_conv *conv)
 {
     return kn_cuda_of(conv->engine)->device;
+}
+
+static bool run_plan(const kn_conv *conv, kn_cudnn_direction direction, const void *a,
+                     const void *b, const void *bias, void *out, void *workspace, GError **error)
+{
+    return kn_cudnn_run(kn_cuda_of(conv->engine)->cudnn, conv->plans[direction], a, b, bias, out,
+                        workspace, error);
 }
 
 bool kn_cuda_conv_pack(kn_conv *conv, const void *weight, const void *bias, void *packed,
@@ -97,6 +149,8 @@ bool kn_cuda_conv_pack(kn_conv *conv, const void *weight, const void *bias, void
         return true;
     }
     kn_cu_mma_pack(device_of(conv), conv->shape, weight, fwd, p.bwd_data ? bwd : NULL);
+    if (p.ohwi)
+        kn_cu_ohwi_pack(device_of(conv), conv->shape, weight, to_bias + p.bias);
     if (bias)
         kn_device_copy(device_of(conv), to_bias, bias, (size_t)conv->spec.oc * sizeof(float));
     else
@@ -107,12 +161,13 @@ bool kn_cuda_conv_pack(kn_conv *conv, const void *weight, const void *bias, void
 bool kn_cuda_conv_fwd(kn_conv *conv, const void *packed, const kn_tensor *src, const kn_tensor *dst,
                       void *scratch, GError **error)
 {
-    (void)scratch;
-    (void)error;
     packed_sizes p = packed_of(conv);
     const char *fwd = packed;
     const float *bias =
         conv->spec.bias ? (const float *)(const void *)(fwd + p.fwd + p.bwd_data) : NULL;
+    if (conv->plans[KN_CUDNN_FWD])
+        return run_plan(conv, KN_CUDNN_FWD, src->data, fwd + p.fwd + p.bwd_data + p.bias, bias,
+                        dst->data, scratch, error);
     if (conv->mma)
         kn_cu_mma_fwd(device_of(conv), conv->shape, *src, fwd, bias, *dst);
     else
@@ -124,9 +179,11 @@ bool kn_cuda_conv_fwd(kn_conv *conv, const void *packed, const kn_tensor *src, c
 bool kn_cuda_conv_bwd_data(kn_conv *conv, const void *packed, const kn_tensor *ddst,
                            const kn_tensor *dsrc, void *scratch, GError **error)
 {
-    (void)scratch;
-    (void)error;
-    const char *bwd = (const char *)packed + packed_of(conv).fwd;
+    packed_sizes p = packed_of(conv);
+    const char *bwd = (const char *)packed + p.fwd;
+    if (conv->plans[KN_CUDNN_BWD_DATA])
+        return run_plan(conv, KN_CUDNN_BWD_DATA, ddst->data, bwd + p.bwd_data + p.bias, NULL,
+                        dsrc->data, scratch, error);
     if (conv->mma)
         kn_cu_mma_bwd_data(device_of(conv), conv->shape, *ddst, bwd, *dsrc);
     else
@@ -135,11 +192,26 @@ bool kn_cuda_conv_bwd_data(kn_conv *conv, const void *packed, const kn_tensor *d
     return true;
 }
 
+/* cuDNN's gradient is a whole one, of bf16: it is added to what is there. */
+static bool planned_bwd_weights(const kn_conv *conv, const kn_tensor *src, const kn_tensor *ddst,
+                                float *dweight, float *dbias, void *scratch, GError **error)
+{
+    char *dw = (char *)scratch + workspace_of(conv, KN_CUDNN_BWD_WEIGHTS);
+    char *rest = dw + kn_round_up(weight_elements(conv) * sizeof(uint16_t), 256);
+    if (!run_plan(conv, KN_CUDNN_BWD_WEIGHTS, src->data, ddst->data, NULL, dw, scratch, error))
+        return false;
+    kn_cu_ohwi_add(device_of(conv), conv->shape, dw, dweight);
+    if (dbias)
+        kn_cu_bias_grad(device_of(conv), *ddst, dbias, rest);
+    return true;
+}
+
 bool kn_cuda_conv_bwd_weights(kn_conv *conv, const kn_tensor *src, const kn_tensor *ddst,
                               void *dweight, void *dbias, void *scratch, GError **error)
 {
-    (void)error;
     float *db = conv->spec.bias ? dbias : NULL;
+    if (conv->plans[KN_CUDNN_BWD_WEIGHTS])
+        return planned_bwd_weights(conv, src, ddst, dweight, db, scratch, error);
     if (conv->mma)
         kn_cu_mma_bwd_weights(device_of(conv), conv->shape, *src, *ddst, dweight, db, scratch);
     else

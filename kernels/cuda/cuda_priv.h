@@ -6,8 +6,9 @@
 #include "kernels/loss_priv.h"
 
 typedef struct {
-    kn_device *device; /* owned */
-    double *partials;  /* owned, on the GPU: kn_cu_partials_bytes(KN_CHANNELS_MAX) */
+    kn_device *device;      /* owned */
+    struct kn_cudnn *cudnn; /* owned; NULL: own kernels do every convolution */
+    double *partials;       /* owned, on the GPU: kn_cu_partials_bytes(KN_CHANNELS_MAX) */
     /* loss.c: sums of a batch's losses on the GPU and here, of so many images. Owned. */
     kn_block loss;
     double *loss_host;

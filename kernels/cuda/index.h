@@ -14,6 +14,13 @@ enum {
     KN_CU_TILE_ELEMS = 8192 /* about what one block of a BatchNorm pass works on at a time */
 };
 
+/* Element i of (oc,k,k,ic), taps = k·k, as an element of (oc,ic,k,k). */
+QS_DEVICE int64_t kn_oihw_of_ohwi(int64_t i, int ic, int taps)
+{
+    int64_t pixel = i / ic; /* o·taps + tap */
+    return (pixel / taps * ic + i % ic) * taps + pixel % taps;
+}
+
 QS_DEVICE int64_t kn_div_up(int64_t a, int64_t b)
 {
     return (a + b - 1) / b;

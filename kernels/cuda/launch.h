@@ -25,6 +25,8 @@ void kn_device_launched(kn_device *device, const char *kernel);
 void kn_emu_set_order(int mode, unsigned seed);
 /* Until the next kn_device_launched. */
 void kn_emu_open_memory(kn_device *device);
+/* The device's clock goes 1 ms a kernel or copy, and by this. */
+void kn_emu_pass_time(kn_device *device, double ms);
 #endif
 
 /* ---- norm.cu: as kn_norm of ops.h
@@ -136,6 +138,10 @@ void kn_cu_mma_bwd_weights(kn_device *device, kn_cu_conv c, kn_tensor src, kn_te
 /* dbias (c) += the sums of ddst over all pixels. */
 size_t kn_cu_bias_grad_bytes(int oc);
 void kn_cu_bias_grad(kn_device *device, kn_tensor ddst, float *dbias, void *scratch);
+
+/* ---- ohwi.cu: bf16 weights (oc,k,k,ic); dweight += */
+void kn_cu_ohwi_pack(kn_device *device, kn_cu_conv c, const float *weight, void *to);
+void kn_cu_ohwi_add(kn_device *device, kn_cu_conv c, const void *dw, float *dweight);
 
 /* ---- peak.cu: blocks of 256 threads, each with 8 chains of so many turns; the FLOP of the call.
  * out: kn_cu_peak_bytes(blocks); each becomes 16·turns (tensor cores) or turns. */

@@ -146,6 +146,20 @@ static void test_packed(void)
     }
 }
 
+/* Every weight is met once, where its own indices say. */
+static void test_ohwi(void)
+{
+    static const int shapes[][3] = {{1, 1, 1}, {8, 16, 9}, {24, 8, 1}, {3, 5, 9}}; /* ic oc taps */
+    for (size_t s = 0; s < G_N_ELEMENTS(shapes); s++) {
+        int ic = shapes[s][0], oc = shapes[s][1], taps = shapes[s][2];
+        for (int o = 0; o < oc; o++)
+            for (int t = 0; t < taps; t++)
+                for (int c = 0; c < ic; c++)
+                    g_assert_cmpint(kn_oihw_of_ohwi(((int64_t)o * taps + t) * ic + c, ic, taps), ==,
+                                    ((int64_t)o * ic + c) * taps + t);
+    }
+}
+
 static void test_grid(void)
 {
     g_assert_cmpint(kn_grid(0, 256, 10), ==, 1);
@@ -182,6 +196,7 @@ int main(int argc, char **argv)
     g_test_add_func("/cuda-index/fragments", test_fragments);
     g_test_add_func("/cuda-index/banks", test_banks);
     g_test_add_func("/cuda-index/packed", test_packed);
+    g_test_add_func("/cuda-index/ohwi", test_ohwi);
     g_test_add_func("/cuda-index/grid", test_grid);
     g_test_add_func("/cuda-index/bf16", test_bf16);
     return g_test_run();
