@@ -114,6 +114,32 @@ static void test_state_moves(void)
     fixture_dir_remove(moved);
 }
 
+/* What the GPU does not do is refused before anything is made, with the way out. */
+static void test_refused(void)
+{
+    static const char *const methods[] = {"SDCL", "CEUD"};
+    for (size_t i = 0; i < G_N_ELEMENTS(methods); i++) {
+        fixture_source s;
+        model_spec spec;
+        g_autoptr(GError) error = NULL;
+        char *dir = fixture_dir();
+        const recipe plain = {methods[i], TR_LOSS_PLAIN};
+        tr_options o = options_of(&plain, "cuda", KN_PRECISION_AUTO, dir);
+        fixture_source_init(&s, PX, ITEMS, LABELLED);
+        fixture_spec_init(&spec, PX);
+        g_assert_false(tr_run(&o, &s.source, &spec, NULL, &error));
+        g_assert_error(error, QS_ERROR, QS_ERROR_ARG);
+        g_autofree char *want = g_strdup_printf(
+            "--method %s: its loss is computed on the CPU alone; leave --device at cpu",
+            methods[i]);
+        g_assert_nonnull(strstr(error->message, want));
+        g_autofree char *model = g_build_filename(dir, "last.safetensors", NULL);
+        g_assert_false(g_file_test(model, G_FILE_TEST_EXISTS));
+        fixture_source_clear(&s);
+        fixture_dir_remove(dir);
+    }
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -125,6 +151,7 @@ int main(int argc, char **argv)
         g_test_add_data_func(path, &recipes[i], test_beside_cpu);
     }
     g_test_add_func("/cuda-train/deterministic", test_deterministic);
+    g_test_add_func("/cuda-train/refused", test_refused);
     g_test_add_func("/cuda-train/state-moves", test_state_moves);
     return g_test_run();
 }

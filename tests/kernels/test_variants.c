@@ -6,6 +6,9 @@
 #include "kernels/weights_priv.h"
 #include "tests/kernels/net_rig.h"
 #include "tests/kernels/ops_check.h"
+#ifdef VARIANTS_CUDA
+#include "kernels/cuda/cuda.h"
+#endif
 
 #include "base/classes.h"
 #include "base/error.h"
@@ -13,14 +16,26 @@
 #include <math.h>
 #include <string.h>
 
+/* The backend under test: the CPU's, or CUDA's where its emulation is linked (tests/emulation),
+ * with the ops alone. */
+#ifdef VARIANTS_CUDA
+#define DEVICE "cuda"
+#else
+#define DEVICE "cpu"
+#endif
+
 typedef struct {
-    kn_engine *cpu, *ref;
+    kn_engine *cpu, *ref; /* cpu: the one under test */
 } engines;
+
+static kn_precision precision = KN_PRECISION_AUTO;
 
 static kn_engine *engine_new(const char *backend)
 {
     GError *error = NULL;
     kn_engine_options options = {.backend = backend, .n_threads = 2};
+    if (g_str_equal(backend, "cuda"))
+        options.precision = precision;
     kn_engine *engine = kn_engine_create(&options, &error);
     g_assert_no_error(error);
     return engine;
@@ -28,7 +43,7 @@ static kn_engine *engine_new(const char *backend)
 
 static engines engines_new(void)
 {
-    return (engines){engine_new("cpu"), engine_new("ref")};
+    return (engines){engine_new(DEVICE), engine_new("ref")};
 }
 
 static void engines_free(engines *e)
@@ -62,12 +77,18 @@ static const perturb_case perturb_cases[] = {
     {2, 8, 6, 32, 64, 32, 16, 16}, {2, 7, 9, 64, 64, 0, 16, 0}, {1, 33, 3, 48, 96, 48, 0, 16},
 };
 
+/* Blocks of channels are the CPU's alone. */
+static bool takes_blocks(const kn_engine *engine)
+{
+    return kn_engine_dtype(engine) != KN_F64 && !kn_engine_is_device(engine);
+}
+
 /* y and dx of one backend, read back. */
 static void run_perturb(kn_engine *engine, const perturb_case *c, const kn_perturb *how,
                         const double *x, const double *dy, double **y, double **dx)
 {
-    bool ref = kn_engine_dtype(engine) == KN_F64;
-    int bx = ref ? 0 : c->block_x, by = ref ? 0 : c->block_y;
+    bool blocks = takes_blocks(engine);
+    int bx = blocks ? c->block_x : 0, by = blocks ? c->block_y : 0;
     test_tensor tx = test_tensor_new(engine, c->n, c->h, c->w, c->c, c->whole, c->first, bx, x);
     test_tensor ty = test_tensor_new(engine, c->n, c->h, c->w, c->c, c->c, 0, by, NULL);
     test_tensor tg = test_tensor_new(engine, c->n, c->h, c->w, c->c, c->c, 0, by, dy);
@@ -97,14 +118,26 @@ static void test_perturb(void)
             g_autoptr(GString) message = g_string_new(NULL);
             run_perturb(e.ref, c, &hows[k], x, g, &y0, &d0);
             run_perturb(e.cpu, c, &hows[k], x, g, &y1, &d1);
-            want(check_close("y", y0, y1, n, tolerance(4, 1), 1, message), message);
-            want(check_close("dx", d0, d1, n, tolerance(4, 1), 1, message), message);
+            want(check_close("y", y0, y1, n, tolerance_act(4, 1), 1, message), message);
+            want(check_close("dx", d0, d1, n, tolerance_act(4, 1), 1, message), message);
             /* Adjoint: y = Ax, dx = g + Aᵀg. */
             double left = dot(y0, g, n), right = dot(x, d0, n) - dot(x, g, n);
             g_assert_true(fabs(left - right) <= 1e-9 * (1 + fabs(left)));
         }
     engines_free(&e);
 }
+
+#ifdef VARIANTS_CUDA
+/* Activations of a GPU may be bf16: the same masks and noise, to bf16's last place. */
+static void test_perturb_bf16(void)
+{
+    precision = KN_PRECISION_BF16;
+    ops_check_act(KN_BF16);
+    test_perturb();
+    ops_check_act(KN_F32);
+    precision = KN_PRECISION_F32;
+}
+#endif
 
 /* Noise is U(-.3,.3) and the same for all images, dropout keeps .7 and the mean, dropping takes the
  * strongest pixels. */
@@ -158,11 +191,11 @@ typedef void (*move_op)(kn_engine *, const kn_tensor *, const kn_tensor *);
 static double *run_move(kn_engine *engine, move_op op, const int src[5], const int dst[5],
                         const double *x)
 {
-    bool ref = kn_engine_dtype(engine) == KN_F64;
+    bool blocks = takes_blocks(engine);
     test_tensor a =
-        test_tensor_new(engine, src[0], src[1], src[2], src[3], src[3], 0, ref ? 0 : src[4], x);
+        test_tensor_new(engine, src[0], src[1], src[2], src[3], src[3], 0, blocks ? src[4] : 0, x);
     test_tensor b = test_tensor_new(engine, dst[0], dst[1], dst[2], dst[3], 2 * dst[3], dst[3],
-                                    ref ? 0 : dst[4], NULL);
+                                    blocks ? dst[4] : 0, NULL);
     op(engine, &a.t, &b.t);
     double *out = test_tensor_read(&b);
     g_assert_true(test_tensor_rest_untouched(&b));
@@ -216,9 +249,8 @@ static void test_transposed(void)
     for (int k = 0; k < 2; k++) {
         const kn_ops *ops = kn_engine_ops(both[k]);
         g_autofree double *zero = g_new0(double, 4 * IC * OC);
-        g_autofree void *aw = array_new(both[k], w, IC * OC * 4), *ab = array_new(both[k], b, OC),
-                        *w1 = array_new(both[k], zero, 4 * IC * OC),
-                        *b1 = array_new(both[k], zero, 4 * OC);
+        void *aw = array_new(both[k], w, IC * OC * 4), *ab = array_new(both[k], b, OC);
+        void *w1 = array_new(both[k], zero, 4 * IC * OC), *b1 = array_new(both[k], zero, 4 * OC);
         ops->transposed_pack(both[k], IC, OC, aw, ab, w1, b1);
         g_autofree double *got = array_read(both[k], w1, 4 * IC * OC),
                           *got_b = array_read(both[k], b1, 4 * OC);
@@ -236,6 +268,9 @@ static void test_transposed(void)
             g_assert_cmpfloat(twice[i], ==, 2 * w[i]);
         for (int o = 0; o < OC; o++)
             g_assert_cmpfloat_with_epsilon(five[o], 5 * b[o], 1e-5);
+        void *arrays[] = {aw, ab, w1, b1};
+        for (size_t i = 0; i < G_N_ELEMENTS(arrays); i++)
+            memory_free(both[k], arrays[i]);
     }
     engines_free(&e);
 }
@@ -319,7 +354,10 @@ static void test_relabel(void)
     const double wanted[] = {1, 5, 3, /**/ 5, 1, 3, /**/ 0, 2, 2};
     for (int k = 0; k < 2; k++) {
         test_tensor t = test_tensor_new(both[k], 1, 1, 3, 3, 3, 0, 0, z);
-        kn_engine_ops(both[k])->relabel(both[k], &t.t, y);
+        uint8_t *labels = memory_new(both[k], sizeof y);
+        kn_engine_upload(both[k], labels, y, sizeof y);
+        kn_engine_ops(both[k])->relabel(both[k], &t.t, labels);
+        memory_free(both[k], labels);
         g_autofree double *got = test_tensor_read(&t);
         for (int i = 0; i < 9; i++)
             g_assert_cmpfloat(got[i], ==, wanted[i]);
@@ -342,16 +380,49 @@ static void test_adam(void)
     kn_engine *both[2] = {e.ref, e.cpu};
     for (int k = 0; k < 2; k++) {
         const double one = 1, zero = 0;
-        g_autofree void *w = array_new(both[k], &one, 1), *m = array_new(both[k], &zero, 1),
-                        *v = array_new(both[k], &zero, 1);
+        void *w = array_new(both[k], &one, 1), *m = array_new(both[k], &zero, 1);
+        void *v = array_new(both[k], &zero, 1);
         for (int t = 0; t < 3; t++) {
-            g_autofree void *g = array_new(both[k], &grads[t], 1);
+            void *g = array_new(both[k], &grads[t], 1);
             kn_engine_ops(both[k])->adam(both[k], w, g, m, v, 1, 0.01, 0.1, t + 1);
+            memory_free(both[k], g);
             g_autofree double *got = array_read(both[k], w, 1);
             g_test_message("%.12g", got[0]);
             g_assert_cmpfloat_with_epsilon(got[0], wanted[t], 2e-7);
         }
+        memory_free(both[k], w);
+        memory_free(both[k], m);
+        memory_free(both[k], v);
     }
+    engines_free(&e);
+}
+
+/* Arrays longer than a grid, each element with a history of its own, beside the reference. */
+static void test_adam_arrays(void)
+{
+    enum { N = 70001, STEPS = 3 };
+    engines e = engines_new();
+    kn_engine *both[2] = {e.ref, e.cpu};
+    double *theta[2];
+    for (int k = 0; k < 2; k++) {
+        g_autofree double *start = fill_new(N, FILL_RANDOM, 1), *zero = g_new0(double, N);
+        void *w = array_new(both[k], start, N);
+        void *m = array_new(both[k], zero, N), *v = array_new(both[k], zero, N);
+        for (int t = 1; t <= STEPS; t++) {
+            g_autofree double *values = fill_new(N, FILL_RANDOM, 1 + (uint64_t)t);
+            void *g = array_new(both[k], values, N);
+            kn_engine_ops(both[k])->adam(both[k], w, g, m, v, N, 0.01, 1e-4, t);
+            memory_free(both[k], g);
+        }
+        theta[k] = array_read(both[k], w, N);
+        memory_free(both[k], w);
+        memory_free(both[k], m);
+        memory_free(both[k], v);
+    }
+    g_autoptr(GString) message = g_string_new(NULL);
+    want(check_close("theta", theta[0], theta[1], N, tolerance(16, 1), 1, message), message);
+    g_free(theta[0]);
+    g_free(theta[1]);
     engines_free(&e);
 }
 
@@ -622,6 +693,10 @@ static void test_weights_copy(void)
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
+#ifdef VARIANTS_CUDA
+    kn_cuda_register();
+    precision = KN_PRECISION_F32;
+#endif
     g_test_add_func("/variants/perturb", test_perturb);
     g_test_add_func("/variants/perturb-statistics", test_perturb_statistics);
     g_test_add_func("/variants/moves", test_moves);
@@ -630,6 +705,11 @@ int main(int argc, char **argv)
     g_test_add_func("/variants/paste", test_paste);
     g_test_add_func("/variants/relabel", test_relabel);
     g_test_add_func("/variants/adam", test_adam);
+    g_test_add_func("/variants/adam-arrays", test_adam_arrays);
+#ifdef VARIANTS_CUDA
+    g_test_add_func("/variants/perturb-bf16", test_perturb_bf16);
+    return g_test_run();
+#endif
     g_test_add_func("/variants/parameters", test_variant_parameters);
     g_test_add_func("/variants/loose-outputs", test_loose_outputs);
     g_test_add_func("/variants/weights-copy", test_weights_copy);
