@@ -133,8 +133,8 @@ static void test_refused(void)
             "--method %s: its loss is computed on the CPU alone; leave --device at cpu",
             methods[i]);
         g_assert_nonnull(strstr(error->message, want));
-        g_autofree char *model = g_build_filename(dir, "last.safetensors", NULL);
-        g_assert_false(g_file_test(model, G_FILE_TEST_EXISTS));
+        g_autofree char *written = g_build_filename(dir, "last.safetensors", NULL);
+        g_assert_false(g_file_test(written, G_FILE_TEST_EXISTS));
         fixture_source_clear(&s);
         fixture_dir_remove(dir);
     }
