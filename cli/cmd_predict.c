@@ -170,13 +170,15 @@ static char *make_key(const run *r, const cli_slide *slide)
     GStatBuf st = {0};
     g_stat(slide->slide, &st);
     bool cpu = !opt_device || !strcmp(opt_device, "cpu");
+    bool narrow = opt_precision && !strcmp(opt_precision, "bf16");
     return g_strdup_printf(
         "model %s; slide %" G_GINT64_FORMAT " bytes of %" G_GINT64_FORMAT
-        "; %s %.6g; mpp of slide %.6g; window %d; stride %d; %s; tissue %s; conv %s%s%s%s%s",
+        "; %s %.6g; mpp of slide %.6g; window %d; stride %d; %s; tissue %s; conv %s%s%s%s%s%s",
         r->model_hash, (int64_t)st.st_size, (int64_t)st.st_mtime, r->level0 ? "level 0" : "mpp",
         r->level0 ? 0 : r->mpp, opt_mpp_override > 0 ? opt_mpp_override : slide->mpp, o->window_px,
         o->stride_px, inf_blend_name(o->blend), opt_no_tissue ? "no" : "yes",
-        opt_conv ? opt_conv : "direct", reader == WSI_READER_AUTO ? "" : "; reader ",
+        opt_conv ? opt_conv : "direct", cpu && narrow ? "; bf16" : "",
+        reader == WSI_READER_AUTO ? "" : "; reader ",
         reader == WSI_READER_AUTO ? "" : wsi_reader_name(reader), cpu ? "" : "; on ",
         cpu ? "" : kn_engine_describe(r->engine));
 }

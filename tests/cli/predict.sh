@@ -31,6 +31,14 @@ ok /predict/test-split-only "$([ "$n" = 2 ]; echo $?)" "masks: $n"
 expect /predict/mask-is-a-slide 0 "750 x 550 pixels" $QS info p/$name.tif
 expect /predict/states-the-memory 0 "memory at most" $QS predict --model $model "$slide" --out p0
 ok /predict/no-temporary-files "$(ls -A p p0 | grep -qE 'part|level|tmp'; [ $? = 1 ]; echo $?)" "$(ls -A p p0)"
+# In bf16 it is another mask, not the one that is there: made anew, or refused with a word where there is no bf16.
+$QS predict --model $model "$slide" --out p0 --precision bf16 >bf16.log 2>&1
+rc=$?
+if [ $rc = 0 ]; then
+  ok /predict/bf16-is-made-anew "$(grep -q '"key".*; bf16' p0/$name.json; echo $?)" "$(cat bf16.log p0/$name.json)"
+else
+  ok /predict/bf16-is-refused "$([ $rc = 1 ] && grep -q 'use precision f32' bf16.log; echo $?)" "$(cat bf16.log)"
+fi
 if command -v tiffinfo >/dev/null; then
   tiffinfo p/$name.tif >info.log 2>&1
   ok /predict/tiffinfo "$([ "$(grep -c 'TIFF Directory' info.log)" = 2 ] && grep -q LZW info.log && grep -q min-is-black info.log &&
