@@ -272,6 +272,39 @@ static void test_quality(void)
     g_free(rgb);
 }
 
+/* Every triple of values on and beside the colour rules' bounds, many at a time and one at a time.
+ */
+static void test_quality_bounds(void)
+{
+    static const uint8_t v[] = {0,   1,   14,  15,  16,  20,  21,  30,  45,  46,  50,
+                                51,  59,  60,  69,  70,  71,  80,  100, 149, 150, 151,
+                                199, 200, 201, 219, 220, 221, 239, 240, 254, 255};
+    enum { N = G_N_ELEMENTS(v) };
+    uint8_t rgb[3 * N * N];
+    for (int r = 0; r < N; r++) {
+        double white = 0, dark = 0, pen = 0, saturation = 0;
+        for (int i = 0; i < N * N; i++) {
+            uint8_t *p = rgb + 3 * i;
+            p[0] = v[r], p[1] = v[i / N], p[2] = v[i % N];
+            int red = p[0], green = p[1], blue = p[2];
+            pen += (green - red > 20 && green - blue > 10) ||
+                   (blue - red > 50 && green - red >= 15) || (red > 150 && green < 60 && blue < 70);
+            wsi_quality one;
+            wsi_quality_measure(p, 3, 1, 1, &one, NULL);
+            white += (double)one.white;
+            dark += (double)one.dark;
+            saturation += (double)one.saturation;
+        }
+        check_quality(rgb, N, N, N);
+        wsi_quality all;
+        wsi_quality_measure(rgb, 3 * N, N, N, &all, NULL);
+        g_assert_cmpfloat_with_epsilon(all.pen, pen / (N * N), 1e-6);
+        g_assert_cmpfloat_with_epsilon(all.white, white / (N * N), 1e-6);
+        g_assert_cmpfloat_with_epsilon(all.dark, dark / (N * N), 1e-6);
+        g_assert_cmpfloat_with_epsilon(all.saturation, saturation / (N * N), 1e-6);
+    }
+}
+
 static void test_wrong_options(void)
 {
     wsi_tissue_options options;
@@ -293,6 +326,7 @@ int main(int argc, char **argv)
     g_test_add_func("/morph/windows", test_windows);
     g_test_add_func("/morph/small-parts", test_small_parts);
     g_test_add_func("/quality/numbers", test_quality);
+    g_test_add_func("/quality/bounds", test_quality_bounds);
     int rc = g_test_run();
     temp_clean();
     return rc;
