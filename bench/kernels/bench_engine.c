@@ -352,9 +352,11 @@ static void bench_mode(const settings *s, const kn_net *net, int mode, kn_pass_m
         if (profile && i == 0) /* the first step warms up */
             kn_pass_set_clock(pass, now);
         double seconds = INFINITY;
-        for (int k = 0; k < 2; k++) /* as the floor's: the faster of two */
-            seconds = MIN(seconds, train ? train_step(pass, weights, (uint64_t)(2 * i + k) + 7)
-                                         : infer_step(pass, weights));
+        for (int k = 0; k < 2; k++) { /* as the floor's: the faster of two */
+            double took = train ? train_step(pass, weights, (uint64_t)(2 * i + k) + 7)
+                                : infer_step(pass, weights);
+            seconds = MIN(seconds, took);
+        }
         if (i >= 0)
             add(&step, seconds);
     }
