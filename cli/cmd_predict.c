@@ -29,7 +29,8 @@ static char *opt_device, *opt_precision;
 static int opt_stride, opt_window, opt_batch, opt_threads, opt_readers;
 static double opt_mpp, opt_mpp_override;
 static wsi_reader reader; /* of --reader */
-static gboolean opt_level0, opt_prob, opt_no_tissue, opt_force;
+static gboolean opt_level0, opt_prob, opt_bounds, opt_force;
+static cli_tissue_options tissue_options; /* the defaults, then what was asked for */
 
 static const GOptionEntry entries[] = {
     {"model", 'm', 0, G_OPTION_ARG_FILENAME, &opt_model, "The trained model (safetensors)", "FILE"},
@@ -55,8 +56,10 @@ static const GOptionEntry entries[] = {
     {"reader", 0, 0, G_OPTION_ARG_STRING, &opt_reader, CLI_READER_HELP, "NAME"},
     {"conv", 0, 0, G_OPTION_ARG_STRING, &opt_conv,
      "direct (same bits on every run) or auto (fastest by timing)", "HOW"},
-    {"no-tissue", 0, 0, G_OPTION_ARG_NONE, &opt_no_tissue, "Run every window, find no tissue",
+    {"no-tissue", 0, 0, G_OPTION_ARG_NONE, &tissue_options.none, "Run every window, find no tissue",
      NULL},
+    CLI_TISSUE_ENTRIES(tissue_options),
+    {"bounds-relative", 0, 0, G_OPTION_ARG_NONE, &opt_bounds, CLI_BOUNDS_HELP, NULL},
     {"mpp-override", 0, 0, G_OPTION_ARG_DOUBLE, &opt_mpp_override,
      "µm per pixel of level 0, instead of the slide's own", "MPP"},
     {"mpp", 0, 0, G_OPTION_ARG_DOUBLE, &opt_mpp,
@@ -70,7 +73,8 @@ static const char description[] =
     "Each slide gives DIR/NAME.tif: labels 0 … k, tiled pyramid, LZW, of the slide's level-0 size "
     "divided by an\n"
     "integer (the one nearest to the resolution of the model). What no window with tissue covers "
-    "is background.\n"
+    "is background. Tissue is\n"
+    "looked for as tile does it, with the same options, or is what a cohort's column tissue says.\n"
     "DIR/NAME.json says how the mask was made; with the same model and options it is not made "
     "again.\n"
     "The result depends on neither --batch nor --threads.\n\n"
@@ -125,6 +129,12 @@ static bool parse_arguments(inf_options *options, kn_engine_options *engine, cha
         fault = "--mpp and --mpp-override are µm per pixel, above 0";
     else if (opt_level0 && opt_mpp > 0)
         fault = "give --level0 or --mpp, not both";
+    else if (tissue_options.mask && opt_cohort)
+        fault = "--tissue-mask is for a slide on the command line; a cohort has a column for it";
+    else if (tissue_options.mask && rest[1])
+        fault = "--tissue-mask goes with one slide; write a cohort for more";
+    else
+        fault = cli_tissue_options_take(&tissue_options);
     if (fault) {
         g_set_error_literal(error, QS_ERROR, QS_ERROR_ARG, fault);
         return false;
@@ -163,6 +173,34 @@ static void run_close(run *r)
     g_free(r->model_hash);
 }
 
+static const char *tissue_mask_of(const cli_slide *slide)
+{
+    return tissue_options.mask ? tissue_options.mask : slide->tissue;
+}
+
+/* "no"; "yes" by the defaults; else the rules, or the size and time of a mask of the user's. */
+static char *tissue_key(const cli_slide *slide)
+{
+    const char *path = tissue_mask_of(slide);
+    cli_tissue_rules defaults;
+    cli_tissue_rules_init(&defaults);
+    if (tissue_options.none)
+        return g_strdup("no");
+    if (path) {
+        GStatBuf st = {0};
+        g_stat(path, &st);
+        return g_strdup_printf("by %s, %" G_GINT64_FORMAT " bytes of %" G_GINT64_FORMAT "%s", path,
+                               (int64_t)st.st_size, (int64_t)st.st_mtime,
+                               opt_bounds ? ", by the bounds" : "");
+    }
+    g_autofree char *usual = cli_tissue_rules_text(&defaults);
+    char *asked = cli_tissue_rules_text(&tissue_options.rules);
+    if (strcmp(usual, asked))
+        return asked;
+    g_free(asked);
+    return g_strdup("yes");
+}
+
 /* Everything that decides the bytes of the mask. */
 static char *make_key(const run *r, const cli_slide *slide)
 {
@@ -171,14 +209,14 @@ static char *make_key(const run *r, const cli_slide *slide)
     g_stat(slide->slide, &st);
     bool cpu = !opt_device || !strcmp(opt_device, "cpu");
     bool narrow = opt_precision && !strcmp(opt_precision, "bf16");
+    g_autofree char *tissue = tissue_key(slide);
     return g_strdup_printf(
         "model %s; slide %" G_GINT64_FORMAT " bytes of %" G_GINT64_FORMAT
         "; %s %.6g; mpp of slide %.6g; window %d; stride %d; %s; tissue %s; conv %s%s%s%s%s%s",
         r->model_hash, (int64_t)st.st_size, (int64_t)st.st_mtime, r->level0 ? "level 0" : "mpp",
         r->level0 ? 0 : r->mpp, opt_mpp_override > 0 ? opt_mpp_override : slide->mpp, o->window_px,
-        o->stride_px, inf_blend_name(o->blend), opt_no_tissue ? "no" : "yes",
-        opt_conv ? opt_conv : "direct", cpu && narrow ? "; bf16" : "",
-        reader == WSI_READER_AUTO ? "" : "; reader ",
+        o->stride_px, inf_blend_name(o->blend), tissue, opt_conv ? opt_conv : "direct",
+        cpu && narrow ? "; bf16" : "", reader == WSI_READER_AUTO ? "" : "; reader ",
         reader == WSI_READER_AUTO ? "" : wsi_reader_name(reader), cpu ? "" : "; on ",
         cpu ? "" : kn_engine_describe(r->engine));
 }
@@ -199,11 +237,10 @@ static wsi_slide *open_view(const run *r, const cli_slide *slide, wsi_view *view
  */
 static int64_t side_bytes(const wsi_view *view)
 {
-    wsi_tissue_options tissue;
-    wsi_tissue_options_init(&tissue);
+    int64_t side = tissue_options.rules.options.max_px;
     inf_mask_grid grid;
     inf_mask_grid_init(&grid, view);
-    int64_t picture = opt_no_tissue ? 0 : (int64_t)tissue.max_px * tissue.max_px * 12;
+    int64_t picture = tissue_options.none ? 0 : side * side * 12;
     return picture + (opt_prob ? 2 : 1) * 2 * 512 * grid.w;
 }
 
@@ -264,18 +301,15 @@ static bool predict_slide(run *r, const cli_slide *slide, GError **error)
         return false;
     wsi_tissue *tissue = NULL;
     bool ok = true;
-    if (!opt_no_tissue) {
-        wsi_tissue_options tissue_options;
-        wsi_tissue_options_init(&tissue_options);
-        tissue = wsi_tissue_find(s, &tissue_options, error);
+    if (!tissue_options.none) {
+        tissue = cli_tissue_open(s, tissue_mask_of(slide), opt_bounds,
+                                 &tissue_options.rules.options, error);
         ok = tissue != NULL;
     }
-    cli_tissue_rules rules;
-    cli_tissue_rules_init(&rules);
     wsi_colour *colour = NULL;
     g_autofree char *changed = NULL;
     int patch = r->m.spec.patch_px > 0 ? r->m.spec.patch_px : 256;
-    const wsi_colour_windows windows = {patch, patch, tissue, rules.at_least};
+    const wsi_colour_windows windows = {patch, patch, tissue, tissue_options.rules.at_least};
     ok = ok && cli_colour_open(&view, r->m.spec.colour, &windows, &colour, &changed, NULL, error);
     cli_sidecar note = {.key = key,
                         .colour = changed,
@@ -345,6 +379,7 @@ static int predict_all(run *r, const GArray *set)
 static int run_predict(int argc, char **argv)
 {
     g_auto(GStrv) rest = NULL;
+    cli_tissue_options_init(&tissue_options);
     int status = cli_parse(&cli_cmd_predict, entries, description, &argc, &argv, &rest);
     if (status != CLI_DONE)
         return status == -1 ? CLI_DONE : status;

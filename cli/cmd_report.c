@@ -140,7 +140,7 @@ static int write_runs(char *const *paths)
     if (!ok)
         return cli_fail(error);
     g_autofree char *bytes = cli_format_bytes((int64_t)page->len);
-    cli_print("%s: %u runs, %s\n", opt_out, n, bytes);
+    cli_print("%s: %u %s, %s\n", opt_out, n, n == 1 ? "run" : "runs", bytes);
     return CLI_DONE;
 }
 

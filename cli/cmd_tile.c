@@ -16,13 +16,13 @@
 #define MPP_MAX 100.0
 
 static char *opt_store, *opt_cohort, *opt_codec, *opt_classes, *opt_damaged, *opt_split, *opt_mask,
-    *opt_tissue_mask, *opt_reader, *opt_preview, *opt_stain;
+    *opt_reader, *opt_preview, *opt_stain;
 static int opt_patch = 256, opt_stride, opt_quality = 90, opt_threads;
-static cli_tissue_rules tissue; /* the defaults, then what was asked for */
+static cli_tissue_options tissue; /* the defaults, then what was asked for */
 static char *opt_label_map, *opt_label_order;
 static double opt_mpp, opt_mpp_override, opt_damaged_max = 0.1;
 static double opt_mpp_tolerance = WSI_MPP_TOLERANCE;
-static gboolean opt_level0, opt_no_tissue, opt_otsu, opt_blank, opt_labelled, opt_bounds, opt_icc;
+static gboolean opt_level0, opt_blank, opt_labelled, opt_bounds, opt_icc;
 
 static const GOptionEntry entries[] = {
     {"store", 's', 0, G_OPTION_ARG_FILENAME, &opt_store, "The store, made when absent", "DIR"},
@@ -37,27 +37,10 @@ static const GOptionEntry entries[] = {
      "A level within this share of --mpp is read as it is, else a finer one is resampled (0.02)",
      "SHARE"},
     {"reader", 0, 0, G_OPTION_ARG_STRING, &opt_reader, CLI_READER_HELP, "NAME"},
-    {"tissue-min", 0, 0, G_OPTION_ARG_DOUBLE, &tissue.at_least,
+    {"tissue-min", 0, 0, G_OPTION_ARG_DOUBLE, &tissue.rules.at_least,
      "Keep patches with this share of tissue (0.25)", "SHARE"},
-    {"no-tissue", 0, 0, G_OPTION_ARG_NONE, &opt_no_tissue, "Find no tissue, keep every patch",
-     NULL},
-    {"otsu", 0, 0, G_OPTION_ARG_NONE, &opt_otsu, "Saturation threshold by Otsu's method, per slide",
-     NULL},
-    {"saturation", 0, 0, G_OPTION_ARG_INT, &tissue.options.saturation,
-     "Tissue is above this saturation, of 255 (8)", "N"},
-    {"tissue-picture", 0, 0, G_OPTION_ARG_INT, &tissue.options.max_px,
-     "Longest side of the picture in which tissue is looked for (2048)", "PX"},
-    {"tissue-median", 0, 0, G_OPTION_ARG_INT, &tissue.options.median_px,
-     "Median filter of tissue, in pixels of the picture (7)", "PX"},
-    {"tissue-closing", 0, 0, G_OPTION_ARG_INT, &tissue.options.closing_px,
-     "Gaps narrower than this are closed (4)", "PX"},
-    {"tissue-area", 0, 0, G_OPTION_ARG_INT, &tissue.options.min_area_px,
-     "Smaller parts are no tissue (100)", "PX"},
-    {"tissue-hole", 0, 0, G_OPTION_ARG_INT, &tissue.options.hole_area_px,
-     "Smaller holes are tissue (16)", "PX"},
-    {"tissue-mask", 0, 0, G_OPTION_ARG_FILENAME, &opt_tissue_mask,
-     "For one SLIDE: what is tissue, an image or an annotation file, instead of looking for it",
-     "FILE"},
+    {"no-tissue", 0, 0, G_OPTION_ARG_NONE, &tissue.none, "Find no tissue, keep every patch", NULL},
+    CLI_TISSUE_ENTRIES(tissue),
     {"blank-rule", 0, 0, G_OPTION_ARG_NONE, &opt_blank,
      "Also drop patches whose mean over pixels and channels is 200 to 255", NULL},
     {"icc", 0, 0, G_OPTION_ARG_NONE, &opt_icc,
@@ -140,7 +123,7 @@ static const char *find_fault(char **rest, db_split *split, bool planning)
         return "--mpp-override is µm per pixel, above 0 and at most 100";
     if (!(opt_mpp_tolerance >= 0 && opt_mpp_tolerance <= 0.5))
         return "--mpp-tolerance is a share, 0 to 0.5";
-    if (!(tissue.at_least >= 0 && tissue.at_least <= 1))
+    if (!(tissue.rules.at_least >= 0 && tissue.rules.at_least <= 1))
         return "--tissue-min is a share, 0 to 1";
     if (!(opt_damaged_max >= 0 && opt_damaged_max <= 1))
         return "--damaged-max is a share, 0 to 1";
@@ -154,24 +137,16 @@ static const char *find_fault(char **rest, db_split *split, bool planning)
         return "--reader is auto, openslide or direct";
     if (opt_quality < 1 || opt_quality > 100)
         return "--quality is 1 to 100";
-    const wsi_tissue_options *t = &tissue.options;
-    if (t->saturation < 0 || t->saturation > 254)
-        return "--saturation is 0 to 254";
-    if (t->max_px < 16 || t->max_px > 16384)
-        return "--tissue-picture is 16 to 16384 pixels";
-    if (t->median_px < 0 || t->median_px >= t->max_px || t->closing_px < 0 ||
-        t->closing_px >= t->max_px || t->min_area_px < 0 || t->hole_area_px < 0)
-        return "--tissue-median and --tissue-closing are 0 to the picture's size, --tissue-area "
-               "and --tissue-hole 0 or more";
+    const char *tissue_fault = cli_tissue_options_take(&tissue);
+    if (tissue_fault)
+        return tissue_fault;
     if (opt_threads < 0 || opt_threads > 256)
         return "--threads is 1 to 256";
-    if (opt_cohort && (opt_split || opt_labelled || opt_mask || opt_tissue_mask))
+    if (opt_cohort && (opt_split || opt_labelled || opt_mask || tissue.mask))
         return "--split, --labelled, --mask and --tissue-mask are for slides on the command line; "
                "a cohort has columns for them";
-    if ((opt_mask || opt_tissue_mask) && rest[1])
+    if ((opt_mask || tissue.mask) && rest[1])
         return "--mask and --tissue-mask go with one slide; write a cohort for more";
-    if (opt_tissue_mask && opt_no_tissue)
-        return "--tissue-mask and --no-tissue exclude each other";
     if (opt_labelled && !opt_mask)
         return "--labelled needs --mask";
     if (!db_split_parse(opt_split ? opt_split : "train", split))
@@ -207,7 +182,7 @@ static bool make_config(db_store_config *config, GError **error)
     config->label_map = g_steal_pointer(&labels.map);
     config->label_order_map = labels.map_order;
     config->bounds_relative = labels.bounds_relative;
-    config->grid_rules = cli_tissue_rules_text(&tissue);
+    config->grid_rules = cli_tissue_rules_text(&tissue.rules);
     config->colour = cli_colour_text(opt_icc, opt_stain, config, error);
     if (!config->colour)
         return false;
@@ -223,12 +198,12 @@ static void make_run(tile_run *run, const db_store_config *config)
     g_mutex_init(&run->lock);
     g_cond_init(&run->turned);
     wsi_tile_options_init(&run->tile);
-    run->tissue = tissue.options;
+    run->tissue = tissue.rules.options;
     run->tile.patch_px = config->patch_px;
     run->tile.stride_px = config->stride_px;
-    run->tile.tissue_min = tissue.at_least;
+    run->tile.tissue_min = tissue.rules.at_least;
     run->tile.blank_rule = opt_blank;
-    run->tile.no_tissue = opt_no_tissue;
+    run->tile.no_tissue = tissue.none;
     run->tile.skip_damaged = opt_damaged && !strcmp(opt_damaged, "skip");
     run->tile.damaged_max = opt_damaged_max;
 }
@@ -265,7 +240,7 @@ static bool list_jobs(GArray *jobs, GPtrArray *paths, char **rest, db_split spli
     for (int i = 0; rest[i]; i++) {
         tile_job job = {.path = rest[i],
                         .mask_path = opt_mask,
-                        .tissue_path = opt_tissue_mask,
+                        .tissue_path = tissue.mask,
                         .split = split,
                         .labelled = opt_labelled};
         add_job(jobs, paths, seen, &job);
@@ -421,13 +396,11 @@ static int run_with(const cli_command *command, const GOptionEntry *options, con
                     bool planning, int argc, char **argv)
 {
     g_auto(GStrv) rest = NULL;
-    cli_tissue_rules_init(&tissue);
+    cli_tissue_options_init(&tissue);
     int status = cli_parse(command, options, text, &argc, &argv, &rest);
     if (status != CLI_DONE)
         return status < 0 ? CLI_DONE : status;
-    tissue.none = opt_no_tissue;
-    tissue.options.otsu = opt_otsu;
-    tissue.blank_rule = opt_blank;
+    tissue.rules.blank_rule = opt_blank;
     db_split split;
     const char *fault = find_fault(rest, &split, planning);
     if (fault)

@@ -13,6 +13,7 @@ static void slide_clear(gpointer data)
     g_free(slide->slide);
     g_free(slide->mask);
     g_free(slide->truth);
+    g_free(slide->tissue);
     g_free(slide->case_id);
     g_free(slide->split);
 }
@@ -55,6 +56,7 @@ static GArray *from_cohort(const char *path, const char *split, GError **error)
                            .slide = g_strdup(row->slide),
                            .mask = g_strdup(row->mask),
                            .truth = g_strdup(row->truth),
+                           .tissue = g_strdup(row->tissue),
                            .case_id = g_strdup(row->case_id ? row->case_id : ""),
                            .split = g_strdup(wsi_split_name(row->split)),
                            .labelled = row->labelled,

@@ -15,6 +15,7 @@ typedef struct {
     char *name;            /* unique, safe as a file name */
     char *slide;           /* path */
     char *mask, *truth;    /* paths or NULL */
+    char *tissue;          /* of a tissue mask of the user's, or NULL */
     char *case_id, *split; /* "" for slides of the command line */
     bool labelled;
     double mpp;               /* of the cohort; 0 none */

@@ -12,6 +12,30 @@ void cli_tissue_rules_init(cli_tissue_rules *rules)
     wsi_tissue_options_init(&rules->options);
 }
 
+void cli_tissue_options_init(cli_tissue_options *o)
+{
+    *o = (cli_tissue_options){.mask = NULL};
+    cli_tissue_rules_init(&o->rules);
+}
+
+const char *cli_tissue_options_take(cli_tissue_options *o)
+{
+    const wsi_tissue_options *t = &o->rules.options;
+    o->rules.none = o->none;
+    o->rules.options.otsu = o->otsu;
+    if (t->saturation < 0 || t->saturation > 254)
+        return "--saturation is 0 to 254";
+    if (t->max_px < 16 || t->max_px > 16384)
+        return "--tissue-picture is 16 to 16384 pixels";
+    if (t->median_px < 0 || t->median_px >= t->max_px || t->closing_px < 0 ||
+        t->closing_px >= t->max_px || t->min_area_px < 0 || t->hole_area_px < 0)
+        return "--tissue-median and --tissue-closing are 0 to the picture's size, --tissue-area "
+               "and --tissue-hole 0 or more";
+    if (o->mask && o->none)
+        return "--tissue-mask and --no-tissue exclude each other";
+    return NULL;
+}
+
 #define RULES_FORMAT                                                                               \
     "tissue: saturation %s, picture %d, median %d, closing %d, area %d, hole %d, at least %s; "    \
     "blank rule: %s"

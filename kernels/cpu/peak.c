@@ -90,7 +90,8 @@ static double best_flop_s(const kn_engine *engine)
         double best = 0;
         for (int r = 0; r < ROUNDS; r++) {
             double start = omp_get_wtime(), flop = loop(TURNS, &sink);
-            best = MAX(best, flop / (omp_get_wtime() - start));
+            double rate = flop / (omp_get_wtime() - start);
+            best = MAX(best, rate);
         }
         sum += best;
     }
@@ -109,8 +110,9 @@ static double best_byte_s(const kn_engine *engine, char *memory)
             char *mine = memory + (size_t)omp_get_thread_num() * 2 * COPY_BYTES;
             memcpy(mine + (r & 1 ? 0 : COPY_BYTES), mine + (r & 1 ? COPY_BYTES : 0), COPY_BYTES);
         }
+        double rate = 2.0 * COPY_BYTES * engine->n_threads / (omp_get_wtime() - start);
         if (r >= 0)
-            best = MAX(best, 2.0 * COPY_BYTES * engine->n_threads / (omp_get_wtime() - start));
+            best = MAX(best, rate);
     }
     return best;
 }

@@ -31,6 +31,23 @@ ok /predict/test-split-only "$([ "$n" = 2 ]; echo $?)" "masks: $n"
 expect /predict/mask-is-a-slide 0 "750 x 550 pixels" $QS info p/$name.tif
 expect /predict/states-the-memory 0 "memory at most" $QS predict --model $model "$slide" --out p0
 ok /predict/no-temporary-files "$(ls -A p p0 | grep -qE 'part|level|tmp'; [ $? = 1 ]; echo $?)" "$(ls -A p p0)"
+# --- tissue: the same rules as tile's, a mask of the user's, a cohort's column; another rule is another mask
+windows() { sed -n 's/.*"windows_run" : \([0-9]*\).*/\1/p' "$1"; }
+usual=$(windows p0/$name.json)
+expect /predict/tissue-by-saturation 0 "" $QS "${predict[@]}" "$slide" --out p0 --saturation 60
+fewer=$(windows p0/$name.json)
+ok /predict/less-tissue-fewer-windows "$([ -n "$usual" ] && [ "$fewer" -lt "$usual" ]; echo $?)" "$usual, then $fewer"
+printf '%s\n' '{"type":"FeatureCollection","features":[{"type":"Feature","properties":{"classification":{"name":"Region"}},"geometry":{"type":"Polygon","coordinates":[[[0,0],[120,0],[120,120],[0,120],[0,0]]]}}]}' >corner.geojson
+expect /predict/tissue-mask 0 "" $QS "${predict[@]}" "$slide" --out p0 --tissue-mask corner.geojson
+few=$(windows p0/$name.json)
+ok /predict/tissue-mask-decides "$([ "$few" -ge 1 ] && [ "$few" -lt "$fewer" ]; echo $?)" "$fewer, then $few"
+{ echo slide,mask,case,split,labelled,mpp,tissue; echo "$slide,,x,test,0,,corner.geojson"; } >column.csv
+expect /predict/tissue-column 0 "" $QS "${predict[@]}" --cohort column.csv --out p1
+ok /predict/tissue-column-decides "$([ "$(windows p1/$name.json)" = "$few" ]; echo $?)" "$(cat p1/$name.json)"
+expect /predict/tissue-mask-missing 1 "gone.png" $QS "${predict[@]}" "$slide" --out p2 --tissue-mask gone.png
+expect /predict/tissue-mask-or-none 2 "exclude each other" $QS "${predict[@]}" "$slide" --out p2 --tissue-mask corner.geojson --no-tissue
+expect /predict/tissue-mask-and-cohort 2 "a cohort has a column" $QS "${predict[@]}" "${cohort[@]}" --out p2 --tissue-mask corner.geojson
+expect /predict/saturation-out-of-range 2 "--saturation is 0 to 254" $QS "${predict[@]}" "$slide" --out p2 --saturation 255
 # In bf16 it is another mask, not the one that is there: made anew, or refused with a word where there is no bf16.
 $QS predict --model $model "$slide" --out p0 --precision bf16 >bf16.log 2>&1
 rc=$?
