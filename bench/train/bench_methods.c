@@ -2,7 +2,8 @@
  * strong view takes of the loader's time.
  *
  *   bench_methods [--labelled 6] [--unlabelled 6] [--size 128] [--threads 1] [--rounds 3]
- *                 [--steps 2] [--conv auto] [--clock cpu|wall] [--only METHOD] [--part all]
+ *                 [--steps 2] [--conv auto] [--clock cpu|wall] [--only METHOD,…] [--part all]
+ *                 [--device cpu|cuda] [--precision auto]
  *
  * One JSON line a method and loss. Every arm's steps are run between SL's (S A S A …, in each round
  * anew), all on one batch and one engine, and a ratio is the median over its pairs, so a busy
@@ -12,10 +13,14 @@
  * sweep of the training set, one forward of each patch an epoch. Only SL's networks and the arm's
  * are in memory.
  *
+ * On a GPU (wall time) a step ends when the GPU has done it; batches of 12 + 12 patches of 256 are
+ * the shapes of bench/peers/pytorch_gpu.py, and CPS its two-network step.
+ *
  * The loader is run alone, one thread, on patches that lie in memory, with and without strong views
  * (A B A B): the share of the strong view is of augmentation and normalisation, where reading and
  * decoding cost nothing. */
 #include "base/rng.h"
+#include "kernels/cuda/cuda.h"
 #include "train/history.h"
 #include "train/step.h"
 
@@ -27,7 +32,7 @@
 enum { PAIRS_MAX = 512, N_ITEMS = 64, TOTAL = 1000, IT = 600 };
 
 static int n_labelled = 6, n_unlabelled = 6, size = 128, threads = 1, rounds = 3, steps = 2;
-static char *conv, *clock_name, *only, *part;
+static char *conv, *clock_name, *only, *part, *device, *precision;
 
 static const GOptionEntry entries[] = {
     {"labelled", 0, 0, G_OPTION_ARG_INT, &n_labelled, "labelled patches of a batch (6)", "N"},
@@ -39,7 +44,10 @@ static const GOptionEntry entries[] = {
     {"conv", 0, 0, G_OPTION_ARG_STRING, &conv, "auto or direct (auto)", "MODE"},
     {"clock", 0, 0, G_OPTION_ARG_STRING, &clock_name,
      "cpu: processor time; wall (cpu with one thread)", "CLOCK"},
-    {"only", 0, 0, G_OPTION_ARG_STRING, &only, "this method alone", "METHOD"},
+    {"only", 0, 0, G_OPTION_ARG_STRING, &only, "these methods alone", "METHOD,…"},
+    {"device", 0, 0, G_OPTION_ARG_STRING, &device, "cpu, or cuda where it is built in (cpu)",
+     "NAME"},
+    {"precision", 0, 0, G_OPTION_ARG_STRING, &precision, "auto, f32 or bf16 (auto)", "TYPE"},
     {"part", 0, 0, G_OPTION_ARG_STRING, &part, "steps, loader or all (all)", "PART"},
     G_OPTION_ENTRY_NULL};
 
@@ -52,11 +60,11 @@ static double now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static void require(bool ok, GError *error)
+static void require(bool ok, GError *const *error)
 {
     if (ok)
         return;
-    fprintf(stderr, "bench_methods: %s\n", error ? error->message : "unknown error");
+    fprintf(stderr, "bench_methods: %s\n", *error ? (*error)->message : "unknown error");
     exit(1);
 }
 
@@ -142,7 +150,7 @@ static void plan_of(const ssl_method *method, tr_loss loss, tr_options *o, ssl_p
 {
     GError *error = NULL;
     tr_options_init(o);
-    require(tr_options_set_method(o, method->name, &error), error);
+    require(tr_options_set_method(o, method->name, &error), &error);
     o->loss = loss;
     o->batch_labelled = n_labelled;
     o->batch_unlabelled = n_unlabelled;
@@ -150,7 +158,7 @@ static void plan_of(const ssl_method *method, tr_loss loss, tr_options *o, ssl_p
     *plan = (ssl_plan){0};
     ssl_config config = tr_options_config(o);
     method->plan(&config, plan);
-    require(ssl_plan_check(plan, &error), error);
+    require(ssl_plan_check(plan, &error), &error);
 }
 
 static void spec_init(model_spec *spec)
@@ -172,16 +180,16 @@ static void arm_open(arm *a, kn_engine *engine, const patches *data, const ssl_m
     *a = (arm){0};
     spec_init(&spec);
     plan_of(method, loss, &a->options, &plan);
-    require(tr_learner_init(&a->learner, engine, &a->options, &plan, &spec, &error), error);
+    require(tr_learner_init(&a->learner, engine, &a->options, &plan, &spec, &error), &error);
     if (plan.history)
         a->learner.history = tr_history_create(&data->source, &error);
-    require(!plan.history || a->learner.history, error);
+    require(!plan.history || a->learner.history, &error);
     a->loader = tr_loader_create(&a->options, &a->learner.plan, &data->source, &spec, IT, &error);
-    require(a->loader, error);
+    require(a->loader, &error);
     a->batch = tr_loader_next(a->loader, &error);
-    require(a->batch, error);
+    require(a->batch, &error);
     a->step = tr_step_create(&a->learner, &a->options, size, &error);
-    require(a->step, error);
+    require(a->step, &error);
 }
 
 static void arm_close(arm *a)
@@ -198,7 +206,8 @@ static double one_step(arm *a)
     GError *error = NULL;
     tr_step_result result;
     double start = now();
-    require(tr_step_run(a->step, a->batch, IT, TOTAL, &result, &error), error);
+    require(tr_step_run(a->step, a->batch, IT, TOTAL, &result, &error), &error);
+    require(kn_engine_check(a->learner.engine, &error), &error);
     return now() - start;
 }
 
@@ -224,12 +233,23 @@ static void measure(cost *c, arm *sl, kn_engine *engine, const patches *data)
     arm_close(&a);
 }
 
+static bool is_wanted(const char *method)
+{
+    if (!only)
+        return true;
+    g_auto(GStrv) names = g_strsplit(only, ",", -1);
+    bool found = false;
+    for (char **name = names; *name; name++)
+        found = found || !g_ascii_strcasecmp(*name, method);
+    return found;
+}
+
 static int list_arms(cost *costs)
 {
     int n = 0;
     for (int m = 0; ssl_methods[m]; m++)
         for (int loss = 0; loss < (ssl_methods[m]->plain_only ? 1 : 2) && n < ARMS_MAX; loss++)
-            if (!only || !g_ascii_strcasecmp(only, ssl_methods[m]->name))
+            if (is_wanted(ssl_methods[m]->name))
                 costs[n++] = (cost){.method = ssl_methods[m],
                                     .loss = loss ? TR_LOSS_METASSL : TR_LOSS_PLAIN};
     return n;
@@ -251,11 +271,11 @@ static void bench_steps(kn_engine *engine, const patches *data)
         double plain =
             i > 0 && costs[i - 1].method == c->method ? quantile(&costs[i - 1].over_sl, 0.5) : 0;
         printf("{\"bench\":\"method\",\"method\":\"%s\",\"loss\":\"%s\",\"over_sl\":%.3f,"
-               "\"least\":%.3f,\"most\":%.3f,\"pairs\":%d,\"ms\":%.1f,\"over_plain\":%.3f,"
-               "\"machine\":\"%s\"}\n",
+               "\"least\":%.3f,\"most\":%.3f,\"pairs\":%d,\"seconds\":%.6f,"
+               "\"batch\":%d,\"size\":%d,\"over_plain\":%.3f,\"machine\":\"%s\"}\n",
                c->method->name, c->loss == TR_LOSS_METASSL ? "metassl" : "plain",
                quantile(&c->over_sl, 0.5), quantile(&c->over_sl, 0), quantile(&c->over_sl, 1),
-               c->over_sl.n, 1e3 * quantile(&c->seconds, 0.5),
+               c->over_sl.n, quantile(&c->seconds, 0.5), n_labelled + n_unlabelled, size,
                plain > 0 ? quantile(&c->over_sl, 0.5) / plain : 1, kn_engine_describe(engine));
     }
 }
@@ -269,9 +289,9 @@ static double load(const patches *data, const tr_options *o, const ssl_plan *pla
     spec_init(&spec);
     double start = now();
     tr_loader *loader = tr_loader_create(o, plan, &data->source, &spec, 0, &error);
-    require(loader, error);
+    require(loader, &error);
     for (int i = 0; i < n; i++)
-        require(tr_loader_next(loader, &error), error);
+        require(tr_loader_next(loader, &error), &error);
     tr_loader_destroy(loader);
     return now() - start;
 }
@@ -305,15 +325,26 @@ int main(int argc, char **argv)
     GError *error = NULL;
     g_autoptr(GOptionContext) context = g_option_context_new("- what a step of each method costs");
     g_option_context_add_main_entries(context, entries, NULL);
-    require(g_option_context_parse(context, &argc, &argv, &error), error);
-    require(!only || ssl_method_find(only, &error), error);
-    bool cpu = clock_name ? !strcmp(clock_name, "cpu") : threads == 1;
+    require(g_option_context_parse(context, &argc, &argv, &error), &error);
+    g_auto(GStrv) names = g_strsplit(only ? only : "SL", ",", -1);
+    for (char **name = names; *name; name++)
+        require(ssl_method_find(*name, &error), &error);
+    bool gpu = device && strcmp(device, "cpu") != 0;
+    bool cpu = clock_name ? !strcmp(clock_name, "cpu") : threads == 1 && !gpu;
     bench_clock = cpu ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC;
     bool direct = conv && !strcmp(conv, "direct");
-    kn_engine_options options = {
-        .backend = "cpu", .n_threads = threads, .conv = direct ? KN_CONV_DIRECT : KN_CONV_AUTO};
+    kn_engine_options options = {.backend = device ? device : "cpu",
+                                 .n_threads = threads,
+                                 .conv = direct ? KN_CONV_DIRECT : KN_CONV_AUTO};
+    if (precision && !kn_precision_parse(precision, &options.precision)) {
+        fprintf(stderr, "bench_methods: --precision %s: give auto, f32 or bf16\n", precision);
+        return 2;
+    }
+#ifdef QS_HAVE_CUDA
+    kn_cuda_register();
+#endif
     kn_engine *engine = kn_engine_create(&options, &error);
-    require(engine, error);
+    require(engine, &error);
     static patches data;
     patches_init(&data);
     if (!part || strcmp(part, "loader") != 0)
