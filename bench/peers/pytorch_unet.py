@@ -55,6 +55,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--what", choices=["train", "infer"], default="train")
     parser.add_argument("--channels-last", action="store_true")
+    parser.add_argument("--precision", choices=["f32", "bf16"], default="f32", help="bf16: by autocast")
     parser.add_argument("--clock", choices=["wall", "cpu"], default="wall")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -67,16 +68,23 @@ def main():
         x = x.to(memory_format=torch.channels_last)
     optimiser = torch.optim.SGD(net.parameters(), lr=.01, momentum=.9, weight_decay=1e-4)
     net.train(args.what == "train")
+
+    def forward():
+        if args.precision == "f32":
+            return net(x)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return net(x)
+
     def step():
         start = clock()
         if args.what == "train":
             optimiser.zero_grad()
-            z = net(x)
+            z = forward()
             z.backward(z.detach() / z[:, 0].numel())
             optimiser.step()
         else:
             with torch.inference_mode():
-                net(x)
+                forward()
         return clock() - start
 
     step()  # warms up
@@ -86,6 +94,8 @@ def main():
     setting = "channels_last" if args.channels_last else "as_it_comes"
     if "MALLOC_TOP_PAD_" in os.environ:
         setting += "+malloc"
+    if args.precision == "bf16":
+        setting += "+bf16"
     print(json.dumps({"bench": "peer", "peer": "pytorch " + torch.__version__, "what": args.what,
                       "setting": setting, "clock": args.clock, "batch": args.batch, "size": args.size,
                       "threads": args.threads, "seconds": round(median, 5),
