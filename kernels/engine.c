@@ -198,6 +198,23 @@ bool kn_engine_check(kn_engine *engine, GError **error)
     return !engine->backend->memory || engine->backend->memory->check(engine, error);
 }
 
+bool kn_engine_peek(kn_engine *engine, GError **error)
+{
+    return !engine->backend->memory || engine->backend->memory->peek(engine, error);
+}
+
+void kn_engine_begin(kn_engine *engine)
+{
+    if (engine->backend->memory)
+        engine->backend->memory->begin(engine);
+}
+
+void kn_engine_end(kn_engine *engine)
+{
+    if (engine->backend->memory)
+        engine->backend->memory->end(engine);
+}
+
 void kn_engine_clear(kn_engine *engine, const kn_tensor *t)
 {
     engine->backend->ops->clear(engine, t);

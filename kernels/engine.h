@@ -70,6 +70,13 @@ void kn_engine_clear(kn_engine *engine, const kn_tensor *t);
 /* Waits for all that was asked of the engine and says what failed since the last time; on the CPU
  * nothing is ever left to wait for. */
 bool kn_engine_check(kn_engine *engine, GError **error);
+/* What is known to have failed by now; waits for nothing. */
+bool kn_engine_peek(kn_engine *engine, GError **error);
+/* Around work that is done again and again in much the same way, a training step: a device may keep
+ * it until somebody waits, and do what it has seen before by one launch (CUDA graphs). The results
+ * are the same. end hands out what is left and waits for nothing. */
+void kn_engine_begin(kn_engine *engine);
+void kn_engine_end(kn_engine *engine);
 
 /* A dense NHWC tensor of the engine's memory and dtype, on its account. */
 bool kn_engine_tensor_create(kn_engine *engine, int n, int h, int w, int c, kn_tensor *tensor,

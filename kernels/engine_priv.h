@@ -20,6 +20,9 @@ typedef struct {
     void (*download)(kn_engine *engine, void *dst, const void *src, size_t bytes);
     void (*clear)(kn_engine *engine, void *dst, size_t bytes);
     bool (*check)(kn_engine *engine, GError **error);
+    bool (*peek)(kn_engine *engine, GError **error);
+    void (*begin)(kn_engine *engine);
+    void (*end)(kn_engine *engine);
     int64_t (*bytes_free)(kn_engine *engine);
 } kn_device_memory;
 

@@ -359,8 +359,8 @@ static bool learn(tr_step *s, int64_t it, int stage, double lr, GError **error)
     return true;
 }
 
-bool tr_step_run(tr_step *s, const tr_batch *batch, int64_t it, int64_t total,
-                 tr_step_result *result, GError **error)
+static bool run_step(tr_step *s, const tr_batch *batch, int64_t it, int64_t total,
+                     tr_step_result *result, GError **error)
 {
     memset(result, 0, sizeof *result);
     result->lr = tr_schedule_lr(s->options, it, total);
@@ -370,7 +370,7 @@ bool tr_step_run(tr_step *s, const tr_batch *batch, int64_t it, int64_t total,
     if (!run_forwards(s, batch, it, stage, error))
         return false;
     tr_losses_run(s->losses, batch, s->of, it, total, result);
-    if (!kn_engine_check(s->learner->engine, error))
+    if (!kn_engine_peek(s->learner->engine, error))
         return false;
     if (!isfinite(result->loss)) {
         g_set_error(error, QS_ERROR, QS_ERROR_FORMAT,
@@ -380,6 +380,15 @@ bool tr_step_run(tr_step *s, const tr_batch *batch, int64_t it, int64_t total,
         return false;
     }
     return learn(s, it, stage, result->lr, error);
+}
+
+bool tr_step_run(tr_step *s, const tr_batch *batch, int64_t it, int64_t total,
+                 tr_step_result *result, GError **error)
+{
+    kn_engine_begin(s->learner->engine);
+    bool ok = run_step(s, batch, it, total, result, error);
+    kn_engine_end(s->learner->engine);
+    return ok;
 }
 
 void tr_step_snapshot(tr_step *s, const tr_batch *batch, int64_t it, tr_snapshot *snapshot)

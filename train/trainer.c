@@ -289,7 +289,7 @@ static bool save_model(run *r, const char *path, GError **error)
 
 static bool checkpoint(run *r, GError **error)
 {
-    if (!tr_log_sync(r->log, error))
+    if (!kn_engine_check(r->engine, error) || !tr_log_sync(r->log, error))
         return false;
     r->progress.csv_bytes = tr_log_bytes(r->log);
     r->progress.elapsed_s = elapsed_s(r);

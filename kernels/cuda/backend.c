@@ -301,6 +301,22 @@ static bool check(kn_engine *engine, GError **error)
     return kn_device_check(device_of(engine), error);
 }
 
+static bool peek(kn_engine *engine, GError **error)
+{
+    return kn_device_peek(device_of(engine), error);
+}
+
+static void begin(kn_engine *engine)
+{
+    if (kn_cuda_of(engine)->graphs)
+        kn_program_begin(kn_device_program(device_of(engine)));
+}
+
+static void end(kn_engine *engine)
+{
+    kn_program_end(kn_device_program(device_of(engine)));
+}
+
 static int64_t bytes_free(kn_engine *engine)
 {
     return kn_device_free_bytes(device_of(engine));
@@ -315,6 +331,9 @@ static const kn_device_memory MEMORY = {
     .download = download,
     .clear = clear,
     .check = check,
+    .peek = peek,
+    .begin = begin,
+    .end = end,
     .bytes_free = bytes_free,
 };
 
@@ -366,14 +385,16 @@ static bool cuda_open(kn_engine *engine, GError **error)
                          "the engine's partial sums", error))
         return false;
     cuda->partials = partials;
+    cuda->graphs = !kn_disabled("graph");
     engine->bytes += (int64_t)kn_cu_partials_bytes(KN_CHANNELS_MAX);
     engine->act = engine->precision == KN_PRECISION_F32 ? KN_F32 : KN_BF16;
     const kn_device_info *info = kn_device_get_info(cuda->device);
     g_autofree char *convolutions = open_cudnn(engine);
-    engine->description = g_strdup_printf(
-        "cuda: %s, sm_%d, %.1f GiB, CUDA %d.%d, %s, %s", info->name, info->sm,
-        (double)info->bytes / (1 << 30), info->runtime_version / 1000,
-        info->runtime_version % 1000 / 10, engine->act == KN_BF16 ? "bf16" : "f32", convolutions);
+    engine->description =
+        g_strdup_printf("cuda: %s, sm_%d, %.1f GiB, CUDA %d.%d, %s, %s%s", info->name, info->sm,
+                        (double)info->bytes / (1 << 30), info->runtime_version / 1000,
+                        info->runtime_version % 1000 / 10, engine->act == KN_BF16 ? "bf16" : "f32",
+                        convolutions, cuda->graphs ? "" : ", no graphs");
     return true;
 }
 

@@ -8,6 +8,7 @@
 typedef struct {
     kn_device *device;      /* owned */
     struct kn_cudnn *cudnn; /* owned; NULL: own kernels do every convolution */
+    bool graphs;            /* steps as graphs (program.h); not with QS_DISABLE=graph */
     double *partials;       /* owned, on the GPU: kn_cu_partials_bytes(KN_CHANNELS_MAX) */
     /* loss.c: sums of a batch's losses on the GPU and here, of so many images. Owned. */
     kn_block loss;

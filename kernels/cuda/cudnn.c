@@ -52,6 +52,7 @@ struct kn_cudnn {
     void *library;
     functions f;
     cudnnHandle_t handle;
+    kn_device *driven; /* borrowed; NULL: none, plans are only asked for */
     descriptor device; /* properties of a device that is not here; NULL: the handle's */
 };
 
@@ -147,6 +148,8 @@ static bool check(kn_cudnn *c, cudnnStatus_t status, const char *call, GError **
 kn_cudnn *kn_cudnn_open(kn_device *device, GError **error)
 {
     kn_cudnn *c = open_found(error);
+    if (c)
+        c->driven = device;
     if (c && check(c, c->f.create(&c->handle), "cudnnCreate", error) &&
         check(c, c->f.set_stream(c->handle, kn_device_stream(device)), "cudnnSetStream", error))
         return c;
@@ -563,28 +566,53 @@ size_t kn_cudnn_plan_workspace(const kn_cudnn_plan *plan)
     return (size_t)plan->workspace;
 }
 
-bool kn_cudnn_run(kn_cudnn *c, const kn_cudnn_plan *plan, const void *a, const void *b,
-                  const void *bias, void *out, void *workspace, GError **error)
+/* A run, kept as bytes until its turn comes. */
+typedef struct {
+    kn_cudnn *cudnn;
+    const kn_cudnn_plan *plan;
+    const void *pointers[4]; /* a, b, out, bias */
+    void *workspace;
+} run;
+
+static bool execute(const run *r, GError **error)
 {
     const int64_t uids[4] = {UID_A, UID_B, UID_OUT, UID_BIAS};
-    const void *const pointers[4] = {a, b, out, bias};
-    int64_t n = plan->epilogue ? 4 : 3;
+    kn_cudnn *c = r->cudnn;
+    int64_t n = r->plan->epilogue ? 4 : 3;
     descriptor pack = NULL;
     bool ok =
         check(c, c->f.create_descriptor(CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR, &pack), "pack",
               error) &&
         check(c, c->f.set(pack, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, CUDNN_TYPE_INT64, n, uids),
               "pack", error) &&
-        check(
-            c,
-            c->f.set(pack, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, CUDNN_TYPE_VOID_PTR, n, pointers),
-            "pack", error) &&
         check(c,
-              c->f.set(pack, CUDNN_ATTR_VARIANT_PACK_WORKSPACE, CUDNN_TYPE_VOID_PTR, 1, &workspace),
+              c->f.set(pack, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, CUDNN_TYPE_VOID_PTR, n,
+                       r->pointers),
+              "pack", error) &&
+        check(c,
+              c->f.set(pack, CUDNN_ATTR_VARIANT_PACK_WORKSPACE, CUDNN_TYPE_VOID_PTR, 1,
+                       &r->workspace),
               "pack", error) &&
         check(c, c->f.finalize(pack), "pack", error) &&
-        check(c, c->f.execute(c->handle, plan->plan, pack), "cudnnBackendExecute", error);
+        check(c, c->f.execute(c->handle, r->plan->plan, pack), "cudnnBackendExecute", error);
     if (pack)
         c->f.destroy_descriptor(pack);
     return ok;
+}
+
+static void execute_call(kn_device *device, const void *data)
+{
+    g_autoptr(GError) failed = NULL;
+    if (!execute(data, &failed))
+        kn_device_fail(device, "cudnnBackendExecute", failed->message);
+}
+
+bool kn_cudnn_run(kn_cudnn *c, const kn_cudnn_plan *plan, const void *a, const void *b,
+                  const void *bias, void *out, void *workspace, GError **error)
+{
+    run r = {c, plan, {a, b, out, bias}, workspace};
+    if (!kn_program_is_open(kn_device_program(c->driven)))
+        return execute(&r, error);
+    kn_device_call(c->driven, execute_call, &r, sizeof r);
+    return true;
 }

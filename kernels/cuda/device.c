@@ -14,12 +14,14 @@ struct kn_device {
     cudaEvent_t marks[KN_DEVICE_MARKS];
     bool marked[KN_DEVICE_MARKS];
     kn_device_info info;
-    char failed[256]; /* the first error, "" none */
+    kn_program *program; /* owned */
+    char failed[256];    /* the first error, "" none */
 };
 
 struct kn_graph {
     cudaGraph_t graph;
     cudaGraphExec_t exec;
+    cudaGraphNode_t *nodes; /* of each op */
 };
 
 enum { SM_MIN = 80 };
@@ -96,6 +98,7 @@ kn_device *kn_device_open(int index, GError **error)
     }
     kn_device *d = g_new0(kn_device, 1);
     d->index = index;
+    d->program = kn_program_create(d);
     status = cudaSetDevice(index);
     if ((status != cudaSuccess && !fail(error, QS_ERROR_UNSUPPORTED, "cudaSetDevice", status)) ||
         !read_info(d, error) || !make_stream(d, error)) {
@@ -109,6 +112,7 @@ void kn_device_close(kn_device *d)
 {
     if (!d)
         return;
+    kn_program_destroy(d->program);
     if (d->stream) {
         cudaStreamSynchronize(d->stream);
         cudaStreamDestroy(d->stream);
@@ -133,6 +137,11 @@ int64_t kn_device_free_bytes(kn_device *device)
     size_t bytes_free = 0, total = 0;
     ok(device, "cudaMemGetInfo", cudaMemGetInfo(&bytes_free, &total));
     return (int64_t)bytes_free;
+}
+
+kn_program *kn_device_program(kn_device *device)
+{
+    return device->program;
 }
 
 void *kn_device_stream(kn_device *device)
@@ -180,7 +189,6 @@ void kn_device_free(kn_device *device, void *p)
 bool kn_device_host_alloc(kn_device *device, void **p, size_t bytes, const char *what,
                           GError **error)
 {
-    (void)device;
     *p = NULL;
     if (bytes == 0)
         return true;
@@ -193,6 +201,7 @@ bool kn_device_host_alloc(kn_device *device, void **p, size_t bytes, const char 
         return false;
     }
     memset(*p, 0, bytes);
+    kn_program_add_pinned(device->program, *p, bytes);
     return true;
 }
 
@@ -201,31 +210,39 @@ void kn_device_host_free(kn_device *device, void *p)
     if (!p)
         return;
     kn_device_wait(device);
+    kn_program_remove_pinned(device->program, p);
     ok(device, "cudaFreeHost", cudaFreeHost(p));
 }
 
-void kn_device_upload(kn_device *device, void *dst, const void *src, size_t bytes)
+void kn_device_do(kn_device *device, const kn_op *op)
 {
-    if (bytes > 0)
+    const kn_launch *l = &op->launch;
+    switch (op->kind) {
+    case KN_OP_KERNEL:
+        ok(device, l->name,
+           cudaLaunchKernel(l->kernel, (dim3){l->grid_x, l->grid_y, 1}, (dim3){l->block, 1, 1},
+                            l->args, 0, device->stream));
+        break;
+    case KN_OP_UPLOAD:
         ok(device, "cudaMemcpyAsync to the GPU",
-           cudaMemcpyAsync(dst, src, bytes, cudaMemcpyHostToDevice, device->stream));
-}
-
-void kn_device_copy(kn_device *device, void *dst, const void *src, size_t bytes)
-{
-    if (bytes > 0)
+           cudaMemcpyAsync(op->dst, op->src, op->bytes, cudaMemcpyHostToDevice, device->stream));
+        break;
+    case KN_OP_COPY:
         ok(device, "cudaMemcpyAsync",
-           cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDeviceToDevice, device->stream));
-}
-
-void kn_device_clear(kn_device *device, void *dst, size_t bytes)
-{
-    if (bytes > 0)
-        ok(device, "cudaMemsetAsync", cudaMemsetAsync(dst, 0, bytes, device->stream));
+           cudaMemcpyAsync(op->dst, op->src, op->bytes, cudaMemcpyDeviceToDevice, device->stream));
+        break;
+    case KN_OP_CLEAR:
+        ok(device, "cudaMemsetAsync", cudaMemsetAsync(op->dst, 0, op->bytes, device->stream));
+        break;
+    case KN_OP_CALL:
+        op->call(device, op->src);
+        break;
+    }
 }
 
 void kn_device_download(kn_device *device, void *dst, const void *src, size_t bytes)
 {
+    kn_program_cut(device->program);
     if (bytes > 0)
         ok(device, "cudaMemcpyAsync from the GPU",
            cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDeviceToHost, device->stream));
@@ -234,12 +251,19 @@ void kn_device_download(kn_device *device, void *dst, const void *src, size_t by
 
 void kn_device_wait(kn_device *device)
 {
+    kn_program_cut(device->program);
     ok(device, "cudaStreamSynchronize", cudaStreamSynchronize(device->stream));
+    kn_program_waited(device->program);
 }
 
 bool kn_device_check(kn_device *device, GError **error)
 {
     kn_device_wait(device);
+    return kn_device_peek(device, error);
+}
+
+bool kn_device_peek(kn_device *device, GError **error)
+{
     if (!device->failed[0])
         return true;
     g_set_error(error, QS_ERROR, QS_ERROR_INTERNAL, "CUDA on %s: %s", device->info.name,
@@ -247,17 +271,19 @@ bool kn_device_check(kn_device *device, GError **error)
     return false;
 }
 
-/* ---- time, marks, graphs
+/* ---- time, marks
  * ------------------------------------------------------------------------- */
 
 void kn_device_timer_start(kn_device *device)
 {
+    kn_program_cut(device->program);
     ok(device, "cudaEventRecord", cudaEventRecord(device->start, device->stream));
 }
 
 double kn_device_timer_stop(kn_device *device)
 {
     float ms = 0;
+    kn_program_cut(device->program);
     ok(device, "cudaEventRecord", cudaEventRecord(device->stop, device->stream));
     ok(device, "cudaEventSynchronize", cudaEventSynchronize(device->stop));
     ok(device, "cudaEventElapsedTime", cudaEventElapsedTime(&ms, device->start, device->stop));
@@ -266,6 +292,7 @@ double kn_device_timer_stop(kn_device *device)
 
 void kn_device_mark(kn_device *device, int slot)
 {
+    kn_program_cut(device->program);
     device->marked[slot] =
         ok(device, "cudaEventRecord", cudaEventRecord(device->marks[slot], device->stream));
 }
@@ -276,22 +303,101 @@ void kn_device_wait_mark(kn_device *device, int slot)
         ok(device, "cudaEventSynchronize", cudaEventSynchronize(device->marks[slot]));
 }
 
-void kn_device_capture_begin(kn_device *device)
+/* ---- graphs
+ * -------------------------------------------------------------------------------------- */
+
+static struct cudaKernelNodeParams kernel_params(const kn_launch *l)
 {
-    ok(device, "cudaStreamBeginCapture",
-       cudaStreamBeginCapture(device->stream, cudaStreamCaptureModeThreadLocal));
+    return (struct cudaKernelNodeParams){.func = l->kernel,
+                                         .gridDim = {l->grid_x, l->grid_y, 1},
+                                         .blockDim = {l->block, 1, 1},
+                                         .kernelParams = l->args};
 }
 
-kn_graph *kn_device_capture_end(kn_device *device)
+static struct cudaMemsetParams clear_params(const kn_op *op)
 {
-    kn_graph *graph = g_new0(kn_graph, 1);
-    bool good =
-        ok(device, "cudaStreamEndCapture", cudaStreamEndCapture(device->stream, &graph->graph)) &&
-        ok(device, "cudaGraphInstantiate", cudaGraphInstantiate(&graph->exec, graph->graph, 0));
-    if (good)
-        return graph;
-    kn_graph_destroy(graph);
+    unsigned wide = op->bytes % 4 == 0 && (uintptr_t)op->dst % 4 == 0 ? 4 : 1;
+    return (struct cudaMemsetParams){
+        .dst = op->dst, .elementSize = wide, .width = op->bytes / wide, .height = 1};
+}
+
+static enum cudaMemcpyKind way_of(const kn_op *op)
+{
+    return op->kind == KN_OP_UPLOAD ? cudaMemcpyHostToDevice : cudaMemcpyDeviceToDevice;
+}
+
+/* What the library puts on the stream, as a graph within the graph. */
+static cudaError_t add_call(kn_device *device, kn_graph *g, const kn_op *op,
+                            const cudaGraphNode_t *after, size_t n_after, cudaGraphNode_t *node)
+{
+    cudaGraph_t inner = NULL;
+    cudaError_t status = cudaStreamBeginCapture(device->stream, cudaStreamCaptureModeThreadLocal);
+    if (status != cudaSuccess)
+        return status;
+    op->call(device, op->src);
+    status = cudaStreamEndCapture(device->stream, &inner);
+    if (status == cudaSuccess)
+        status = cudaGraphAddChildGraphNode(node, g->graph, after, n_after, inner);
+    if (inner)
+        cudaGraphDestroy(inner);
+    return status;
+}
+
+static cudaError_t add_node(kn_device *device, kn_graph *g, const kn_op *op, int i)
+{
+    const cudaGraphNode_t *after = i > 0 ? &g->nodes[i - 1] : NULL;
+    size_t n_after = i > 0;
+    cudaGraphNode_t *node = &g->nodes[i];
+    switch (op->kind) {
+    case KN_OP_KERNEL: {
+        struct cudaKernelNodeParams params = kernel_params(&op->launch);
+        return cudaGraphAddKernelNode(node, g->graph, after, n_after, &params);
+    }
+    case KN_OP_CLEAR: {
+        struct cudaMemsetParams params = clear_params(op);
+        return cudaGraphAddMemsetNode(node, g->graph, after, n_after, &params);
+    }
+    case KN_OP_UPLOAD:
+    case KN_OP_COPY:
+        return cudaGraphAddMemcpyNode1D(node, g->graph, after, n_after, op->dst, op->src, op->bytes,
+                                        way_of(op));
+    case KN_OP_CALL:
+        break;
+    }
+    return add_call(device, g, op, after, n_after, node);
+}
+
+kn_graph *kn_graph_create(kn_device *device, const kn_op *ops, int n)
+{
+    kn_graph *g = g_new0(kn_graph, 1);
+    g->nodes = g_new0(cudaGraphNode_t, (gsize)n);
+    cudaError_t status = cudaGraphCreate(&g->graph, 0);
+    for (int i = 0; i < n && status == cudaSuccess; i++)
+        status = add_node(device, g, &ops[i], i);
+    if (status == cudaSuccess)
+        status = cudaGraphInstantiate(&g->exec, g->graph, 0);
+    if (status == cudaSuccess)
+        return g;
+    cudaGetLastError(); /* not sticky: the ops can go one by one */
+    kn_graph_destroy(g);
     return NULL;
+}
+
+void kn_graph_update(kn_device *device, kn_graph *g, int i, const kn_op *op)
+{
+    if (op->kind == KN_OP_KERNEL) {
+        struct cudaKernelNodeParams params = kernel_params(&op->launch);
+        ok(device, op->launch.name,
+           cudaGraphExecKernelNodeSetParams(g->exec, g->nodes[i], &params));
+    } else if (op->kind == KN_OP_CLEAR) {
+        struct cudaMemsetParams params = clear_params(op);
+        ok(device, "cudaGraphExecMemsetNodeSetParams",
+           cudaGraphExecMemsetNodeSetParams(g->exec, g->nodes[i], &params));
+    } else if (op->kind != KN_OP_CALL) {
+        ok(device, "cudaGraphExecMemcpyNodeSetParams1D",
+           cudaGraphExecMemcpyNodeSetParams1D(g->exec, g->nodes[i], op->dst, op->src, op->bytes,
+                                              way_of(op)));
+    }
 }
 
 void kn_graph_launch(kn_device *device, kn_graph *graph)
@@ -307,5 +413,6 @@ void kn_graph_destroy(kn_graph *graph)
         cudaGraphExecDestroy(graph->exec);
     if (graph->graph)
         cudaGraphDestroy(graph->graph);
+    g_free(graph->nodes);
     g_free(graph);
 }

@@ -1,4 +1,4 @@
-/* One GPU as the backend sees it: its memory, one stream of work, its clock, captured graphs. The
+/* One GPU as the backend sees it: its memory, one stream of work, its clock. The
  * only place that knows the CUDA runtime is device.c; device_emu.c stands in for it in the tests.
  *
  * Work is put on the stream and done in order; nothing waits but what says so. An error of the GPU
@@ -7,7 +7,7 @@
 #ifndef QS_KERNELS_CUDA_DEVICE_H
 #define QS_KERNELS_CUDA_DEVICE_H
 
-#include "kernels/cuda/launch.h"
+#include "kernels/cuda/program.h"
 
 #include <glib.h>
 #include <stdbool.h>
@@ -38,7 +38,7 @@ bool kn_device_host_alloc(kn_device *device, void **p, size_t bytes, const char 
 void kn_device_host_free(kn_device *device, void *p);
 
 /* On the stream. The host side of an upload may be reused when it is pageable; when it came from
- * kn_device_host_alloc, only after a wait. */
+ * kn_device_host_alloc, only after a wait. Defined in program.c. */
 void kn_device_upload(kn_device *device, void *dst, const void *src, size_t bytes);
 void kn_device_copy(kn_device *device, void *dst, const void *src, size_t bytes);
 void kn_device_clear(kn_device *device, void *dst, size_t bytes);
@@ -47,6 +47,8 @@ void kn_device_download(kn_device *device, void *dst, const void *src, size_t by
 void kn_device_wait(kn_device *device);
 /* Waits, then false with the first error that stuck. */
 bool kn_device_check(kn_device *device, GError **error);
+/* The same of what has been seen so far; waits for nothing. */
+bool kn_device_peek(kn_device *device, GError **error);
 /* For what drives the stream beside our kernels (cuDNN): an error to stick. */
 void kn_device_fail(kn_device *device, const char *call, const char *message);
 
@@ -61,12 +63,10 @@ enum { KN_DEVICE_MARKS = 64 };
 void kn_device_mark(kn_device *device, int slot);
 void kn_device_wait_mark(kn_device *device, int slot);
 
-/* What is put on the stream between begin and end is not done but recorded; the graph does it each
- * time it is launched. NULL (with the error stuck) when it cannot be recorded. */
-typedef struct kn_graph kn_graph;
-void kn_device_capture_begin(kn_device *device);
-kn_graph *kn_device_capture_end(kn_device *device);
-void kn_graph_launch(kn_device *device, kn_graph *graph);
-void kn_graph_destroy(kn_graph *graph); /* NULL accepted */
+/* Where work goes on its way to the stream: kn_program_begin and end around what is done again and
+ * again. */
+kn_program *kn_device_program(kn_device *device);
+/* Something that a library does on the stream (cuDNN), in order with the rest; data is copied. */
+void kn_device_call(kn_device *device, kn_call *call, const void *data, size_t bytes);
 
 #endif

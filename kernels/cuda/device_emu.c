@@ -2,8 +2,8 @@
  * the emulation. The device's memory may be touched by kernels and copies only: outside of them its
  * pages are shut, so host code that follows a device pointer faults here as it would with a GPU;
  * and it ends at a page that is always shut, so a kernel that runs past its array faults too. A
- * "graph" is played by running what was put on the stream each time, which the caller does itself
- * when kn_device_capture_end gives NULL without an error. */
+ * graph is a copy of its ops with the arguments that they had: played again, it does what it was
+ * last told, not what its caller would do now. */
 #include "kernels/cuda/device.h"
 
 #include "base/error.h"
@@ -23,8 +23,23 @@ struct kn_device {
     kn_device_info info;
     GHashTable *memory;  /* pointer handed out → pages */
     double clock, start; /* ms: one for each kernel and copy, so that tests know the time */
+    kn_program *program; /* owned */
     char failed[256];
 };
+
+/* One op, with its own arguments. */
+typedef struct {
+    kn_op op;
+    void **args;
+    void *data; /* of a call */
+} node;
+
+struct kn_graph {
+    node *nodes;
+    int n;
+};
+
+static kn_emu_graphs graphs;
 
 static void set_access(kn_device *device, int access)
 {
@@ -65,6 +80,7 @@ kn_device *kn_device_open(int index, GError **error)
                                .emulated = true,
                                .bytes = INT64_C(4) << 30};
     d->memory = g_hash_table_new_full(NULL, NULL, NULL, free_pages);
+    d->program = kn_program_create(d);
     return d;
 }
 
@@ -72,6 +88,7 @@ void kn_device_close(kn_device *device)
 {
     if (!device)
         return;
+    kn_program_destroy(device->program);
     g_hash_table_destroy(device->memory);
     g_free(device);
 }
@@ -84,6 +101,11 @@ const kn_device_info *kn_device_get_info(const kn_device *device)
 int64_t kn_device_free_bytes(kn_device *device)
 {
     return device->info.bytes;
+}
+
+kn_program *kn_device_program(kn_device *device)
+{
+    return device->program;
 }
 
 void *kn_device_stream(kn_device *device)
@@ -129,6 +151,7 @@ bool kn_device_alloc(kn_device *device, void **p, size_t bytes, const char *what
 
 void kn_device_free(kn_device *device, void *p)
 {
+    kn_device_wait(device);
     bool known = !p || g_hash_table_remove(device->memory, p);
     g_assert(known);
 }
@@ -136,51 +159,60 @@ void kn_device_free(kn_device *device, void *p)
 bool kn_device_host_alloc(kn_device *device, void **p, size_t bytes, const char *what,
                           GError **error)
 {
-    (void)device;
     (void)what;
     (void)error;
     *p = bytes > 0 ? g_aligned_alloc0(1, bytes, 256) : NULL;
+    kn_program_add_pinned(device->program, *p, bytes);
     return true;
 }
 
 void kn_device_host_free(kn_device *device, void *p)
 {
-    (void)device;
+    kn_device_wait(device);
+    kn_program_remove_pinned(device->program, p);
     g_aligned_free(p);
 }
 
-void kn_device_upload(kn_device *device, void *dst, const void *src, size_t bytes)
+static void copy_now(kn_device *device, void *dst, const void *src, size_t bytes)
 {
-    kn_device_copy(device, dst, src, bytes);
-}
-
-void kn_device_copy(kn_device *device, void *dst, const void *src, size_t bytes)
-{
-    if (bytes == 0)
-        return;
     kn_emu_open_memory(device);
     memmove(dst, src, bytes);
     device->clock += 1;
     shut(device);
 }
 
-void kn_device_clear(kn_device *device, void *dst, size_t bytes)
+void kn_device_do(kn_device *device, const kn_op *op)
 {
-    if (bytes == 0)
-        return;
-    kn_emu_open_memory(device);
-    memset(dst, 0, bytes);
-    shut(device);
+    switch (op->kind) {
+    case KN_OP_KERNEL:
+        kn_emu_run(device, &op->launch);
+        break;
+    case KN_OP_UPLOAD:
+    case KN_OP_COPY:
+        copy_now(device, op->dst, op->src, op->bytes);
+        break;
+    case KN_OP_CLEAR:
+        kn_emu_open_memory(device);
+        memset(op->dst, 0, op->bytes);
+        shut(device);
+        break;
+    case KN_OP_CALL:
+        op->call(device, op->src);
+        break;
+    }
 }
 
 void kn_device_download(kn_device *device, void *dst, const void *src, size_t bytes)
 {
-    kn_device_copy(device, dst, src, bytes);
+    kn_device_wait(device);
+    if (bytes > 0)
+        copy_now(device, dst, src, bytes);
 }
 
 void kn_device_wait(kn_device *device)
 {
-    (void)device;
+    kn_program_cut(device->program);
+    kn_program_waited(device->program);
 }
 
 void kn_device_fail(kn_device *device, const char *call, const char *message)
@@ -191,6 +223,12 @@ void kn_device_fail(kn_device *device, const char *call, const char *message)
 
 bool kn_device_check(kn_device *device, GError **error)
 {
+    kn_device_wait(device);
+    return kn_device_peek(device, error);
+}
+
+bool kn_device_peek(kn_device *device, GError **error)
+{
     if (!device->failed[0])
         return true;
     g_set_error(error, QS_ERROR, QS_ERROR_INTERNAL, "CUDA on %s: %s", device->info.name,
@@ -200,17 +238,19 @@ bool kn_device_check(kn_device *device, GError **error)
 
 void kn_device_timer_start(kn_device *device)
 {
+    kn_program_cut(device->program);
     device->start = device->clock;
 }
 
 double kn_device_timer_stop(kn_device *device)
 {
+    kn_program_cut(device->program);
     return device->clock - device->start;
 }
 
 void kn_device_mark(kn_device *device, int slot)
 {
-    (void)device;
+    kn_program_cut(device->program);
     (void)slot;
 }
 
@@ -220,24 +260,66 @@ void kn_device_wait_mark(kn_device *device, int slot)
     (void)slot;
 }
 
-void kn_device_capture_begin(kn_device *device)
+/* ---- graphs
+ * -------------------------------------------------------------------------------------- */
+
+kn_emu_graphs kn_emu_graphs_now(void)
 {
-    (void)device;
+    return graphs;
 }
 
-kn_graph *kn_device_capture_end(kn_device *device)
+static void node_clear(node *n)
+{
+    for (int i = 0; n->args && i < n->op.launch.n_args; i++)
+        g_free(n->args[i]);
+    g_free(n->args);
+    g_free(n->data);
+}
+
+static void node_set(node *n, const kn_op *op)
+{
+    *n = (node){.op = *op};
+    if (op->kind == KN_OP_CALL)
+        n->op.src = n->data = g_memdup2(op->src, op->bytes);
+    if (op->kind != KN_OP_KERNEL)
+        return;
+    n->args = g_new(void *, (gsize)op->launch.n_args);
+    for (int i = 0; i < op->launch.n_args; i++)
+        n->args[i] = g_memdup2(op->launch.args[i], op->launch.bytes[i]);
+    n->op.launch.args = n->args;
+}
+
+kn_graph *kn_graph_create(kn_device *device, const kn_op *ops, int n)
 {
     (void)device;
-    return NULL;
+    kn_graph *graph = g_new(kn_graph, 1);
+    *graph = (kn_graph){g_new(node, (gsize)n), n};
+    for (int i = 0; i < n; i++)
+        node_set(&graph->nodes[i], &ops[i]);
+    return graph;
+}
+
+void kn_graph_update(kn_device *device, kn_graph *graph, int i, const kn_op *op)
+{
+    (void)device;
+    node_clear(&graph->nodes[i]);
+    node_set(&graph->nodes[i], op);
+    graphs.updates++;
 }
 
 void kn_graph_launch(kn_device *device, kn_graph *graph)
 {
-    (void)device;
-    (void)graph;
+    for (int i = 0; i < graph->n; i++)
+        kn_device_do(device, &graph->nodes[i].op);
+    graphs.launches++;
 }
 
 void kn_graph_destroy(kn_graph *graph)
 {
-    (void)graph;
+    if (!graph)
+        return;
+    for (int i = 0; i < graph->n; i++)
+        node_clear(&graph->nodes[i]);
+    g_free(graph->nodes);
+    g_free(graph);
 }

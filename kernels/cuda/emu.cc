@@ -55,16 +55,14 @@ static std::vector<int> thread_order;
 static jmp_buf scheduler_at;
 static ucontext_t scheduler_context;
 static fiber *current;
-static const char *kernel_name;
-static void (*kernel_body)(void *);
-static void *kernel_user;
+static const kn_launch *kernel; /* that runs */
 static void *scheduler_fake;
 static const void *scheduler_bottom;
 static size_t scheduler_size;
 
 [[noreturn]] static void die(const char *what, long long a, long long b)
 {
-    fprintf(stderr, "CUDA emulation: %s: %s (%lld, %lld), block %u,%u\n", kernel_name, what, a, b,
+    fprintf(stderr, "CUDA emulation: %s: %s (%lld, %lld), block %u,%u\n", kernel->name, what, a, b,
             kn_emu_now ? kn_emu_now->block.x : 0, kn_emu_now ? kn_emu_now->block.y : 0);
     abort();
 }
@@ -93,7 +91,7 @@ static void fiber_main()
 {
     AFTER_SWITCH(nullptr, &scheduler_bottom, &scheduler_size);
     for (;;) {
-        kernel_body(kernel_user);
+        kernel->thread(kernel->kernel, kernel->args);
         kn_emu_now->state = ENDED;
         give_way();
     }
@@ -315,12 +313,11 @@ static void start_block(kn_emu_index grid, unsigned block, unsigned bx, unsigned
     }
 }
 
-void kn_emu_run(kn_device *device, const char *name, kn_emu_index grid, unsigned block,
-                void (*body)(void *), void *user)
+void kn_emu_run(kn_device *device, const kn_launch *launch)
 {
-    kernel_name = name;
-    kernel_body = body;
-    kernel_user = user;
+    const unsigned block = launch->block;
+    const kn_emu_index grid = {launch->grid_x, launch->grid_y, 1};
+    kernel = launch;
     kn_emu_now = nullptr;
     if (block < 1 || block > THREADS_MAX || grid.x < 1 || grid.x > 0x7fffffffu || grid.y < 1 ||
         grid.y > 65535)
@@ -340,5 +337,5 @@ void kn_emu_run(kn_device *device, const char *name, kn_emu_index grid, unsigned
         run_block();
     }
     kn_emu_now = nullptr;
-    kn_device_launched(device, name);
+    kn_device_launched(device, launch->name);
 }

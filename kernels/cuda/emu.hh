@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <utility>
 
 #define __global__ static
 #define __device__
@@ -66,23 +67,15 @@ template <class T> static inline T kn_shuffle_down(T value, int by)
 
 void kn_mma_bf16(float d[4], const uint32_t a[4], const uint32_t b[2]);
 
-/* Runs body once a thread. */
-void kn_emu_run(kn_device *device, const char *name, kn_emu_index grid, unsigned block,
-                void (*body)(void *), void *user);
-
-struct kn_emu_grid : kn_emu_index {
-    kn_emu_grid(long long gx, long long gy = 1) { x = (unsigned)gx, y = (unsigned)gy, z = 1; }
-};
-#define KN_GRID(x, y) kn_emu_grid((long long)(x), (long long)(y))
-
-template <class F>
-static void kn_emu_launch(kn_device *device, const char *name, kn_emu_grid grid, unsigned block,
-                          F body)
+/* One thread of a kernel with parameters P. */
+template <class... P, size_t... I>
+static void kn_emu_call(void (*kernel)(P...), void *const *args, std::index_sequence<I...>)
 {
-    kn_emu_run(
-        device, name, grid, block, [](void *f) { (*(F *)f)(); }, &body);
+    kernel(*(const P *)args[I]...);
 }
-#define KN_LAUNCH(device, kernel, grid, block, ...)                                                \
-    kn_emu_launch(device, #kernel, grid, (unsigned)(block), [=]() { kernel(__VA_ARGS__); })
+template <class... P> static void kn_emu_thread_of(const void *kernel, void *const *args)
+{
+    kn_emu_call((void (*)(P...))kernel, args, std::index_sequence_for<P...>{});
+}
 
 #endif

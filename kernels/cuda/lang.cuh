@@ -28,15 +28,6 @@
 
 #define KN_SHARED(type, name, n) __shared__ type name[n]
 
-/* kernel: a name, in parentheses when it has template arguments. grid: KN_GRID(x,y) or a number. */
-#define KN_LAUNCH(device, kernel, grid, block, ...)                                                \
-    do {                                                                                           \
-        (kernel)<<<(grid), (unsigned)(block), 0, (cudaStream_t)kn_device_stream(device)>>>(        \
-            __VA_ARGS__);                                                                          \
-        kn_device_launched(device, #kernel);                                                       \
-    } while (0)
-#define KN_GRID(x, y) dim3((unsigned)(x), (unsigned)(y))
-
 template <class T> __device__ static inline T kn_shuffle_down(T value, int by)
 {
     return __shfl_down_sync(0xffffffffu, value, (unsigned)by);
@@ -52,6 +43,36 @@ __device__ static inline void kn_mma_bf16(float d[4], const uint32_t a[4], const
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 #endif
+
+struct kn_grid_size {
+    unsigned x, y;
+    kn_grid_size(long long gx, long long gy = 1) : x((unsigned)gx), y((unsigned)gy) {}
+};
+#define KN_GRID(x, y) kn_grid_size((long long)(x), (long long)(y))
+
+template <class T> struct kn_just {
+    typedef T type;
+};
+
+/* Arguments as the kernel's parameters are, so that they can be kept as bytes: a program (program.h)
+ * puts the launch on the stream later, or in a graph. */
+template <class... P>
+static void kn_launch_kernel(kn_device *device, const char *name, void (*kernel)(P...),
+                             kn_grid_size grid, unsigned block, typename kn_just<P>::type... values)
+{
+    static const size_t bytes[] = {sizeof(P)...};
+    void *args[] = {(void *)&values...};
+    kn_launch launch = {name,   (void *)kernel, nullptr, grid.x, grid.y,
+                        block, (int)sizeof...(P),    args,    bytes};
+#ifdef KN_EMULATE
+    launch.thread = kn_emu_thread_of<P...>;
+#endif
+    kn_device_launch(device, &launch);
+}
+
+/* kernel: a name, in parentheses when it has template arguments. grid: KN_GRID(x,y) or a number. */
+#define KN_LAUNCH(device, kernel, grid, block, ...)                                                \
+    kn_launch_kernel(device, #kernel, kernel, grid, (unsigned)(block), __VA_ARGS__)
 
 /* V elements that are moved by one instruction: address and count divide by V. */
 template <class T, int V> struct alignas(sizeof(T) * V) kn_vec {

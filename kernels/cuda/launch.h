@@ -17,10 +17,28 @@ extern "C" {
 #endif
 
 typedef struct kn_device kn_device;
-/* Two of device.h's functions, for KN_LAUNCH. */
+/* One kernel with its arguments, for KN_LAUNCH. */
+typedef struct {
+    const char *name;
+    void *kernel;                                          /* its address on the host */
+    void (*thread)(const void *kernel, void *const *args); /* under emulation: one thread of it */
+    unsigned grid_x, grid_y, block;
+    int n_args;
+    void **args;
+    const size_t *bytes; /* of each argument; outlives the launch */
+} kn_launch;
+/* Three of device.h's functions. */
+void kn_device_launch(kn_device *device, const kn_launch *launch);
 void *kn_device_stream(kn_device *device);
 void kn_device_launched(kn_device *device, const char *kernel);
 #ifdef KN_EMULATE
+/* Runs all blocks and threads now. */
+void kn_emu_run(kn_device *device, const kn_launch *launch);
+/* Graphs launched so far, and nodes whose arguments were changed before that. */
+typedef struct {
+    int64_t launches, updates;
+} kn_emu_graphs;
+kn_emu_graphs kn_emu_graphs_now(void);
 /* 0 forward, 1 backward, 2 shuffled by seed: blocks, and threads of a block. */
 void kn_emu_set_order(int mode, unsigned seed);
 /* Until the next kn_device_launched. */
