@@ -203,6 +203,9 @@ static bool run_network(tr_step *s, int f, const tr_batch *batch, int64_t it, GE
         uint64_t name = (uint64_t)f + ((uint64_t)k << 8);
         uint64_t noise = qs_rng_stream_id(TR_STREAM_NOISE, (uint64_t)it, name);
         uint64_t dropout = qs_rng_stream_id(TR_STREAM_DROPOUT, (uint64_t)it, name);
+        /* The same images with other noise go where the last ones lie: a device must have them. */
+        if (k > 0 && forward->noise > 0 && !kn_engine_check(s->learner->engine, error))
+            return false;
         if (k == 0 || forward->noise > 0)
             fill_input(s, f, batch, it, noise);
         if (!kn_pass_forward(s->passes[f], s->learner->weights[forward->net],

@@ -334,8 +334,13 @@ static cudaError_t add_call(kn_device *device, kn_graph *g, const kn_op *op,
     cudaError_t status = cudaStreamBeginCapture(device->stream, cudaStreamCaptureModeThreadLocal);
     if (status != cudaSuccess)
         return status;
+    bool sound = !device->failed[0];
     op->call(device, op->src);
     status = cudaStreamEndCapture(device->stream, &inner);
+    if (sound && device->failed[0]) { /* it does not like to be recorded: no failure yet */
+        device->failed[0] = '\0';
+        status = cudaErrorStreamCaptureUnsupported;
+    }
     if (status == cudaSuccess)
         status = cudaGraphAddChildGraphNode(node, g->graph, after, n_after, inner);
     if (inner)
