@@ -63,7 +63,7 @@ expect /report-runs/of-an-experiment 0 "2 runs" $QS report exp --out exp.html
 expect /report-runs/one-run-once 0 "3 runs" $QS report base st --out once.html
 sed '/^[0-9]*,val_dsc/d; /^[0-9]*,share_/d; /^[0-9]*,accuracy_/d' -i exp/runs/base/metrics.csv
 printf '9,loss,0.' >>exp/runs/base/metrics.csv # being written
-expect /report-runs/a-run-that-goes-on 0 "1 runs" $QS report exp/runs/base --out exp.html
+expect /report-runs/a-run-that-goes-on 0 "1 run," $QS report exp/runs/base --out exp.html
 is /report-runs/what-is-not-logged-is-left-out "1 0 0" "$(grep -c '<h3>Loss' exp.html) $(grep -c '<h3>Validation DSC' exp.html) $(grep -c '<h3>Quadri' exp.html)"
 
 # Missing and broken runs, by name; the page that was there stays.
