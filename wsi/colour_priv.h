@@ -11,7 +11,18 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { WSI_WHITE_MIN = 220, WSI_DARK_MAX = 45 };
+enum {
+    WSI_WHITE_MIN = 220,
+    WSI_DARK_MAX = 45,
+    /* Pen: what must be exceeded, or stayed under. */
+    WSI_GREEN_OVER_RED = 20,
+    WSI_GREEN_OVER_BLUE = 10,
+    WSI_BLUE_OVER_RED = 50,
+    WSI_BLUE_GREEN_OVER_RED = 14,
+    WSI_RED_OVER = 150,
+    WSI_RED_GREEN_UNDER = 60,
+    WSI_RED_BLUE_UNDER = 70,
+};
 
 static inline int wsi_max3(int a, int b, int c)
 {
@@ -42,12 +53,12 @@ static inline bool wsi_is_dark(int r, int g, int b)
     return (r <= WSI_DARK_MAX) & (g <= WSI_DARK_MAX) & (b <= WSI_DARK_MAX);
 }
 
-/* Bitwise, without branches: the quality loop is vectorised over it. */
+/* Bitwise, without branches; quality.c has it for 32 pixels at a time. */
 static inline bool wsi_is_pen(int r, int g, int b)
 {
-    int green = (g - r > 20) & (g - b > 10);
-    int blue = (b - r > 50) & (g - r >= 15);
-    int red = (r > 150) & (g < 60) & (b < 70);
+    int green = (g - r > WSI_GREEN_OVER_RED) & (g - b > WSI_GREEN_OVER_BLUE);
+    int blue = (b - r > WSI_BLUE_OVER_RED) & (g - r > WSI_BLUE_GREEN_OVER_RED);
+    int red = (r > WSI_RED_OVER) & (g < WSI_RED_GREEN_UNDER) & (b < WSI_RED_BLUE_UNDER);
     return green | blue | red;
 }
 

@@ -91,13 +91,17 @@ WITH_AVX2 static inline __m256i below(__m256i a, int k)
 WITH_AVX2 static inline __m256i pen_excess(__m256i r, __m256i g, __m256i b)
 {
     __m256i green_red = _mm256_subs_epu8(g, r);
-    __m256i green = _mm256_min_epu8(above(green_red, 20), above(_mm256_subs_epu8(g, b), 10));
-    __m256i blue = _mm256_min_epu8(above(_mm256_subs_epu8(b, r), 50), above(green_red, 14));
-    __m256i red = _mm256_min_epu8(above(r, 150), _mm256_min_epu8(below(g, 60), below(b, 70)));
+    __m256i green = _mm256_min_epu8(above(green_red, WSI_GREEN_OVER_RED),
+                                    above(_mm256_subs_epu8(g, b), WSI_GREEN_OVER_BLUE));
+    __m256i blue = _mm256_min_epu8(above(_mm256_subs_epu8(b, r), WSI_BLUE_OVER_RED),
+                                   above(green_red, WSI_BLUE_GREEN_OVER_RED));
+    __m256i red =
+        _mm256_min_epu8(above(r, WSI_RED_OVER), _mm256_min_epu8(below(g, WSI_RED_GREEN_UNDER),
+                                                                below(b, WSI_RED_BLUE_UNDER)));
     return _mm256_max_epu8(green, _mm256_max_epu8(blue, red));
 }
 
-/* Of pixels 8·i … 8·i+7. A quotient is either whole or at least 1/255 from a whole number, so
+/* Of the first eight pixels. A quotient is either whole or at least 1/255 from a whole number, so
  * rounding never carries it over one. */
 WITH_AVX2 static inline __m256i saturation8(__m128i chroma, __m128i top)
 {
