@@ -11,8 +11,6 @@ struct kn_device {
     int index;
     cudaStream_t stream;
     cudaEvent_t start, stop;
-    cudaEvent_t marks[KN_DEVICE_MARKS];
-    bool marked[KN_DEVICE_MARKS];
     kn_device_info info;
     kn_program *program; /* owned */
     char failed[256];    /* the first error, "" none */
@@ -75,8 +73,6 @@ static bool make_stream(kn_device *d, GError **error)
         status = cudaEventCreate(&d->start);
     if (status == cudaSuccess)
         status = cudaEventCreate(&d->stop);
-    for (int i = 0; i < KN_DEVICE_MARKS && status == cudaSuccess; i++)
-        status = cudaEventCreateWithFlags(&d->marks[i], cudaEventDisableTiming);
     return status == cudaSuccess || fail(error, QS_ERROR_UNSUPPORTED, "cudaStreamCreate", status);
 }
 
@@ -121,9 +117,6 @@ void kn_device_close(kn_device *d)
         cudaEventDestroy(d->start);
     if (d->stop)
         cudaEventDestroy(d->stop);
-    for (int i = 0; i < KN_DEVICE_MARKS; i++)
-        if (d->marks[i])
-            cudaEventDestroy(d->marks[i]);
     g_free(d);
 }
 
@@ -271,7 +264,7 @@ bool kn_device_peek(kn_device *device, GError **error)
     return false;
 }
 
-/* ---- time, marks
+/* ---- time
  * ------------------------------------------------------------------------- */
 
 void kn_device_timer_start(kn_device *device)
@@ -288,19 +281,6 @@ double kn_device_timer_stop(kn_device *device)
     ok(device, "cudaEventSynchronize", cudaEventSynchronize(device->stop));
     ok(device, "cudaEventElapsedTime", cudaEventElapsedTime(&ms, device->start, device->stop));
     return (double)ms;
-}
-
-void kn_device_mark(kn_device *device, int slot)
-{
-    kn_program_cut(device->program);
-    device->marked[slot] =
-        ok(device, "cudaEventRecord", cudaEventRecord(device->marks[slot], device->stream));
-}
-
-void kn_device_wait_mark(kn_device *device, int slot)
-{
-    if (device->marked[slot])
-        ok(device, "cudaEventSynchronize", cudaEventSynchronize(device->marks[slot]));
 }
 
 /* ---- graphs

@@ -56,13 +56,6 @@ void kn_device_fail(kn_device *device, const char *call, const char *message);
 void kn_device_timer_start(kn_device *device);
 double kn_device_timer_stop(kn_device *device);
 
-/* Marks in the stream, so that a host that runs ahead can be held back: wait returns when all
- * before the mark is done. slot 0 … KN_DEVICE_MARKS-1; waiting for one never set returns at once.
- */
-enum { KN_DEVICE_MARKS = 64 };
-void kn_device_mark(kn_device *device, int slot);
-void kn_device_wait_mark(kn_device *device, int slot);
-
 /* Where work goes on its way to the stream: kn_program_begin and end around what is done again and
  * again. */
 kn_program *kn_device_program(kn_device *device);

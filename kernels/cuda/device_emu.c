@@ -248,18 +248,6 @@ double kn_device_timer_stop(kn_device *device)
     return device->clock - device->start;
 }
 
-void kn_device_mark(kn_device *device, int slot)
-{
-    kn_program_cut(device->program);
-    (void)slot;
-}
-
-void kn_device_wait_mark(kn_device *device, int slot)
-{
-    (void)device;
-    (void)slot;
-}
-
 /* ---- graphs
  * -------------------------------------------------------------------------------------- */
 
