@@ -41,32 +41,16 @@ static tr_options options_of(const recipe *r, const char *dir)
     return o;
 }
 
-static void stop_at_status(void *user, const tr_status *status)
-{
-    if (status->iteration >= *(const int64_t *)user)
-        qs_stop_request();
-}
-
 /* Trains to the end, or until iteration `until` (0: the end); graphs launched on the way. */
 static int64_t train(const tr_options *o, int64_t until, bool with_graphs)
 {
     fixture_source s;
-    model_spec spec;
-    g_autoptr(GError) error = NULL;
-    tr_callbacks callbacks = {.user = &until, .status = until > 0 ? stop_at_status : NULL};
     int64_t before = kn_emu_graphs_now().launches;
     fixture_source_init(&s, PX, ITEMS, LABELLED);
-    fixture_spec_init(&spec, PX);
     if (!with_graphs)
         g_setenv("QS_DISABLE", "graph", TRUE);
-    bool ok = tr_run(o, &s.source, &spec, &callbacks, &error);
+    fixture_train_until(o, &s, until);
     g_unsetenv("QS_DISABLE");
-    if (until > 0)
-        g_assert_error(error, QS_ERROR, QS_ERROR_STOPPED);
-    else
-        g_assert_no_error(error);
-    g_assert_true(ok == (until == 0));
-    qs_stop_clear();
     fixture_source_clear(&s);
     return kn_emu_graphs_now().launches - before;
 }
@@ -120,7 +104,6 @@ static void test_not_finite(void)
     for (int with = 0; with < 2; with++) {
         char *dir = fixture_dir();
         fixture_source s;
-        model_spec spec;
         g_autoptr(GError) error = NULL;
         const recipe sl = {"SL", TR_LOSS_PLAIN, 1, 100, false};
         tr_options o = options_of(&sl, dir);
@@ -128,13 +111,13 @@ static void test_not_finite(void)
         o.weight_decay = 1;
         o.momentum = 0;
         fixture_source_init(&s, PX, ITEMS, LABELLED);
-        fixture_spec_init(&spec, PX);
         if (!with)
             g_setenv("QS_DISABLE", "graph", TRUE);
-        g_assert_false(tr_run(&o, &s.source, &spec, NULL, &error));
+        g_assert_false(fixture_run_until(&o, &s, 0, &error));
         g_unsetenv("QS_DISABLE");
         g_assert_error(error, QS_ERROR, QS_ERROR_FORMAT);
         said[with] = g_strdup(strstr(error->message, "step "));
+        g_assert_nonnull(said[with]);
         fixture_source_clear(&s);
         fixture_dir_remove(dir);
     }

@@ -32,28 +32,12 @@ static tr_options options_of(const recipe *r, const char *device, kn_precision p
     return o;
 }
 
-static void stop_at_status(void *user, const tr_status *status)
-{
-    if (status->iteration >= *(const int64_t *)user)
-        qs_stop_request();
-}
-
 /* Trains to the end, or until iteration `until` (0: the end). */
 static void train(const tr_options *o, int64_t until)
 {
     fixture_source s;
-    model_spec spec;
-    g_autoptr(GError) error = NULL;
-    tr_callbacks callbacks = {.user = &until, .status = until > 0 ? stop_at_status : NULL};
     fixture_source_init(&s, PX, ITEMS, LABELLED);
-    fixture_spec_init(&spec, PX);
-    bool ok = tr_run(o, &s.source, &spec, &callbacks, &error);
-    if (until > 0)
-        g_assert_error(error, QS_ERROR, QS_ERROR_STOPPED);
-    else
-        g_assert_no_error(error);
-    g_assert_true(ok == (until == 0));
-    qs_stop_clear();
+    fixture_train_until(o, &s, until);
     fixture_source_clear(&s);
 }
 

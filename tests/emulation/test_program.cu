@@ -115,6 +115,7 @@ static void test_rounds(void)
                 g_assert_cmpmem(want[i], sizeof got, got, sizeof got);
             else
                 memcpy(want[i], got, sizeof got);
+            g_assert_true(i == 0 || memcmp(want[i], want[i - 1], sizeof got) != 0);
         }
         kn_emu_graphs now = kn_emu_graphs_now();
         g_assert_cmpint(now.launches - before.launches, ==, with ? ROUNDS - 1 : 0);

@@ -113,6 +113,34 @@ void fixture_train(const tr_options *options, const fixture_source *s,
     g_assert_true(ok);
 }
 
+static void stop_at_status(void *user, const tr_status *status)
+{
+    if (status->iteration >= *(const int64_t *)user)
+        qs_stop_request();
+}
+
+bool fixture_run_until(const tr_options *options, const fixture_source *s, int64_t until,
+                       GError **error)
+{
+    model_spec spec;
+    tr_callbacks callbacks = {.user = &until, .status = until > 0 ? stop_at_status : NULL};
+    fixture_spec_init(&spec, s->source.patch_px);
+    bool ok = tr_run(options, &s->source, &spec, &callbacks, error);
+    qs_stop_clear();
+    return ok;
+}
+
+void fixture_train_until(const tr_options *options, const fixture_source *s, int64_t until)
+{
+    g_autoptr(GError) error = NULL;
+    bool ok = fixture_run_until(options, s, until, &error);
+    if (until > 0)
+        g_assert_error(error, QS_ERROR, QS_ERROR_STOPPED);
+    else
+        g_assert_no_error(error);
+    g_assert_true(ok == (until == 0));
+}
+
 static size_t tensor_bytes(const st_tensor *t)
 {
     size_t n = t->dtype == ST_F32 ? 4 : t->dtype == ST_U8 ? 1 : 8;

@@ -24,6 +24,11 @@ void fixture_dir_remove(char *dir);
 /* Runs, asserting success. */
 void fixture_train(const tr_options *options, const fixture_source *s,
                    const tr_callbacks *callbacks);
+/* Runs to the end, or until iteration `until`, where it is asked to stop (0: the end). */
+bool fixture_run_until(const tr_options *options, const fixture_source *s, int64_t until,
+                       GError **error);
+/* The same, asserting that it ended so. */
+void fixture_train_until(const tr_options *options, const fixture_source *s, int64_t until);
 /* The named tensors of two files hold the same bytes; asserts with the first that does not. suffix:
  * only names that end so ("" all). */
 void fixture_assert_same(const char *path_a, const char *path_b, const char *suffix);

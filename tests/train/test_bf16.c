@@ -27,24 +27,14 @@ static tr_options options_of(const recipe *r, kn_precision precision, const char
     return o;
 }
 
-static void stop_at_status(void *user, const tr_status *status)
-{
-    if (status->iteration >= *(const int64_t *)user)
-        qs_stop_request();
-}
-
 /* Trains to the end, or until iteration `until` (0: the end). False, and the test is skipped, where
  * the processor has no bf16. */
 static bool train(const tr_options *o, int64_t until)
 {
     fixture_source s;
-    model_spec spec;
     g_autoptr(GError) error = NULL;
-    tr_callbacks callbacks = {.user = &until, .status = until > 0 ? stop_at_status : NULL};
     fixture_source_init(&s, PX, ITEMS, LABELLED);
-    fixture_spec_init(&spec, PX);
-    bool ok = tr_run(o, &s.source, &spec, &callbacks, &error);
-    qs_stop_clear();
+    bool ok = fixture_run_until(o, &s, until, &error);
     fixture_source_clear(&s);
     if (error && strstr(error->message, "no instructions for it")) {
         g_test_skip("bf16 needs AVX-512 BF16");
