@@ -33,6 +33,7 @@ enum { PAIRS_MAX = 512, N_ITEMS = 64, TOTAL = 1000, IT = 600 };
 
 static int n_labelled = 6, n_unlabelled = 6, size = 128, threads = 1, rounds = 3, steps = 2;
 static char *conv, *clock_name, *only, *part, *device, *precision;
+static char **wanted; /* of --only; NULL: all */
 
 static const GOptionEntry entries[] = {
     {"labelled", 0, 0, G_OPTION_ARG_INT, &n_labelled, "labelled patches of a batch (6)", "N"},
@@ -233,14 +234,11 @@ static void measure(cost *c, arm *sl, kn_engine *engine, const patches *data)
     arm_close(&a);
 }
 
-static bool is_wanted(const char *method)
+static bool is_wanted(const ssl_method *method)
 {
-    if (!only)
-        return true;
-    g_auto(GStrv) names = g_strsplit(only, ",", -1);
-    bool found = false;
-    for (char **name = names; *name; name++)
-        found = found || !g_ascii_strcasecmp(*name, method);
+    bool found = !wanted;
+    for (char **name = wanted; name && *name; name++)
+        found = found || ssl_method_find(*name, NULL) == method;
     return found;
 }
 
@@ -249,7 +247,7 @@ static int list_arms(cost *costs)
     int n = 0;
     for (int m = 0; ssl_methods[m]; m++)
         for (int loss = 0; loss < (ssl_methods[m]->plain_only ? 1 : 2) && n < ARMS_MAX; loss++)
-            if (is_wanted(ssl_methods[m]->name))
+            if (is_wanted(ssl_methods[m]))
                 costs[n++] = (cost){.method = ssl_methods[m],
                                     .loss = loss ? TR_LOSS_METASSL : TR_LOSS_PLAIN};
     return n;
@@ -326,8 +324,8 @@ int main(int argc, char **argv)
     g_autoptr(GOptionContext) context = g_option_context_new("- what a step of each method costs");
     g_option_context_add_main_entries(context, entries, NULL);
     require(g_option_context_parse(context, &argc, &argv, &error), &error);
-    g_auto(GStrv) names = g_strsplit(only ? only : "SL", ",", -1);
-    for (char **name = names; *name; name++)
+    wanted = only ? g_strsplit(only, ",", -1) : NULL;
+    for (char **name = wanted; name && *name; name++)
         require(ssl_method_find(*name, &error), &error);
     bool gpu = device && strcmp(device, "cpu") != 0;
     bool cpu = clock_name ? !strcmp(clock_name, "cpu") : threads == 1 && !gpu;
@@ -352,6 +350,7 @@ int main(int argc, char **argv)
     if (!part || strcmp(part, "steps") != 0)
         bench_loader(&data);
     kn_engine_destroy(engine);
+    g_strfreev(wanted);
     g_free(data.rgb);
     g_free(data.label);
     return 0;
