@@ -9,11 +9,13 @@
 #include "cli/sidecar.h"
 #include "cli/slide_set.h"
 #include "cli/tissue_rules.h"
+#include "base/error.h"
 #include "base/file.h"
 #include "infer/predict.h"
 
 #include <glib/gstdio.h>
 
+#include <errno.h>
 #include <math.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -178,7 +180,18 @@ static const char *tissue_mask_of(const cli_slide *slide)
     return tissue_options.mask ? tissue_options.mask : slide->tissue;
 }
 
-/* "no"; "yes" by the defaults; else the rules, or the size and time of a mask of the user's. */
+/* False where the slide's tissue mask is not there. */
+static bool has_tissue_mask(const cli_slide *slide, GError **error)
+{
+    const char *path = tissue_mask_of(slide);
+    if (tissue_options.none || !path || g_access(path, R_OK) == 0)
+        return true;
+    qs_set_error_errno(error, errno, "the tissue mask of %s (leave it out to look for tissue): %s",
+                       slide->slide, path);
+    return false;
+}
+
+/* "no"; "yes" by the defaults; else the rules, or path, size and time of a mask of the user's. */
 static char *tissue_key(const cli_slide *slide)
 {
     const char *path = tissue_mask_of(slide);
@@ -261,13 +274,14 @@ static void plan(const run *r, const GArray *set, slide_state *states)
         }
         wsi_view view;
         GError *error = NULL;
-        wsi_slide *s = open_view(r, slide, &view, &error);
+        wsi_slide *s = has_tissue_mask(slide, &error) ? open_view(r, slide, &view, &error) : NULL;
         if (!s) {
             cli_fail(error);
             states[i] = SLIDE_FAILED;
             continue;
         }
         int64_t needs = inf_predictor_memory(r->predictor, &view) + side_bytes(&view) +
+                        wsi_mask_memory(tissue_mask_of(slide)) +
                         wsi_slide_memory(s, inf_predictor_options(r->predictor)->n_readers);
         worst = MAX(worst, needs);
         n_todo++;

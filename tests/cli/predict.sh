@@ -44,6 +44,10 @@ ok /predict/tissue-mask-decides "$([ "$few" -ge 1 ] && [ "$few" -lt "$fewer" ]; 
 { echo slide,mask,case,split,labelled,mpp,tissue; echo "$slide,,x,test,0,,corner.geojson"; } >column.csv
 expect /predict/tissue-column 0 "" $QS "${predict[@]}" --cohort column.csv --out p1
 ok /predict/tissue-column-decides "$([ "$(windows p1/$name.json)" = "$few" ]; echo $?)" "$(cat p1/$name.json)"
+{ cat column.csv; echo "$(ls $PWD/c/slides/*.tif | head -1),,y,test,0,,gone.png"; } >gone.csv
+$QS "${predict[@]}" --cohort gone.csv --out p3 >log 2>&1
+rc=$?
+ok /predict/tissue-mask-missing-is-known-first "$([ $rc = 3 ] && head -1 log | grep -q 'gone.png.*No such file' && [ -e p3/$name.tif ]; echo $?)" "$rc $(cat log)"
 expect /predict/tissue-mask-missing 1 "gone.png" $QS "${predict[@]}" "$slide" --out p2 --tissue-mask gone.png
 expect /predict/tissue-mask-or-none 2 "exclude each other" $QS "${predict[@]}" "$slide" --out p2 --tissue-mask corner.geojson --no-tissue
 expect /predict/tissue-mask-and-cohort 2 "a cohort has a column" $QS "${predict[@]}" "${cohort[@]}" --out p2 --tissue-mask corner.geojson
