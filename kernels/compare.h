@@ -87,4 +87,50 @@ kn_sdcl_loss kn_loss_sdcl(kn_engine *engine, const kn_tensor *z, const uint8_t *
                           const uint8_t *exclude, double mse_scale, double kl_scale,
                           bool accumulate, const kn_tensor *dz);
 
+/* ---- numbers that stay ----------------------------------------------------------------------
+ * As in kernels/loss.h: the loss is added to *value, where the engine computes; nobody waits. */
+void kn_loss_kl_at(kn_engine *engine, const kn_tensor *z1, const kn_tensor *z2,
+                   const uint8_t *exclude, double scale, bool accumulate, const kn_tensor *dz1,
+                   const kn_tensor *dz2, double *value);
+void kn_uncertainty_at(kn_engine *engine, const kn_tensor *prob, const uint8_t *exclude,
+                       double below, uint8_t *unsure, void *entropy);
+void kn_loss_urpc_at(kn_engine *engine, const kn_tensor *const *z, int n_scales,
+                     const uint8_t *exclude, double scale, bool accumulate,
+                     const kn_tensor *const *dz, double *value);
+void kn_loss_cosine_at(kn_engine *engine, const kn_tensor *f1, const kn_tensor *f2,
+                       const uint8_t *exclude, double scale, bool accumulate, const kn_tensor *df1,
+                       const kn_tensor *df2, double *value);
+void kn_loss_attention_at(kn_engine *engine, const kn_tensor *f, const kn_tensor *f_ref,
+                          double scale, bool accumulate, const kn_tensor *df, double *value);
+/* factor: of decoupled and of direct, 0 leaves one out. threshold: the engine's. */
+void kn_loss_dcnet_at(kn_engine *engine, const kn_tensor *z1, const kn_tensor *z2,
+                      const uint8_t *exclude, const double *threshold, double decoupled_scale,
+                      double direct_scale, bool accumulate, const kn_tensor *dz1,
+                      const kn_tensor *dz2, const double factor[2], double *value);
+/* order and agreement: the engine's. */
+void kn_loss_rank_at(kn_engine *engine, const kn_tensor *z, const void *agreement,
+                     const uint32_t *order, int64_t n_order, void *score, double scale,
+                     bool accumulate, const kn_tensor *dz, double *value);
+/* factor: of mse and of kl. */
+void kn_loss_sdcl_at(kn_engine *engine, const kn_tensor *z, const uint8_t *label,
+                     const uint8_t *y_other, const uint8_t *pseudo, const double weight[2],
+                     const uint8_t *exclude, double mse_scale, double kl_scale, bool accumulate,
+                     const kn_tensor *dz, const double factor[2], double *value);
+/* SDCL's labels on mixed images: known (n) where it is not 255, else 255 where exclude is, else
+ * what `label` has, the teacher's class. pseudo (n): 1 where known is 255. */
+void kn_sdcl_labels_at(kn_engine *engine, const uint8_t *known, const uint8_t *exclude, int64_t n,
+                       uint8_t *label, uint8_t *pseudo);
+
+/* DCNet's threshold as a step moves it, from two predictions' sums. */
+typedef struct {
+    double r, low, high; /* kn_dcnet_threshold */
+} kn_dcnet_rule;
+typedef struct {
+    double mu;       /* 0: not yet */
+    double all_sure; /* 1: both mean confidences are `high` or more */
+    double direct;   /* of the direct term: mu, or -1 where all are sure */
+} kn_dcnet_state;
+void kn_dcnet_move_at(kn_engine *engine, const kn_dcnet_rule *rule, int n_classes,
+                      const kn_ref_sums *s1, const kn_ref_sums *s2, kn_dcnet_state *state);
+
 #endif

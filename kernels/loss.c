@@ -7,6 +7,7 @@
  * Threads share the units of a round in any way; the fold that follows adds their sums in the order
  * of the pixels. So the bits depend on the shape alone. */
 #include "kernels/loss_priv.h"
+#include "kernels/quad_fold.h"
 
 #include <string.h>
 
@@ -35,19 +36,33 @@ static void assert_same_shape(const kn_tensor *a, const kn_tensor *b)
     g_assert(a->dtype == b->dtype && a->n == b->n && a->h == b->h && a->w == b->w && a->c == b->c);
 }
 
+/* ---- numbers of calls that wait ------------------------------------------------------------- */
+
+/* Where a device puts `bytes` of numbers, or `own` on the host; NULL when the device has failed. */
+static void *numbers_open(kn_engine *engine, void *own, size_t bytes)
+{
+    return kn_device_loss_of(engine) ? kn_device_loss_of(engine)->room(engine, bytes) : own;
+}
+
+static void numbers_read(kn_engine *engine, void *own, const void *at, size_t bytes)
+{
+    if (at != own)
+        kn_engine_download(engine, own, at, bytes);
+}
+
 /* ---- pass 1 -------------------------------------------------------------------------------- */
-static void add_ref_sums(kn_reference *to, const kn_ref_sums *s, int n_classes)
+static void add_ref_sums(kn_ref_sums *to, const kn_ref_sums *s, int n_classes)
 {
     for (int c = 0; c < n_classes; c++) {
-        to->sum_conf[c] += s->conf[c];
-        to->sum_prob[c] += s->prob[c];
+        to->conf[c] += s->conf[c];
+        to->prob[c] += s->prob[c];
         to->count[c] += s->count[c];
         to->above[c] += s->above[c];
     }
 }
 
-void kn_loss_reference(kn_engine *engine, const kn_tensor *z_ref, kn_confidence confidence,
-                       const uint8_t *exclude, kn_reference *ref)
+void kn_loss_reference_at(kn_engine *engine, const kn_tensor *z_ref, kn_confidence confidence,
+                          const uint8_t *exclude, const kn_reference *ref, kn_ref_sums *sums)
 {
     const kn_loss_ops *ops = ops_of(engine, z_ref);
     const kn_ref_args args = {.z = z_ref,
@@ -59,16 +74,11 @@ void kn_loss_reference(kn_engine *engine, const kn_tensor *z_ref, kn_confidence 
                               .above_tau = ref->above_tau};
     const kn_units u = kn_units_of(z_ref->n, (int64_t)z_ref->h * z_ref->w);
     kn_ref_sums parts[KN_ROUND];
-    memset(ref->sum_conf, 0, sizeof ref->sum_conf);
-    memset(ref->sum_prob, 0, sizeof ref->sum_prob);
-    memset(ref->count, 0, sizeof ref->count);
-    memset(ref->above, 0, sizeof ref->above);
     if (kn_device_loss_of(engine)) {
-        const kn_ref_sums *of_image = kn_device_loss_of(engine)->reference(engine, &args);
-        for (int i = 0; i < z_ref->n && of_image; i++)
-            add_ref_sums(ref, &of_image[i], z_ref->c);
+        kn_device_loss_of(engine)->reference(engine, &args, sums);
         return;
     }
+    memset(sums, 0, sizeof *sums);
 #pragma omp parallel num_threads(kn_engine_threads(engine))
     for (int64_t round = 0; round < u.n; round += KN_ROUND) {
         int here = (int)MIN(KN_ROUND, u.n - round);
@@ -81,8 +91,31 @@ void kn_loss_reference(kn_engine *engine, const kn_tensor *z_ref, kn_confidence 
         }
 #pragma omp single
         for (int i = 0; i < here; i++)
-            add_ref_sums(ref, &parts[i], z_ref->c);
+            add_ref_sums(sums, &parts[i], z_ref->c);
     }
+}
+
+void kn_loss_reference(kn_engine *engine, const kn_tensor *z_ref, kn_confidence confidence,
+                       const uint8_t *exclude, kn_reference *ref)
+{
+    kn_ref_sums found = {0}, *sums = numbers_open(engine, &found, sizeof found);
+    if (!sums)
+        return;
+    kn_loss_reference_at(engine, z_ref, confidence, exclude, ref, sums);
+    numbers_read(engine, &found, sums, sizeof found);
+    memcpy(ref->sum_conf, found.conf, sizeof ref->sum_conf);
+    memcpy(ref->sum_prob, found.prob, sizeof ref->sum_prob);
+    memcpy(ref->count, found.count, sizeof ref->count);
+    memcpy(ref->above, found.above, sizeof ref->above);
+}
+
+void kn_gamma_update_at(kn_engine *engine, const kn_gamma_rule *rule, int n_classes,
+                        const kn_ref_sums *sums, double *gamma, double *state)
+{
+    if (kn_device_loss_of(engine))
+        kn_device_loss_of(engine)->gamma(engine, rule, n_classes, sums, gamma, state);
+    else
+        qf_gamma(rule, n_classes, sums, gamma, state);
 }
 
 /* ---- pass 2 -------------------------------------------------------------------------------- */
@@ -91,22 +124,6 @@ typedef struct {
     kn_quad_sums batch, image;
     double ce_of_images; /* Σ over images of their own mean CE */
 } fold;
-
-static double weight_sum(const kn_quad_config *config, const kn_quad_sums *s)
-{
-    double z = 0;
-    for (int r = 0; r < KN_N_REGIONS; r++)
-        z += config->weights[r] * (double)s->px[r];
-    return z;
-}
-
-static double ce_sum(const kn_quad_config *config, const kn_quad_sums *s)
-{
-    double ce = 0;
-    for (int r = 0; r < KN_N_REGIONS; r++)
-        ce += s->px[r] ? config->weights[r] * s->ce[r] : 0;
-    return ce;
-}
 
 static void add_quad_sums(kn_quad_sums *to, const kn_quad_sums *s)
 {
@@ -131,111 +148,36 @@ static void fold_unit(fold *f, const kn_quad_sums *s, const kn_units *u, int64_t
     add_quad_sums(&f->image, s);
     if (unit % u->per_image != u->per_image - 1)
         return;
-    double z = weight_sum(config, &f->image);
+    double z = qf_weight_sum(config->weights, f->image.px);
     if (z_image)
         z_image[unit / u->per_image] = z;
     if (z > 0)
-        f->ce_of_images += ce_sum(config, &f->image) / z;
+        f->ce_of_images += qf_image_ce(config->weights, f->image.px, f->image.ce, z);
     add_quad_sums(&f->batch, &f->image);
     memset(&f->image, 0, sizeof f->image);
 }
 
-/* Eq. (8). Without weight the loss is 0, not the 1 - ε/ε of the formula or its 0/0. */
-static void finish_dice(const kn_quad_config *config, const kn_quad_sums *s, int n_classes,
-                        kn_quad_result *result)
+/* config with what its _at pointers say, on the host. */
+static const kn_quad_config *settled(const kn_quad_config *config, kn_quad_config *room)
 {
-    double ratios = 0;
-    for (int c = 0; c < n_classes; c++) {
-        double n = 2.0 * s->inter[c] + config->dice_eps;
-        double d = s->target[c] + s->pred[c] + config->dice_eps;
-        result->dice_n[c] = n;
-        result->dice_d[c] = d;
-        ratios += d == 0 ? 1.0 : n / d; /* d = 0 needs ε = 0: the limit of ε/ε */
-    }
-    if (result->z > 0)
-        result->dice = 1.0 - ratios / n_classes;
+    if (!config->gamma_at && !config->weights_at)
+        return config;
+    *room = *config;
+    if (config->gamma_at)
+        memcpy(room->gamma, config->gamma_at, sizeof room->gamma);
+    if (config->weights_at)
+        memcpy(room->weights, config->weights_at, sizeof room->weights);
+    return room;
 }
 
-/* Factors of a pixel's CE and of its gradient: by region, and for UC's background. KN_CE_Z and
- * KN_CE_PIXELS divide by one number more: ce_divisor. */
-static void ce_factors(const kn_quad_config *config, const int64_t px[KN_N_REGIONS],
-                       int64_t uc_background, double factor[KN_N_REGIONS], double *of_background)
+void kn_loss_partition_at(kn_engine *engine, const kn_tensor *z, const uint8_t *label,
+                          const uint8_t *exclude, const kn_reference *ref, const uint8_t *truth,
+                          const kn_quad_config *given, uint8_t *region, double *z_image,
+                          kn_quad_result *result)
 {
-    bool means = config->norm == KN_CE_REGION_MEAN;
-    for (int r = 0; r < KN_N_REGIONS; r++)
-        factor[r] = config->weights[r] / (means ? (double)px[r] + 1 : 1);
-    *of_background = factor[KN_REGION_UC];
-    if (!means || config->uc == KN_UC_WHOLE)
-        return;
-    double w = config->weights[KN_REGION_UC];
-    double mean_background = w / ((double)uc_background + 1);
-    factor[KN_REGION_UC] = w / ((double)(px[KN_REGION_UC] - uc_background) + 1);
-    *of_background = mean_background;
-    if (config->uc == KN_UC_RELEASED) {
-        factor[KN_REGION_UC] = 0;
-        *of_background = 2 * mean_background;
-    }
-}
-
-static double ce_divisor(const kn_quad_config *config, const kn_quad_result *result)
-{
-    double n = 0;
-    for (int r = 0; r < KN_N_REGIONS; r++)
-        n += (double)result->region_px[r];
-    switch (config->norm) {
-    case KN_CE_Z:
-        return result->z;
-    case KN_CE_PIXELS:
-        return n;
-    case KN_CE_REGION_MEAN:
-        break;
-    }
-    return 1;
-}
-
-static void finish_ce(const kn_quad_config *config, const fold *f, const kn_tensor *z,
-                      kn_quad_result *result)
-{
-    const kn_quad_sums *s = &f->batch;
-    double factor[KN_N_REGIONS], of_background, sum = 0;
-    ce_factors(config, s->px, s->uc_background_px, factor, &of_background);
-    for (int r = 0; r < KN_N_REGIONS; r++) {
-        double background = r == KN_REGION_UC ? s->uc_background_ce : 0;
-        if (s->px[r])
-            result->region_loss[r] =
-                factor[r] * (s->ce[r] - background) + of_background * background;
-        sum += result->region_loss[r];
-    }
-    double divisor = ce_divisor(config, result);
-    if (config->z_scope == KN_Z_IMAGE)
-        result->ce = f->ce_of_images / z->n;
-    else if (divisor > 0)
-        result->ce = sum / divisor;
-}
-
-static void finish_quad(const kn_quad_config *config, const fold *f, const kn_tensor *z,
-                        kn_quad_result *result)
-{
-    const kn_quad_sums *s = &f->batch;
-    memset(result, 0, sizeof *result);
-    for (int r = 0; r < KN_N_REGIONS; r++) {
-        result->region_px[r] = s->px[r];
-        result->region_right[r] = s->right[r];
-        result->truth_px[r] = s->truth[r];
-    }
-    result->uc_background_px = s->uc_background_px;
-    result->z = weight_sum(config, s);
-    finish_ce(config, f, z, result);
-    if (config->dice != KN_DICE_NONE)
-        finish_dice(config, s, z->c, result);
-    result->loss = config->ce_scale * result->ce + config->dice_scale * result->dice;
-}
-
-void kn_loss_partition(kn_engine *engine, const kn_tensor *z, const uint8_t *label,
-                       const uint8_t *exclude, const kn_reference *ref, const uint8_t *truth,
-                       const kn_quad_config *config, uint8_t *region, double *z_image,
-                       kn_quad_result *result)
-{
+    const bool there = kn_device_loss_of(engine) != NULL;
+    kn_quad_config room;
+    const kn_quad_config *config = there ? given : settled(given, &room);
     g_assert(config->labelled ? label != NULL : ref != NULL);
     g_assert(config->z_scope == KN_Z_BATCH || (z_image && config->norm == KN_CE_Z));
     const kn_loss_ops *ops = ops_of(engine, z);
@@ -250,12 +192,8 @@ void kn_loss_partition(kn_engine *engine, const kn_tensor *z, const uint8_t *lab
     const kn_units u = kn_units_of(z->n, (int64_t)z->h * z->w);
     kn_quad_sums parts[KN_ROUND];
     fold total = {0};
-    if (kn_device_loss_of(engine)) {
-        const kn_units images = {.image_px = u.image_px, .per_image = 1, .n = z->n};
-        const kn_quad_sums *of_image = kn_device_loss_of(engine)->partition(engine, &args);
-        for (int i = 0; i < z->n && of_image; i++)
-            fold_unit(&total, &of_image[i], &images, i, config, z_image);
-        finish_quad(config, &total, z, result);
+    if (there) {
+        kn_device_loss_of(engine)->partition(engine, &args, z_image, result);
         return;
     }
 #pragma omp parallel num_threads(kn_engine_threads(engine))
@@ -272,28 +210,37 @@ void kn_loss_partition(kn_engine *engine, const kn_tensor *z, const uint8_t *lab
         for (int i = 0; i < here; i++)
             fold_unit(&total, &parts[i], &u, round + i, config, z_image);
     }
-    finish_quad(config, &total, z, result);
+    memset(result, 0, sizeof *result);
+    qf_finish_quad(config, &total.batch, total.ce_of_images, z->n, z->c, result);
+}
+
+void kn_loss_partition(kn_engine *engine, const kn_tensor *z, const uint8_t *label,
+                       const uint8_t *exclude, const kn_reference *ref, const uint8_t *truth,
+                       const kn_quad_config *config, uint8_t *region, double *z_image,
+                       kn_quad_result *result)
+{
+    size_t images = z_image ? (size_t)z->n * sizeof *z_image : 0;
+    kn_quad_result *at = numbers_open(engine, result, sizeof *result + images);
+    double *z_at = at == result ? z_image : z_image ? (double *)(at + 1) : NULL;
+    if (!at) {
+        memset(result, 0, sizeof *result);
+        return;
+    }
+    kn_loss_partition_at(engine, z, label, exclude, ref, truth, config, region, z_at, at);
+    numbers_read(engine, result, at, sizeof *result);
+    if (z_image)
+        numbers_read(engine, z_image, z_at, images);
 }
 
 /* ---- pass 3 -------------------------------------------------------------------------------- */
-/* a and b of quad_pixel.h; all 0 (no gradient) for a class without weight. */
-static void dice_constants(const kn_quad_config *config, const kn_quad_result *result,
-                           int n_classes, kn_grad_args *args)
+void kn_loss_gradient_at(kn_engine *engine, const kn_tensor *z, const uint8_t *label,
+                         const kn_reference *ref, const uint8_t *region, const double *z_image,
+                         const kn_quad_config *given, const kn_quad_result *result, double scale,
+                         bool accumulate, const kn_tensor *dz)
 {
-    for (int c = 0; c < n_classes; c++) {
-        double n = result->dice_n[c], d = result->dice_d[c];
-        if (config->dice == KN_DICE_NONE || !(result->z > 0) || d == 0)
-            continue;
-        args->dice_a[c] = -2.0 / (n_classes * d);
-        args->dice_b[c] = n / (n_classes * d * d);
-    }
-}
-
-void kn_loss_gradient(kn_engine *engine, const kn_tensor *z, const uint8_t *label,
-                      const kn_reference *ref, const uint8_t *region, const double *z_image,
-                      const kn_quad_config *config, const kn_quad_result *result, double scale,
-                      bool accumulate, const kn_tensor *dz)
-{
+    const bool there = kn_device_loss_of(engine) != NULL;
+    kn_quad_config room;
+    const kn_quad_config *config = there ? given : settled(given, &room);
     const kn_loss_ops *ops = ops_of(engine, z);
     assert_same_shape(z, dz);
     g_assert(config->labelled ? label != NULL : ref != NULL);
@@ -305,48 +252,72 @@ void kn_loss_gradient(kn_engine *engine, const kn_tensor *z, const uint8_t *labe
                          .dice = config->dice,
                          .accumulate = accumulate,
                          .dice_scale = scale * config->dice_scale};
-    memcpy(args.weights, config->weights, sizeof args.weights);
-    ce_factors(config, result->region_px, result->uc_background_px, args.ce_weights,
-               &args.ce_uc_background);
-    dice_constants(config, result, z->c, &args);
-    double divisor = ce_divisor(config, result);
-    if (kn_device_loss_of(engine)) {
-        const double *sums = config->z_scope == KN_Z_IMAGE ? z_image : NULL;
-        kn_device_loss_of(engine)->gradient(engine, &args, sums, divisor, scale * config->ce_scale);
+    const double *images = config->z_scope == KN_Z_IMAGE ? z_image : NULL;
+    if (there) {
+        kn_device_loss_of(engine)->gradient(engine, &args, config, images, result, scale);
         return;
     }
+    memcpy(args.weights, config->weights, sizeof args.weights);
+    qf_ce_factors(config, result->region_px, result->uc_background_px, args.ce_weights,
+                  &args.ce_uc_background);
+    for (int c = 0; c < z->c; c++)
+        qf_dice_constants(config, result, z->c, c, &args.dice_a[c], &args.dice_b[c]);
+    double divisor = qf_ce_divisor(config, result);
     const kn_units u = kn_units_of(z->n, (int64_t)z->h * z->w);
 #pragma omp parallel for schedule(static) num_threads(kn_engine_threads(engine))
     for (int64_t i = 0; i < u.n; i++) {
         int n;
         int64_t first = kn_unit_first(&u, i, &n);
-        bool by_image = config->z_scope == KN_Z_IMAGE;
-        double by = by_image ? z_image[i / u.per_image] * z->n : divisor;
-        ops->gradient(&args, first, n, by > 0 ? scale * config->ce_scale / by : 0.0);
+        int image = (int)(i / u.per_image);
+        ops->gradient(&args, first, n,
+                      qf_image_scale(images, image, z->n, divisor, scale * config->ce_scale));
     }
 }
 
+void kn_loss_gradient(kn_engine *engine, const kn_tensor *z, const uint8_t *label,
+                      const kn_reference *ref, const uint8_t *region, const double *z_image,
+                      const kn_quad_config *config, const kn_quad_result *result, double scale,
+                      bool accumulate, const kn_tensor *dz)
+{
+    const kn_device_loss *device = kn_device_loss_of(engine);
+    size_t images = z_image ? (size_t)z->n * sizeof *z_image : 0;
+    if (device) {
+        kn_quad_result *at = device->room(engine, sizeof *at + images);
+        if (!at)
+            return;
+        kn_engine_upload(engine, at, result, sizeof *at);
+        if (z_image)
+            kn_engine_upload(engine, at + 1, z_image, images);
+        result = at;
+        z_image = z_image ? (const double *)(at + 1) : NULL;
+    }
+    kn_loss_gradient_at(engine, z, label, ref, region, z_image, config, result, scale, accumulate,
+                        dz);
+}
+
 /* ---- Mean Teacher, softmax, argmax --------------------------------------------------------- */
-double kn_loss_mse(kn_engine *engine, const kn_tensor *z, const kn_tensor *z_ref,
-                   const uint8_t *exclude, double scale, bool accumulate, const kn_tensor *dz)
+void kn_loss_mse_at(kn_engine *engine, const kn_tensor *z, const kn_tensor *z_ref,
+                    const uint8_t *exclude, double scale, bool accumulate, const kn_tensor *dz,
+                    double *value)
 {
     const kn_loss_ops *ops = ops_of(engine, z);
     assert_same_shape(z, z_ref);
     if (dz)
         assert_same_shape(z, dz);
+    kn_mse_args args = {.z = z,
+                        .z_ref = z_ref,
+                        .dz = dz,
+                        .exclude = exclude,
+                        .grad_scale = scale,
+                        .accumulate = accumulate};
+    if (kn_device_loss_of(engine)) {
+        kn_device_loss_of(engine)->mse(engine, &args, value);
+        return;
+    }
     double n_terms = (double)kn_count_kept(engine, exclude, kn_pixels(z)) * z->c;
-    const kn_mse_args args = {.z = z,
-                              .z_ref = z_ref,
-                              .dz = dz,
-                              .exclude = exclude,
-                              .grad_scale = n_terms > 0 ? scale * 2.0 / n_terms : 0.0,
-                              .accumulate = accumulate};
+    args.grad_scale = n_terms > 0 ? scale * 2.0 / n_terms : 0.0;
     const kn_units u = kn_units_of(z->n, (int64_t)z->h * z->w);
     double parts[KN_ROUND], sum = 0;
-    if (kn_device_loss_of(engine)) {
-        sum = kn_device_loss_of(engine)->mse(engine, &args);
-        return n_terms > 0 ? sum / n_terms : 0.0;
-    }
 #pragma omp parallel num_threads(kn_engine_threads(engine))
     for (int64_t round = 0; round < u.n; round += KN_ROUND) {
         int here = (int)MIN(KN_ROUND, u.n - round);
@@ -361,7 +332,18 @@ double kn_loss_mse(kn_engine *engine, const kn_tensor *z, const kn_tensor *z_ref
         for (int i = 0; i < here; i++)
             sum += parts[i];
     }
-    return n_terms > 0 ? sum / n_terms : 0.0;
+    *value += n_terms > 0 ? sum / n_terms : 0.0;
+}
+
+double kn_loss_mse(kn_engine *engine, const kn_tensor *z, const kn_tensor *z_ref,
+                   const uint8_t *exclude, double scale, bool accumulate, const kn_tensor *dz)
+{
+    double value = 0, *at = numbers_open(engine, &value, sizeof value);
+    if (!at)
+        return 0;
+    kn_loss_mse_at(engine, z, z_ref, exclude, scale, accumulate, dz, at);
+    numbers_read(engine, &value, at, sizeof value);
+    return value;
 }
 
 void kn_softmax(kn_engine *engine, const kn_tensor *z, float *prob)
@@ -394,4 +376,12 @@ void kn_argmax(kn_engine *engine, const kn_tensor *z, uint8_t *y)
         int64_t first = kn_unit_first(&u, i, &n);
         ops->argmax(z, first, n, y + first);
     }
+}
+
+void kn_argmax_at(kn_engine *engine, const kn_tensor *z, uint8_t *y)
+{
+    if (kn_device_loss_of(engine))
+        kn_device_loss_of(engine)->argmax_at(engine, z, y);
+    else
+        kn_argmax(engine, z, y);
 }

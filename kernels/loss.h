@@ -41,6 +41,12 @@ typedef struct {
     int64_t above[QS_CLASSES_MAX];   /* by argmax */
 } kn_reference;
 
+/* Sums as kn_reference has them. */
+typedef struct {
+    double conf[QS_CLASSES_MAX], prob[QS_CLASSES_MAX];
+    int64_t count[QS_CLASSES_MAX], above[QS_CLASSES_MAX];
+} kn_ref_sums;
+
 /* exclude: (n,h,w) u8, pixels with value 255 are excluded from the sums (y and conf are written for
  * them all the same); NULL: none. */
 void kn_loss_reference(kn_engine *engine, const kn_tensor *z_ref, kn_confidence confidence,
@@ -62,6 +68,14 @@ void kn_flexmatch_update(double *gamma, double *share, int n_classes, const kn_r
 void kn_freematch_update(double *gamma, double *level, double *p_model, int n_classes,
                          const kn_reference *ref, double m);
 
+/* Any of the three, as a device is told of it. */
+typedef struct {
+    kn_threshold threshold;
+    double a; /* KN_THRESHOLD_ADAPTIVE */
+    kn_absent absent;
+    double tau, ema; /* FlexMatch; of FreeMatch m is `ema` */
+} kn_gamma_rule;
+
 typedef struct {
     bool labelled; /* target and comparison: `label`; else target ref.y, comparison argmax z */
     const uint8_t *compare; /* (n,h,w) compared with ref.y instead, NULL: as said above */
@@ -75,6 +89,9 @@ typedef struct {
     double dice_eps;      /* 1e-5 */
     double ce_scale;      /* factor of the CE part: 1; 0.5 for sup=ssl4mis */
     double dice_scale;    /* factor of the Dice part: 1 */
+    /* Read where the engine computes, in the place of gamma and weights; NULL: those. For the
+     * functions that end in _at. */
+    const double *gamma_at, *weights_at;
 } kn_quad_config;
 
 typedef struct {
@@ -111,10 +128,36 @@ void kn_loss_gradient(kn_engine *engine, const kn_tensor *z, const uint8_t *labe
 double kn_loss_mse(kn_engine *engine, const kn_tensor *z, const kn_tensor *z_ref,
                    const uint8_t *exclude, double scale, bool accumulate, const kn_tensor *dz);
 
+/* ---- numbers that stay ----------------------------------------------------------------------
+ * The same, with every number that one pass finds and another reads where the engine computes
+ * (kn_engine_alloc): nobody waits, and a whole step can be on its way before its first loss is
+ * known. Pointers to numbers are the engine's; on the CPU that is any memory, and the bits are
+ * those of the functions above. On a device so they are too, given the same sums. */
+/* ref->y, conf, with_prob and above_tau; its sums are left alone. */
+void kn_loss_reference_at(kn_engine *engine, const kn_tensor *z_ref, kn_confidence confidence,
+                          const uint8_t *exclude, const kn_reference *ref, kn_ref_sums *sums);
+/* gamma (QS_CLASSES_MAX), state (QS_CLASSES_MAX + 1): share or p_model, then level. */
+void kn_gamma_update_at(kn_engine *engine, const kn_gamma_rule *rule, int n_classes,
+                        const kn_ref_sums *sums, double *gamma, double *state);
+void kn_loss_partition_at(kn_engine *engine, const kn_tensor *z, const uint8_t *label,
+                          const uint8_t *exclude, const kn_reference *ref, const uint8_t *truth,
+                          const kn_quad_config *config, uint8_t *region, double *z_image,
+                          kn_quad_result *result);
+void kn_loss_gradient_at(kn_engine *engine, const kn_tensor *z, const uint8_t *label,
+                         const kn_reference *ref, const uint8_t *region, const double *z_image,
+                         const kn_quad_config *config, const kn_quad_result *result, double scale,
+                         bool accumulate, const kn_tensor *dz);
+/* *value += the loss. */
+void kn_loss_mse_at(kn_engine *engine, const kn_tensor *z, const kn_tensor *z_ref,
+                    const uint8_t *exclude, double scale, bool accumulate, const kn_tensor *dz,
+                    double *value);
+
 /* softmax of logits into host f32 (n,h,w,C), dense: for prediction. */
 void kn_softmax(kn_engine *engine, const kn_tensor *z, float *prob);
 /* argmax of logits (n,h,w), ties to the lowest class: for pictures. */
 void kn_argmax(kn_engine *engine, const kn_tensor *z, uint8_t *y);
+/* The same where the engine computes; waits for nothing. */
+void kn_argmax_at(kn_engine *engine, const kn_tensor *z, uint8_t *y);
 
 /* Schedules (E15). */
 /* max·exp(-5(1-t/T)²), t clamped to [0,T]. */

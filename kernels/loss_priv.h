@@ -37,11 +37,6 @@ static inline int64_t kn_unit_first(const kn_units *u, int64_t unit, int *n)
 int64_t kn_count_kept(kn_engine *engine, const uint8_t *exclude, int64_t n);
 
 typedef struct {
-    double conf[QS_CLASSES_MAX], prob[QS_CLASSES_MAX];
-    int64_t count[QS_CLASSES_MAX], above[QS_CLASSES_MAX];
-} kn_ref_sums;
-
-typedef struct {
     const kn_tensor *z;
     kn_confidence confidence;
     const uint8_t *exclude; /* or NULL */
@@ -104,24 +99,31 @@ typedef struct {
     const struct kn_compare_ops *compare; /* kernels/compare_priv.h */
 } kn_loss_ops;
 
-/* A device does a whole batch at once and gives the sums of each image, which are folded like those
- * of units. Pointers of the arguments are the device's, all but config. */
+/* A device does a whole batch at once. Pointers of the arguments are the device's, all but config
+ * (its gamma_at, weights_at and compare are); so are those of numbers: nothing waits but what says
+ * so. Sums have the image's pixels in one order, then the images in theirs. */
 typedef struct kn_device_loss {
-    /* Sums of each image, borrowed until the next call; NULL when the device has failed. */
-    const kn_ref_sums *(*reference)(kn_engine *engine, const kn_ref_args *args);
-    const kn_quad_sums *(*partition)(kn_engine *engine, const kn_quad_args *args);
-    /* The CE part of image i is scaled with ce_scale/(z_image[i]·n), or /divisor when z_image is
-     * NULL; 0 when that is not positive. */
-    void (*gradient)(kn_engine *engine, const kn_grad_args *args, const double *z_image,
-                     double divisor, double ce_scale);
-    double (*mse)(kn_engine *engine, const kn_mse_args *args);
+    /* Room for the numbers of a call that waits for them; borrowed until the next. NULL when the
+     * device has failed. */
+    void *(*room)(kn_engine *engine, size_t bytes);
+    void (*reference)(kn_engine *engine, const kn_ref_args *args, kn_ref_sums *sums);
+    void (*gamma)(kn_engine *engine, const kn_gamma_rule *rule, int n_classes,
+                  const kn_ref_sums *sums, double *gamma, double *state);
+    void (*partition)(kn_engine *engine, const kn_quad_args *args, double *z_image,
+                      kn_quad_result *result);
+    /* args as far as they need no sums: z, dz, target, region, accumulate */
+    void (*gradient)(kn_engine *engine, const kn_grad_args *args, const kn_quad_config *config,
+                     const double *z_image, const kn_quad_result *result, double scale);
+    /* args->grad_scale: the scale alone */
+    void (*mse)(kn_engine *engine, const kn_mse_args *args, double *value);
+    /* Waits. */
     int64_t (*count_kept)(kn_engine *engine, const uint8_t *exclude, int64_t n);
-    /* which: place in kn_compare_ops; adds to sums */
-    void (*compare)(kn_engine *engine, int which, const void *args, int n_images, int64_t image_px,
-                    int n_sums, double *sums);
+    const struct kn_device_compare *compare;               /* compare_priv.h */
     void (*clear)(kn_engine *engine, const kn_tensor *dz); /* its channels, not those past C */
-    void (*softmax)(kn_engine *engine, const kn_tensor *z, float *prob); /* prob, y: the host's */
-    void (*argmax)(kn_engine *engine, const kn_tensor *z, uint8_t *y);
+    void (*softmax)(kn_engine *engine, const kn_tensor *z,
+                    float *prob);                                      /* prob: the host's; waits */
+    void (*argmax)(kn_engine *engine, const kn_tensor *z, uint8_t *y); /* y: the host's; waits */
+    void (*argmax_at)(kn_engine *engine, const kn_tensor *z, uint8_t *y);
 } kn_device_loss;
 
 static inline const kn_device_loss *kn_device_loss_of(const kn_engine *engine)

@@ -1,6 +1,7 @@
 /* Schedules of the training recipe (golden group E15) and of methods, and φ with its region weights
  * (eq. 6). */
-#include "kernels/compare.h"
+#include "kernels/compare_fold.h"
+#include "kernels/quad_fold.h"
 
 #include <math.h>
 
@@ -61,58 +62,19 @@ double kn_gamma_start(kn_confidence confidence, int n_classes)
 void kn_gamma_update(double *gamma, int n_classes, const kn_reference *ref, double a,
                      kn_absent absent)
 {
-    for (int c = 0; c < n_classes; c++) {
-        if (absent == KN_ABSENT_KEEP && ref->count[c] == 0)
-            continue;
-        double n = (double)ref->count[c] + (absent == KN_ABSENT_RELEASED ? 1 : 0);
-        double mean_conf = ref->sum_conf[c] / n;
-        double next = a * mean_conf + (1.0 - a) * gamma[c];
-        gamma[c] = next > 1.0 ? 1.0 : next; /* not fmin: a NaN must be seen */
-    }
-}
-
-static int64_t pixels_of(const kn_reference *ref, int n_classes)
-{
-    int64_t n = 0;
-    for (int c = 0; c < n_classes; c++)
-        n += ref->count[c];
-    return n;
+    qf_adaptive(gamma, n_classes, ref->sum_conf, ref->count, a, absent);
 }
 
 void kn_flexmatch_update(double *gamma, double *share, int n_classes, const kn_reference *ref,
                          double tau, double ema)
 {
-    int64_t n = pixels_of(ref, n_classes);
-    double most = 0, unsure = 1;
-    if (n == 0)
-        return;
-    for (int c = 0; c < n_classes; c++) {
-        share[c] = ema * share[c] + (1.0 - ema) * (double)ref->above[c] / (double)n;
-        most = fmax(most, share[c]);
-        unsure -= share[c];
-    }
-    most = fmax(most, unsure);
-    for (int c = 0; c < n_classes; c++) {
-        double beta = share[c] / most;
-        gamma[c] = tau * beta / (2.0 - beta);
-    }
+    qf_flexmatch(gamma, share, n_classes, ref->count, ref->above, tau, ema);
 }
 
 void kn_freematch_update(double *gamma, double *level, double *p_model, int n_classes,
                          const kn_reference *ref, double m)
 {
-    int64_t n = pixels_of(ref, n_classes);
-    double conf = 0, most = 0;
-    if (n == 0)
-        return;
-    for (int c = 0; c < n_classes; c++) {
-        conf += ref->sum_conf[c];
-        p_model[c] = m * p_model[c] + (1.0 - m) * ref->sum_prob[c] / (double)n;
-        most = p_model[c] > most ? p_model[c] : most;
-    }
-    *level = m * *level + (1.0 - m) * conf / (double)n;
-    for (int c = 0; c < n_classes; c++)
-        gamma[c] = *level * p_model[c] / most;
+    qf_freematch(gamma, level, p_model, n_classes, ref->sum_conf, ref->sum_prob, ref->count, m);
 }
 
 /* Rises from exp(-5) to 1 as x goes from 0 to 1: the Gaussian warm-up of the SSL literature. */
@@ -129,8 +91,7 @@ double kn_uamt_threshold(int n_classes, double t, double t_max)
 
 double kn_dcnet_threshold(double mu, double r, double mean1, double mean2, double low, double high)
 {
-    double next = fmin((1 - r) * mu + r * mean1, (1 - r) * mu + r * mean2);
-    return fmin(fmax(next, low), high);
+    return cf_dcnet_threshold(mu, r, mean1, mean2, low, high);
 }
 
 double kn_lambda_paper(double max, double t, double t_max)

@@ -345,13 +345,12 @@ static void cuda_close(kn_engine *engine)
     kn_cuda *cuda = engine->state;
     if (cuda && cuda->device) {
         kn_engine_free(engine, &cuda->loss);
+        kn_engine_free(engine, &cuda->kept);
+        kn_engine_free(engine, &cuda->count);
+        kn_engine_free(engine, &cuda->numbers);
         kn_cudnn_close(cuda->cudnn);
         kn_device_free(cuda->device, cuda->partials);
         kn_device_close(cuda->device);
-    }
-    if (cuda) {
-        g_free(cuda->loss_host);
-        g_free(cuda->loss_of_image);
     }
     g_free(cuda);
     engine->state = NULL;

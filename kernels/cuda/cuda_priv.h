@@ -3,18 +3,17 @@
 #define QS_KERNELS_CUDA_CUDA_PRIV_H
 
 #include "kernels/cuda/device.h"
-#include "kernels/loss_priv.h"
+#include "kernels/cuda/loss.h"
 
 typedef struct {
     kn_device *device;      /* owned */
     struct kn_cudnn *cudnn; /* owned; NULL: own kernels do every convolution */
     bool graphs;            /* steps as graphs (program.h); not with QS_DISABLE=graph */
     double *partials;       /* owned, on the GPU: kn_cu_partials_bytes(KN_CHANNELS_MAX) */
-    /* loss.c: sums of a batch's losses on the GPU and here, of so many images. Owned. */
-    kn_block loss;
-    double *loss_host;
-    void *loss_of_image;
-    int loss_images;
+    /* loss.c, owned: sums of a batch; those and the count that a later pass reads; numbers of calls
+     * that wait. And where the last pass has put its sums. */
+    kn_block loss, kept, count, numbers;
+    kn_cu_sums last;
 } kn_cuda;
 
 static inline kn_cuda *kn_cuda_of(const kn_engine *engine)

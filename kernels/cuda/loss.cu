@@ -5,10 +5,10 @@
  * A block takes KN_CU_LOSS_PX pixels of one image, a thread every 256th of them, and adds what it
  * sums in f32 over its few pixels, then in f64: over the warp by shuffles, over the warps in order.
  * A second kernel adds an image's blocks in order. So the sums have one order, whatever runs when,
- * and come out per image, which the host folds as it folds the CPU's (loss.c). */
-#include "kernels/compare_priv.h"
+ * and come out per image; fold.cu folds these in double as the host folds the CPU's. Numbers that
+ * a pass needs of an earlier one it reads where fold.cu left them: the host sees none of them. */
+#include "kernels/compare_fold.h"
 #include "kernels/cuda/loss.h"
-#include "kernels/loss_priv.h"
 
 #include "kernels/cuda/lang.cuh"
 
@@ -171,12 +171,14 @@ template <int NC> __global__ void partition(kn_cu_quad a, int64_t image_px, doub
             z_target = c == target ? z[c] : z_target;
         if (a.ref_y) {
             int compared = a.compare ? a.compare[i] : a.labelled ? target : y;
-            float gamma = a.gamma[a.ref_y[i]], conf = a.ref_conf[i];
+            int by = a.ref_y[i];
+            float gamma = a.gamma_at ? (float)a.gamma_at[by] : a.gamma[by], conf = a.ref_conf[i];
             region = qp_region(a.ref_y[i] == compared,
                                conf > gamma || (a.gamma_inclusive && conf == gamma));
         }
         a.region[i] = (uint8_t)region;
-        float w = a.weights[region], ce = qp_cross_entropy_f32(zmax, z_target, rest);
+        float w = a.weights_at ? (float)a.weights_at[region] : a.weights[region];
+        float ce = qp_cross_entropy_f32(zmax, z_target, rest);
         bool has_truth = a.truth && a.truth[i] < n;
         for (int r = 0; r < R; r++) {
             bool is = r == region;
@@ -216,12 +218,13 @@ template <int NC> __global__ void gradient(kn_cu_grad a, int64_t image_px)
         }
         bool background = region == KN_REGION_UC && target == 0;
         float scale = a.ce_scale[i / image_px];
-        float w_ce = scale * (background ? a.ce_uc_background : a.ce_weights[region]);
-        float w_dice = a.weights[region];
+        float w_ce = scale * (background ? a.by->ce_uc_background : a.by->ce_weights[region]);
+        float w_dice = a.by->weights[region];
         load_z<NC>(a.z, i, z);
         qp_softmax_f32(z, n, qp_argmax_f32(z, n), p);
         for (int c = 0; c < n; c++) {
-            g[c] = qp_dice_grad_p_f32(a.dice, w_dice, a.dice_a[c], a.dice_b[c], p[c], c == target);
+            g[c] = qp_dice_grad_p_f32(a.dice, w_dice, a.by->dice_a[c], a.by->dice_b[c], p[c],
+                                      c == target);
             dot += g[c] * p[c];
         }
         for (int c = 0; c < n; c++)
@@ -237,7 +240,7 @@ template <int NC> __global__ void mse(kn_cu_mse a, int64_t image_px, double *par
     enum { M = classes<NC>::most };
     int n = N_OF(NC, a.z);
     span s = span_of(blockIdx.x, image_px);
-    float sums[1] = {};
+    float sums[1] = {}, grad_scale = (float)cf_per(a.scale * 2.0, *a.count * n);
     for (int k = (int)threadIdx.x; k < s.n; k += BLOCK) {
         int64_t i = s.first + k;
         float z[M], p[M], r[M], dot = 0, square = 0;
@@ -255,7 +258,7 @@ template <int NC> __global__ void mse(kn_cu_mse a, int64_t image_px, double *par
         if (!a.dz.data || (!counts && a.accumulate))
             continue;
         for (int c = 0; c < n; c++)
-            r[c] = counts ? a.grad_scale * qp_softmax_grad_f32(p[c], r[c], dot) : 0.0f;
+            r[c] = counts ? grad_scale * qp_softmax_grad_f32(p[c], r[c], dot) : 0.0f;
         store_dz<NC>(a.dz, i, r, a.accumulate);
     }
     store_sums<1>(sums, 1, parts);
@@ -285,6 +288,13 @@ __global__ void clear(kn_tensor dz)
     int64_t n = (int64_t)dz.n * dz.h * dz.w * dz.c;
     for (int64_t e = KN_THREAD; e < n; e += KN_THREADS)
         ((float *)dz.data)[e / dz.c * dz.ldc + e % dz.c] = 0;
+}
+
+__global__ void sdcl_labels(const uint8_t *known, const uint8_t *exclude, int64_t n, uint8_t *label,
+                            uint8_t *pseudo)
+{
+    for (int64_t i = KN_THREAD; i < n; i += KN_THREADS)
+        cf_sdcl_label(known[i], exclude[i], &label[i], &pseudo[i]);
 }
 
 /* Sums the pixels that count. */
@@ -373,6 +383,40 @@ static void pack(kn_urpc_args &a, tensors *t)
     }
 }
 
+/* A pass's scales once the numbers are there: those of its pixels' count and of earlier sums. */
+struct numbers {
+    const double *count, *kept;
+};
+template <class A> __device__ static inline void settle(A &, const numbers &, int) {}
+__device__ static inline void settle(kn_kl_args &a, const numbers &by, int)
+{
+    a.grad_scale = cf_per(a.grad_scale, *by.count);
+}
+__device__ static inline void settle(kn_cosine_args &a, const numbers &by, int)
+{
+    a.grad_scale = cf_per(a.grad_scale, *by.count);
+}
+__device__ static inline void settle(kn_urpc_args &a, const numbers &by, int)
+{
+    a.by = {};
+    cf_urpc(by.kept, *by.count, a.n_scales, a.z[0]->c, a.scale, &a.by);
+}
+__device__ static inline void settle(kn_attention_args &a, const numbers &by, int image)
+{
+    cf_attention(by.kept + image * KN_COMPARE_SUMS, &a);
+}
+__device__ static inline void settle(kn_dcnet_args &a, const numbers &by, int)
+{
+    a.threshold = *a.threshold_at;
+    a.decoupled_scale = cf_per(a.decoupled_scale, *by.count * a.z1->c);
+    a.direct_scale = cf_per(a.direct_scale, *by.count);
+}
+__device__ static inline void settle(kn_sdcl_args &a, const numbers &by, int)
+{
+    a.mse_scale = cf_per(a.mse_scale, by.kept[2]);
+    a.kl_scale = cf_per(a.kl_scale, by.kept[3]);
+}
+
 /* Arguments as a thread sees them. */
 template <class A> struct bound {
     A a;
@@ -419,12 +463,14 @@ PASS(sdcl_sums, kn_sdcl_args);
 PASS(sdcl_grad, kn_sdcl_args);
 
 template <class P>
-__global__ void compare(typename P::args args, tensors t, int64_t image_px, int n_sums,
-                        double *parts)
+__global__ void compare(typename P::args args, tensors t, int64_t image_px, int n_sums, int settles,
+                        numbers by, double *parts)
 {
     span s = span_of(blockIdx.x, image_px);
     bound<typename P::args> b(args, &t);
     double sums[KN_COMPARE_SUMS] = {};
+    if (settles)
+        settle(b.a, by, s.image);
     for (int k = (int)threadIdx.x; k < s.n; k += BLOCK)
         P::run(&b.a, s.first + k, sums);
     store_sums<KN_COMPARE_SUMS>(sums, n_sums, parts);
@@ -489,7 +535,9 @@ void kn_cu_loss_mse(kn_device *device, kn_cu_mse a, kn_cu_sums out)
 void kn_cu_loss_count(kn_device *device, const uint8_t *exclude, int64_t n, kn_cu_sums out)
 {
     KN_LAUNCH(device, count_kept, blocks_of(1, n), BLOCK, exclude, n, out.parts);
-    add(device, 1, n, 1, out);
+    kn_cu_sums to = out;
+    to.sums = out.count;
+    add(device, 1, n, 1, to);
 }
 
 void kn_cu_softmax(kn_device *device, kn_tensor z, float *prob)
@@ -510,18 +558,19 @@ void kn_cu_clear(kn_device *device, kn_tensor dz)
 
 template <class P>
 static void start_compare(kn_device *device, const void *args, int n_images, int64_t image_px,
-                          int n_sums, kn_cu_sums out)
+                          int n_sums, int settles, kn_cu_sums out)
 {
     typename P::args a = *(const typename P::args *)args;
     tensors t = {};
     pack(a, &t);
+    numbers by = {out.count, out.kept};
     KN_LAUNCH(device, (compare<P>), blocks_of(n_images, image_px), BLOCK, a, t, image_px, n_sums,
-              out.parts);
+              settles, by, out.parts);
     add(device, n_images, image_px, n_sums, out);
 }
 
 /* In the order of kn_compare_ops. */
-static void (*const compares[])(kn_device *, const void *, int, int64_t, int, kn_cu_sums) = {
+static void (*const compares[])(kn_device *, const void *, int, int64_t, int, int, kn_cu_sums) = {
     start_compare<kl_pass>,
     start_compare<prob_add_pass>,
     start_compare<uncertainty_pass>,
@@ -538,7 +587,14 @@ static void (*const compares[])(kn_device *, const void *, int, int64_t, int, kn
 };
 
 void kn_cu_loss_compare(kn_device *device, int which, const void *args, int n_images,
-                        int64_t image_px, int n_sums, kn_cu_sums out)
+                        int64_t image_px, int n_sums, int settle, kn_cu_sums out)
 {
-    compares[which](device, args, n_images, image_px, n_sums, out);
+    compares[which](device, args, n_images, image_px, n_sums, settle, out);
+}
+
+void kn_cu_sdcl_labels(kn_device *device, const uint8_t *known, const uint8_t *exclude, int64_t n,
+                       uint8_t *label, uint8_t *pseudo)
+{
+    KN_LAUNCH(device, sdcl_labels, kn_grid(n, BLOCK, 1 << 20), BLOCK, known, exclude, n, label,
+              pseudo);
 }

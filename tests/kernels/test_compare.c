@@ -686,9 +686,9 @@ static void test_instruction_sets(void)
             kn_urpc_args urpc = {.z = z,
                                  .dz = dz,
                                  .n_scales = 2,
-                                 .q_factor = {1, 2},
-                                 .e_factor = {0.3, 0.4},
-                                 .v_factor = 0.5,
+                                 .by.q = {1, 2},
+                                 .by.e = {0.3, 0.4},
+                                 .by.v = 0.5,
                                  .accumulate = true};
             kn_dcnet_args dcnet = {.z1 = z[0],
                                    .z2 = z[1],
