@@ -134,7 +134,8 @@ bool cli_validation_run(cli_validation *v, const qs_progress *progress, double *
         comparison c = {.v = v, .slide = s};
         inf_counts_init(&c.counts, v->classes->n);
         qs_progress_update(progress, "validate", (int64_t)i, (int64_t)v->slides->len, NULL);
-        if (!inf_predict(v->predictor, &s->view, s->tissue, compare_rows, &c, NULL, NULL, error)) {
+        if (!inf_predict(v->predictor, &s->view, s->tissue, true, compare_rows, &c, NULL, NULL,
+                         error)) {
             g_prefix_error(error, "validation: %s: ", s->path);
             return false;
         }

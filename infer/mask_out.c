@@ -118,7 +118,7 @@ bool inf_predict_to_tiff(inf_predictor *p, const wsi_view *view, const wsi_tissu
         if (!s.prob)
             goto out;
     }
-    if (!inf_predict(p, view, tissue, put_rows, &s, progress, report, error))
+    if (!inf_predict(p, view, tissue, !s.prob, put_rows, &s, progress, report, error))
         goto out;
     /* The probabilities first: a mask that is there says that all of the slide is. */
     ok = !s.prob || wsi_tiffw_finish(g_steal_pointer(&s.prob), error);

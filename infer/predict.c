@@ -1,12 +1,11 @@
-/* A view and a network wired to the windows' road (windows.h): what to run, how to read it, how to
- * turn logits into probabilities. */
+/* A view and a network wired to the windows' road (windows.h): what to run, how to read it, what
+ * the networks say of it. */
 #include "infer/predict.h"
 
 #include "base/error.h"
 #include "infer/predict_priv.h"
 #include "infer/windows.h"
 
-#include <math.h>
 #include <string.h>
 
 struct inf_predictor {
@@ -14,9 +13,9 @@ struct inf_predictor {
     const model *m;    /* borrowed */
     inf_options options;
     kn_pass *pass, *second; /* second: of a pair, else NULL */
+    int pass_n;             /* windows of a pass */
     int64_t pass_bytes;
-    float *pair_prob; /* one window of the second network's */
-    float *staging;   /* one normalised window, for engines that do not compute in f32 */
+    float *staging; /* one normalised window, for engines that do not compute in f32 */
 };
 
 /* One prediction under way. */
@@ -82,8 +81,12 @@ inf_predictor *inf_predictor_create(kn_engine *engine, const model *m, const inf
     inf_options filled = *options;
     if (!fill_options(&filled, &m->spec, error))
         return NULL;
-    kn_pass_options pass = {
-        .mode = KN_PASS_INFER, .n = INF_PASS_N, .h = filled.window_px, .w = filled.window_px};
+    int pass_n = kn_engine_is_device(engine) ? INF_PASS_DEVICE_N : INF_PASS_N;
+    kn_pass_options pass = {.mode = KN_PASS_INFER,
+                            .n = pass_n,
+                            .h = filled.window_px,
+                            .w = filled.window_px,
+                            .keep_logits = true};
     int64_t pass_bytes = kn_pass_memory(engine, m->net, &pass, error), second_bytes = 0;
     if (pass_bytes >= 0 && m->second_net)
         second_bytes = kn_pass_memory(engine, m->second_net, &pass, error);
@@ -91,14 +94,12 @@ inf_predictor *inf_predictor_create(kn_engine *engine, const model *m, const inf
         return NULL;
     pass_bytes += second_bytes;
     inf_predictor *p = g_new0(inf_predictor, 1);
-    *p = (inf_predictor){.engine = engine, .m = m, .options = filled, .pass_bytes = pass_bytes};
+    *p = (inf_predictor){
+        .engine = engine, .m = m, .options = filled, .pass_n = pass_n, .pass_bytes = pass_bytes};
     p->staging = g_new(float, 3 * (size_t)filled.window_px * (size_t)filled.window_px);
     p->pass = kn_pass_create(engine, m->net, &pass, error);
-    if (p->pass && m->second_net) {
-        size_t n_px = (size_t)filled.window_px * (size_t)filled.window_px;
-        p->pair_prob = g_new(float, n_px *(size_t)m->spec.net.n_classes);
+    if (p->pass && m->second_net)
         p->second = kn_pass_create(engine, m->second_net, &pass, error);
-    }
     if (!p->pass || (m->second_net && !p->second)) {
         inf_predictor_destroy(p);
         return NULL;
@@ -112,7 +113,6 @@ void inf_predictor_destroy(inf_predictor *p)
         return;
     kn_pass_destroy(p->pass);
     kn_pass_destroy(p->second);
-    g_free(p->pair_prob);
     g_free(p->staging);
     g_free(p);
 }
@@ -159,91 +159,38 @@ static void put_input(inf_predictor *p, kn_pass *pass, int k, const uint8_t *rgb
         dst[i] = (double)p->staging[i];
 }
 
-/* prob[i] = softmax of n logits, through differences from the largest. */
-static void softmax(const float *z, int n, float *prob)
-{
-    float top = z[0], sum = 0;
-    for (int c = 1; c < n; c++)
-        top = MAX(top, z[c]);
-    for (int c = 0; c < n; c++) {
-        prob[c] = expf(z[c] - top);
-        sum += prob[c];
-    }
-    for (int c = 0; c < n; c++)
-        prob[c] /= sum;
-}
-
-/* Logits of image k to probabilities (window,window,n_classes). False when one is not finite. */
-static bool get_output(const kn_pass *pass, int k, float *prob)
-{
-    const kn_tensor *out = kn_pass_logits(pass);
-    int64_t n_px = (int64_t)out->h * out->w, first = k * n_px;
-    int nc = out->c;
-    bool finite = true;
-    float z[QS_CLASSES_MAX];
-    for (int64_t i = 0; i < n_px; i++) {
-        size_t at = (size_t)(first + i) * (size_t)out->ldc;
-        for (int c = 0; c < nc; c++) {
-            z[c] = out->dtype == KN_F32 ? kn_f32(out)[at + (size_t)c]
-                                        : (float)kn_f64(out)[at + (size_t)c];
-            finite = finite && isfinite(z[c]);
-        }
-        softmax(z, nc, prob + i * nc);
-    }
-    return finite;
-}
-
 static bool run_pass(inf_predictor *p, kn_pass *pass, kn_weights *weights,
                      const uint8_t *const *rgb, int n, GError **error)
 {
     /* A short pass repeats its last window: no lane computes on leftovers. */
-    for (int k = 0; k < INF_PASS_N; k++)
+    for (int k = 0; k < p->pass_n; k++)
         put_input(p, pass, k, rgb[MIN(k, n - 1)]);
     return kn_pass_forward(pass, weights, 0, error);
 }
 
-/* prob becomes the mean of itself and the second network's. */
-static bool add_second(inf_predictor *p, int k, float *prob, size_t n_prob)
-{
-    bool finite = get_output(p->second, k, p->pair_prob);
-    for (size_t i = 0; i < n_prob; i++)
-        prob[i] = 0.5f * (prob[i] + p->pair_prob[i]);
-    return finite;
-}
-
-static bool infer(void *user, const uint8_t *const *rgb, int n, float *prob, GError **error)
+static bool infer(void *user, const uint8_t *const *rgb, int n, inf_logits *logits, GError **error)
 {
     inf_predictor *p = ((job *)user)->predictor;
-    size_t n_px = (size_t)p->options.window_px * (size_t)p->options.window_px;
-    size_t n_prob = n_px * (size_t)p->m->spec.net.n_classes;
-    if (!run_pass(p, p->pass, p->m->weights, rgb, n, error))
+    /* the last pass may still be reading its images */
+    if (!kn_engine_check(p->engine, error) || !run_pass(p, p->pass, p->m->weights, rgb, n, error) ||
+        (p->second && !run_pass(p, p->second, p->m->second_weights, rgb, n, error)))
         return false;
-    bool finite = true;
-    for (int k = 0; k < n; k++)
-        finite = get_output(p->pass, k, prob + (size_t)k * n_prob) && finite;
-    if (p->second && !run_pass(p, p->second, p->m->second_weights, rgb, n, error))
-        return false;
-    for (int k = 0; p->second && k < n; k++)
-        finite = add_second(p, k, prob + (size_t)k * n_prob, n_prob) && finite;
-    if (finite)
-        return true;
-    g_set_error_literal(
-        error, QS_ERROR, QS_ERROR_FORMAT,
-        "the network's output is not a number; the model file holds damaged weights "
-        "or its training diverged");
-    return false;
+    logits->z = kn_pass_logits(p->pass);
+    logits->second = p->second ? kn_pass_logits(p->second) : NULL;
+    return true;
 }
 
 static inf_windows windows_of(inf_predictor *p, const wsi_view *view)
 {
     return (inf_windows){
+        .engine = p->engine,
         .w = view->w,
         .h = view->h,
         .window_px = p->options.window_px,
         .stride_px = p->options.stride_px,
         .n_classes = p->m->spec.net.n_classes,
         .blend = p->options.blend,
-        .pass_n = INF_PASS_N,
+        .pass_n = p->pass_n,
         .batch = p->options.batch,
         .n_readers = p->options.n_readers,
         .wanted = wanted,
@@ -259,12 +206,14 @@ int64_t inf_predictor_memory(const inf_predictor *p, const wsi_view *view)
     return p->pass_bytes + inf_windows_memory(&windows) + inf_mask_rows_memory(view);
 }
 
-bool inf_predict(inf_predictor *p, const wsi_view *view, const wsi_tissue *tissue, inf_rows rows,
-                 void *user, const qs_progress *progress, inf_report *report, GError **error)
+bool inf_predict(inf_predictor *p, const wsi_view *view, const wsi_tissue *tissue, bool labels_only,
+                 inf_rows rows, void *user, const qs_progress *progress, inf_report *report,
+                 GError **error)
 {
     job j = {.predictor = p, .view = view, .tissue = tissue};
     inf_windows windows = windows_of(p, view);
     windows.user = &j;
+    windows.labels_only = labels_only;
     windows.rows = rows;
     windows.rows_user = user;
     if (!inf_windows_run(&windows, progress, report, error)) {

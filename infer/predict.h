@@ -2,14 +2,15 @@
  *
  * Windows lie on the clamped grid of the view (stride, last one shifted inward; smaller images
  * padded with white). Only windows that touch tissue are run; what no window covers is background
- * with probability 1. Blended probabilities are kept for one strip of window rows only, so memory
- * does not grow with the slide's height (but for the list of windows, 4 bytes each).
+ * with probability 1. Blended probabilities are kept for one strip of window rows only, in the
+ * memory where the engine computes, so memory does not grow with the slide's height (but for the
+ * list of windows, 4 bytes each).
  *
  * The result does not depend on batch size, reader threads or engine threads: the network always
- * sees passes of INF_PASS_N windows (the last one padded), direct convolutions do not mix images
- * and sum in one order, and windows are blended in grid order. An engine that chooses its
- * convolutions by timing (KN_CONV_AUTO) may choose others in the next run, and then differs in the
- * last bits. */
+ * sees passes of INF_PASS_N windows, INF_PASS_DEVICE_N on a GPU (the last one padded), direct
+ * convolutions do not mix images and sum in one order, and windows are blended in grid order. An
+ * engine that chooses its convolutions by timing (KN_CONV_AUTO) may choose others in the next run,
+ * and then differs in the last bits. */
 #ifndef QS_INFER_PREDICT_H
 #define QS_INFER_PREDICT_H
 
@@ -17,7 +18,8 @@
 #include "wsi/slide.h"
 #include "wsi/tissue.h"
 
-enum { INF_PASS_N = 4 };
+/* Four windows keep a CPU's caches warm; a GPU needs more to fill its multiprocessors. */
+enum { INF_PASS_N = 4, INF_PASS_DEVICE_N = 16 };
 
 typedef enum { INF_BLEND_GAUSSIAN, INF_BLEND_UNIFORM } inf_blend;
 const char *inf_blend_name(inf_blend blend); /* "gaussian", "uniform" */
@@ -45,7 +47,8 @@ const inf_options *inf_predictor_options(const inf_predictor *predictor);
  * (weights, slide reader's own caches and the TIFF writer apart). */
 int64_t inf_predictor_memory(const inf_predictor *predictor, const wsi_view *view);
 
-/* Receives finished rows from the top: label (n_rows, w) u8; prob (n_rows, w, n_classes) f32. */
+/* Receives finished rows from the top: label (n_rows, w) u8; prob (n_rows, w, n_classes) f32, NULL
+ * where labels only were asked for. */
 typedef bool (*inf_rows)(void *user, int64_t y, int n_rows, int64_t w, const uint8_t *label,
                          const float *prob, GError **error);
 
@@ -54,11 +57,11 @@ typedef struct {
     double read_s, net_s, blend_s; /* read_s is summed over readers and overlaps the others */
 } inf_report;
 
-/* tissue NULL: everything is run. Stops on qs_stop_requested (QS_ERROR_STOPPED). report may be
- * NULL. */
+/* tissue NULL: everything is run. labels_only: rows are not given probabilities. Stops on
+ * qs_stop_requested (QS_ERROR_STOPPED). report may be NULL. */
 bool inf_predict(inf_predictor *predictor, const wsi_view *view, const wsi_tissue *tissue,
-                 inf_rows rows, void *user, const qs_progress *progress, inf_report *report,
-                 GError **error);
+                 bool labels_only, inf_rows rows, void *user, const qs_progress *progress,
+                 inf_report *report, GError **error);
 
 /* The grid of a slide's mask: level 0 divided by the integer nearest to the view's downsample. */
 typedef struct {

@@ -4,7 +4,7 @@
  *
  *        ┌──────────── w ────────────┐
  *   top →├────┬────┬────┬────┬────┬──┤   finished above: handed to `rows`, forgotten
- *        │ the open strip:           │
+ *        │ the open strip:           │   in the engine's memory (kernels/blend.h)
  *        │ window_px rows of sums    │   a ring of rows, so nothing is moved
  *        └────┴────┴────┴────┴────┴──┘
  *
@@ -18,7 +18,7 @@
 #ifndef QS_INFER_STITCH_H
 #define QS_INFER_STITCH_H
 
-#include "infer/predict.h"
+#include "infer/windows.h"
 
 /* ---- the clamped grid along one axis ---------------------------------------------------------
  * 0, stride, 2·stride … and a last window moved inward so that it ends at the border; one window
@@ -32,14 +32,25 @@ void inf_blend_weights(inf_blend blend, int window_px, float *weights);
 
 typedef struct inf_stitch inf_stitch;
 
+typedef struct {
+    kn_engine *engine; /* where the strip is; borrowed */
+    int64_t w, h;
+    int window_px, n_classes;
+    inf_blend blend;
+    bool with_prob; /* rows get probabilities, not labels alone */
+    inf_rows rows;
+    void *user;
+} inf_stitch_spec;
+
 /* NULL with QS_ERROR_MEMORY when the strip cannot be had. */
-inf_stitch *inf_stitch_create(int64_t w, int64_t h, int window_px, int n_classes, inf_blend blend,
-                              inf_rows rows, void *user, GError **error);
+inf_stitch *inf_stitch_create(const inf_stitch_spec *spec, GError **error);
 void inf_stitch_destroy(inf_stitch *stitch);
-int64_t inf_stitch_memory(int64_t w, int window_px, int n_classes);
-/* prob (window,window,n_classes) f32, of a window whose top left pixel is (x, y); what lies outside
- * the plane is dropped. y must not fall. Hands out the rows above y. */
-bool inf_stitch_add(inf_stitch *stitch, int64_t x, int64_t y, const float *prob, GError **error);
+int64_t inf_stitch_memory(const inf_stitch_spec *spec);
+/* Images first … first+n-1 of the logits, windows of one row of the grid with their top left pixels
+ * at (x[k], y); what lies outside the plane is dropped. y must not fall. Hands out the rows above
+ * y. QS_ERROR_FORMAT when a logit of rows handed out is not finite. */
+bool inf_stitch_add(inf_stitch *stitch, const inf_logits *logits, int first, int n,
+                    const int64_t *x, int64_t y, GError **error);
 /* Hands out the rest. */
 bool inf_stitch_finish(inf_stitch *stitch, GError **error);
 

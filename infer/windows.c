@@ -38,10 +38,17 @@ static size_t window_bytes_of(const inf_windows *job)
     return (size_t)job->window_px * (size_t)job->window_px * 3;
 }
 
-static size_t prob_bytes_of(const inf_windows *job)
+static inf_stitch_spec stitch_of(const inf_windows *job)
 {
-    size_t n_px = (size_t)job->window_px * (size_t)job->window_px;
-    return (size_t)job->pass_n * n_px * (size_t)job->n_classes * sizeof(float);
+    return (inf_stitch_spec){.engine = job->engine,
+                             .w = job->w,
+                             .h = job->h,
+                             .window_px = job->window_px,
+                             .n_classes = job->n_classes,
+                             .blend = job->blend,
+                             .with_prob = !job->labels_only,
+                             .rows = job->rows,
+                             .user = job->rows_user};
 }
 
 static int64_t n_windows_of(const inf_windows *job)
@@ -52,7 +59,8 @@ static int64_t n_windows_of(const inf_windows *job)
 
 int64_t inf_windows_memory(const inf_windows *job)
 {
-    return inf_stitch_memory(job->w, job->window_px, job->n_classes) + (int64_t)prob_bytes_of(job) +
+    inf_stitch_spec stitch = stitch_of(job);
+    return inf_stitch_memory(&stitch) +
            n_slots_of(job) * (int64_t)(window_bytes_of(job) + sizeof(slot)) +
            n_windows_of(job) * (int64_t)sizeof(uint32_t);
 }
@@ -148,33 +156,53 @@ static void release(ring *r, int64_t first, int n)
     g_mutex_unlock(&r->lock);
 }
 
-/* The calling thread's part: groups of pass_n windows, in order. */
-static bool consume(ring *r, inf_stitch *stitch, float *prob, const qs_progress *progress,
-                    inf_report *report, GError **error)
+/* Hands n windows to the stitcher, those of one row of the grid at a time. */
+static bool blend(const ring *r, inf_stitch *stitch, const inf_logits *logits, int64_t first, int n,
+                  int64_t *x, GError **error)
+{
+    for (int k = 0; k < n;) {
+        int64_t y, row;
+        int m = 0;
+        place(r, first + k, &x[0], &y);
+        do {
+            m++;
+            row = y;
+            if (k + m < n)
+                place(r, first + k + m, &x[m], &row);
+        } while (k + m < n && row == y);
+        if (!inf_stitch_add(stitch, logits, k, m, x, y, error))
+            return false;
+        k += m;
+    }
+    return true;
+}
+
+/* The calling thread's part: groups of pass_n windows, in order. What a group asks of a device goes
+ * out as one piece of work (kn_engine_begin). */
+static bool consume(ring *r, inf_stitch *stitch, const qs_progress *progress, inf_report *report,
+                    GError **error)
 {
     const inf_windows *job = r->job;
-    size_t stride = prob_bytes_of(job) / sizeof(float) / (size_t)job->pass_n;
     g_autofree const uint8_t **rgb = g_new0(const uint8_t *, job->pass_n);
-    for (int64_t first = 0; first < r->list->len; first += job->pass_n) {
+    g_autofree int64_t *x = g_new0(int64_t, job->pass_n);
+    bool ok = true;
+    for (int64_t first = 0; ok && first < r->list->len; first += job->pass_n) {
         int n = (int)MIN(job->pass_n, r->list->len - first);
+        inf_logits logits = {NULL, NULL};
         if (!qs_stop_check(error) || !take(r, first, n, rgb, error))
             return false;
         int64_t start = g_get_monotonic_time();
-        if (!job->infer(job->user, rgb, n, prob, error))
-            return false;
+        kn_engine_begin(job->engine);
+        ok = job->infer(job->user, rgb, n, &logits, error);
         int64_t middle = g_get_monotonic_time();
         release(r, first, n);
-        for (int k = 0; k < n; k++) {
-            int64_t x, y;
-            place(r, first + k, &x, &y);
-            if (!inf_stitch_add(stitch, x, y, prob + (size_t)k * stride, error))
-                return false;
-        }
+        ok = ok && blend(r, stitch, &logits, first, n, x, error);
+        kn_engine_end(job->engine);
         report->net_s += (double)(middle - start) * 1e-6;
         report->blend_s += (double)(g_get_monotonic_time() - middle) * 1e-6;
         qs_progress_update(progress, "predict", first + n, r->list->len, NULL);
     }
-    return inf_stitch_finish(stitch, error);
+    return ok && inf_stitch_finish(stitch, error);
 }
 
 static bool ring_init(ring *r, const inf_windows *job, inf_report *report, GError **error)
@@ -217,25 +245,18 @@ bool inf_windows_run(const inf_windows *job, const qs_progress *progress, inf_re
     *report = (inf_report){0};
     ring r;
     bool ok = false;
-    float *prob = NULL;
+    inf_stitch_spec spec = stitch_of(job);
     inf_stitch *stitch = NULL;
     int n_readers = MAX(1, job->n_readers);
     g_autofree GThread **readers = g_new0(GThread *, n_readers);
     if (!ring_init(&r, job, report, error))
         goto out;
-    prob = g_try_malloc(prob_bytes_of(job));
-    if (!prob) {
-        g_set_error(error, QS_ERROR, QS_ERROR_MEMORY, "%zu bytes of probabilities cannot be had",
-                    prob_bytes_of(job));
-        goto out;
-    }
-    stitch = inf_stitch_create(job->w, job->h, job->window_px, job->n_classes, job->blend,
-                               job->rows, job->rows_user, error);
+    stitch = inf_stitch_create(&spec, error);
     if (!stitch)
         goto out;
     for (int i = 0; i < n_readers; i++)
         readers[i] = g_thread_new("reader", reader_main, &r);
-    ok = consume(&r, stitch, prob, progress, report, error);
+    ok = consume(&r, stitch, progress, report, error);
     g_mutex_lock(&r.lock);
     r.stop = true;
     g_cond_broadcast(&r.slot_free);
@@ -245,7 +266,6 @@ bool inf_windows_run(const inf_windows *job, const qs_progress *progress, inf_re
     report->read_s = r.read_s;
 out:
     inf_stitch_destroy(stitch);
-    g_free(prob);
     ring_clear(&r);
     return ok;
 }

@@ -5,6 +5,8 @@
  *   │ read window │ ────────────────► │ infer n windows → stitch │ ──► rows, from the top
  *   └─────────────┘   (2 batches)     └──────────────────────────┘
  *
+ * Logits stay where the engine computes and are blended there; finished rows alone come back.
+ *
  * Knows neither slides nor networks: `read` and `infer` are the caller's, so tests drive it with
  * functions whose answer is known. Windows are taken in grid order whatever the readers do, and
  * `infer` always sees windows in that order, so the result depends on neither. */
@@ -13,8 +15,15 @@
 
 #include "infer/predict.h"
 
+/* What a network, or a pair of them, says of some windows: image k is window k (there may be more
+ * images than windows), (n,window,window,classes) of the engine's dtype in its memory. */
 typedef struct {
-    int64_t w, h; /* the plane */
+    const kn_tensor *z, *second; /* second: of a pair, else NULL */
+} inf_logits;
+
+typedef struct {
+    kn_engine *engine; /* that blends; borrowed */
+    int64_t w, h;      /* the plane */
     int window_px, stride_px;
     int n_classes;
     inf_blend blend;
@@ -26,8 +35,9 @@ typedef struct {
     bool (*wanted)(void *user, int64_t x, int64_t y);
     /* rgb (window,window,3). On reader threads, several at once. */
     bool (*read)(void *user, int64_t x, int64_t y, uint8_t *rgb, GError **error);
-    /* rgb: n <= pass_n windows; prob (n,window,window,n_classes). On the calling thread. */
-    bool (*infer)(void *user, const uint8_t *const *rgb, int n, float *prob, GError **error);
+    /* rgb: n <= pass_n windows; *logits are there until the next call. On the calling thread. */
+    bool (*infer)(void *user, const uint8_t *const *rgb, int n, inf_logits *logits, GError **error);
+    bool labels_only; /* rows are not given probabilities */
     inf_rows rows;
     void *rows_user;
 } inf_windows;

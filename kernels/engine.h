@@ -185,6 +185,9 @@ typedef struct {
     kn_pass_mode mode;
     int n, h, w;     /* batch and patch; h and w divisible by 16 */
     bool no_dropout; /* TRAIN, NOGRAD: for tests; nor are features perturbed */
+    /* INFER: the logits stay in the engine's memory and forward waits for nothing. Before the input
+     * is written again: kn_engine_check. */
+    bool keep_logits;
     /* Bit o: output o is wanted; 0: output 0 alone. What no wanted output needs is not run. */
     uint32_t outputs;
 } kn_pass_options;
@@ -200,7 +203,8 @@ kn_dtype kn_pass_activations(const kn_pass *pass);
 /* The caller writes normalised images here before forward: host memory on every backend, brought to
  * the device by forward. */
 const kn_tensor *kn_pass_input(const kn_pass *pass); /* (n,h,w,in_channels) */
-/* INFER: host memory on every backend, there when forward returns. Else the engine's own memory. */
+/* INFER without keep_logits: host memory on every backend, there when forward returns. Else the
+ * engine's own memory. */
 const kn_tensor *
 kn_pass_logits(const kn_pass *pass); /* (n,h,w,n_classes), valid until the next forward */
 const kn_tensor *

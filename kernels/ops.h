@@ -96,6 +96,18 @@ typedef struct {
     int x0, y0, x1, y1; /* pixels x0 <= x < x1, y0 <= y < y1; empty when x1 <= x0 */
 } kn_box;
 
+/* ---- blending of predictions ---------------------------------------------------------------- */
+/* A strip of a plane, in the engine's memory: as many rows as a window has. */
+typedef struct {
+    int64_t w; /* pixels of a row */
+    int window, classes;
+    void *acc;            /* (window,w,classes): row y of the plane lives at y % window */
+    const float *weights; /* (window) f32 on every backend */
+    uint32_t *bad;        /* becomes 1 when a logit is not finite */
+} kn_blend;
+
+enum { KN_BLEND_MAX = 32 }; /* windows of one call */
+
 #define KN_ADAM_BETA1 0.9
 #define KN_ADAM_BETA2 0.999
 #define KN_ADAM_EPS 1e-8
@@ -194,6 +206,18 @@ typedef struct {
                   const kn_tensor *dst);
     /* Where z's largest logit is of another class than y (n,h,w) says, the two change places. */
     void (*relabel)(kn_engine *engine, const kn_tensor *z, const uint8_t *y);
+    /* Images first … first+n-1 of z (n,window,window,classes), n <= KN_BLEND_MAX, with their top
+     * left at (x[k], y) of the plane: weights[i]·weights[j]·softmax(z) is added to the strip, or of
+     * the mean with second's softmax when that is not NULL; rows i < n_rows, columns inside the
+     * strip. A pixel takes its windows in order of k. */
+    void (*blend_add)(kn_engine *engine, const kn_blend *blend, const kn_tensor *z,
+                      const kn_tensor *second, int first, int n, const int64_t *x, int64_t y,
+                      int n_rows);
+    /* Rows slot … slot+n-1 of acc divided by their sums: prob (n,w,classes) f32, NULL: not wanted,
+     * and label (n,w), its argmax (ties to the lowest class); then those of acc are 0. Where the
+     * sum is 0, no window was: class 0 with probability 1. */
+    void (*blend_take)(kn_engine *engine, const kn_blend *blend, int slot, int n, uint8_t *label,
+                       float *prob);
     /* Every element to 0, those between c and ldc too. */
     void (*clear)(kn_engine *engine, const kn_tensor *t);
 

@@ -457,16 +457,22 @@ static size_t tensor_bytes(const kn_tensor *t)
     return (size_t)kn_pixels(t) * (size_t)t->ldc * kn_dtype_bytes(t->dtype);
 }
 
+/* Do the logits come to the host by themselves? */
+static bool brings_logits(const kn_pass *pass)
+{
+    return folds(pass) && !pass->options.keep_logits;
+}
+
 /* The host's side of what the caller writes and reads. */
 static bool stage(kn_pass *pass, GError **error)
 {
     size_t in = kn_round_up(tensor_bytes(&pass->input), KN_ALIGN);
-    size_t out = folds(pass) ? tensor_bytes(&pass->outputs[0]) : 0;
+    size_t out = brings_logits(pass) ? tensor_bytes(&pass->outputs[0]) : 0;
     if (!kn_engine_host_alloc(pass->engine, &pass->staging, in + out, "the images of a pass",
                               error))
         return false;
     pass->input.data = pass->staging.data;
-    if (folds(pass))
+    if (brings_logits(pass))
         pass->outputs[0].data = (char *)pass->staging.data + in;
     return true;
 }
@@ -480,7 +486,7 @@ void kn_pass_upload(kn_pass *pass)
 
 bool kn_pass_download(kn_pass *pass, GError **error)
 {
-    if (!pass->staging.data || !folds(pass))
+    if (!pass->staging.data || !brings_logits(pass))
         return true;
     kn_engine_download(pass->engine, pass->outputs[0].data,
                        kn_pass_at(pass, pass->value_item[pass->net->outputs[0]]),

@@ -121,6 +121,81 @@ void kn_cpu_relabel(kn_engine *engine, const kn_tensor *z, const uint8_t *y)
     }
 }
 
+/* prob = softmax of n logits; false when one is not finite. */
+static bool softmax(const float *z, int n, float *prob)
+{
+    float top = z[0], sum = 0;
+    bool finite = isfinite(z[0]);
+    for (int c = 1; c < n; c++) {
+        top = z[c] > top ? z[c] : top;
+        finite = finite && isfinite(z[c]);
+    }
+    for (int c = 0; c < n; c++) {
+        prob[c] = expf(z[c] - top);
+        sum += prob[c];
+    }
+    for (int c = 0; c < n; c++)
+        prob[c] /= sum;
+    return finite;
+}
+
+/* Row i of image k, to acc's pixels from x on. */
+static bool blend_row(const kn_blend *b, const kn_tensor *z, const kn_tensor *second, int k, int i,
+                      int64_t x, float *acc)
+{
+    int nc = b->classes;
+    int64_t row = ((int64_t)k * b->window + i) * b->window;
+    bool finite = true;
+    for (int j = 0; j < b->window && x + j < b->w; j++) {
+        float p[QS_CLASSES_MAX], other[QS_CLASSES_MAX], *a = acc + (x + j) * nc;
+        float weight = b->weights[i] * b->weights[j];
+        finite = softmax(pixel_at(z, row + j), nc, p) && finite;
+        if (second) {
+            finite = softmax(pixel_at(second, row + j), nc, other) && finite;
+            for (int c = 0; c < nc; c++)
+                p[c] = 0.5f * (p[c] + other[c]);
+        }
+        for (int c = 0; c < nc; c++)
+            a[c] += weight * p[c];
+    }
+    return finite;
+}
+
+void kn_cpu_blend_add(kn_engine *engine, const kn_blend *b, const kn_tensor *z,
+                      const kn_tensor *second, int first, int n, const int64_t *x, int64_t y,
+                      int n_rows)
+{
+    int n_bad = 0;
+    g_assert(z->block == 0 && (!second || second->block == 0));
+#pragma omp parallel for schedule(static) reduction(+ : n_bad) num_threads(engine->n_threads)
+    for (int i = 0; i < n_rows; i++) {
+        float *acc = (float *)b->acc + (y + i) % b->window * b->w * b->classes;
+        for (int k = 0; k < n; k++)
+            n_bad += !blend_row(b, z, second, first + k, i, x[k], acc);
+    }
+    if (n_bad > 0)
+        *b->bad = 1;
+}
+
+void kn_cpu_blend_take(kn_engine *engine, const kn_blend *b, int slot, int n, uint8_t *label,
+                       float *prob)
+{
+    int nc = b->classes;
+#pragma omp parallel for schedule(static) num_threads(engine->n_threads)
+    for (int64_t i = 0; i < n * b->w; i++) {
+        float *acc = (float *)b->acc + (slot * b->w + i) * nc, sum = 0;
+        int best = 0;
+        for (int c = 0; c < nc; c++) {
+            sum += acc[c];
+            best = acc[c] > acc[best] ? c : best;
+        }
+        label[i] = (uint8_t)best;
+        for (int c = 0; prob && c < nc; c++)
+            prob[i * nc + c] = sum > 0 ? acc[c] / sum : c == 0 ? 1.0f : acc[c];
+        memset(acc, 0, (size_t)nc * sizeof(float));
+    }
+}
+
 void kn_cpu_clear(kn_engine *engine, const kn_tensor *t)
 {
     (void)engine;

@@ -144,6 +144,11 @@ void kn_cpu_mean_prob(kn_engine *engine, const kn_tensor *z, int k, int n, const
 void kn_cpu_paste(kn_engine *engine, const kn_tensor *outer, const kn_tensor *inner, kn_box box,
                   const kn_tensor *dst);
 void kn_cpu_relabel(kn_engine *engine, const kn_tensor *z, const uint8_t *y);
+void kn_cpu_blend_add(kn_engine *engine, const kn_blend *blend, const kn_tensor *z,
+                      const kn_tensor *second, int first, int n, const int64_t *x, int64_t y,
+                      int n_rows);
+void kn_cpu_blend_take(kn_engine *engine, const kn_blend *blend, int slot, int n, uint8_t *label,
+                       float *prob);
 void kn_cpu_clear(kn_engine *engine, const kn_tensor *t);
 void kn_cpu_adam(kn_engine *engine, void *theta, const void *grad, void *mean, void *square,
                  int64_t n, double lr, double wd, int64_t t);

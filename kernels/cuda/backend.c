@@ -10,6 +10,7 @@
 #include "kernels/cuda/cudnn_plan.h"
 
 #include <math.h>
+#include <string.h>
 
 static kn_device *device_of(const kn_engine *engine)
 {
@@ -206,6 +207,35 @@ static void relabel(kn_engine *engine, const kn_tensor *z, const uint8_t *y)
     kn_cu_relabel(device_of(engine), *z, y);
 }
 
+/* ---- blending -------------------------------------------------------------------------------- */
+
+static kn_cu_blend blend_of(const kn_blend *b)
+{
+    return (kn_cu_blend){b->w, b->window, b->classes, b->acc, b->weights, b->bad};
+}
+
+static void blend_add(kn_engine *engine, const kn_blend *blend, const kn_tensor *z,
+                      const kn_tensor *second, int first, int n, const int64_t *x, int64_t y,
+                      int n_rows)
+{
+    G_STATIC_ASSERT((int)KN_BLEND_MAX == (int)KN_CU_BLEND_MAX);
+    kn_cu_places places;
+    memset(&places, 0, sizeof places); /* compared as bytes (program.h) */
+    places.n = n;
+    places.y = y;
+    for (int k = 0; k < n; k++)
+        places.x[k] = x[k];
+    kn_cu_blend_add(device_of(engine), blend_of(blend), kn_tensor_images(z, first, n),
+                    second ? kn_tensor_images(second, first, n) : (kn_tensor){.data = NULL}, places,
+                    n_rows);
+}
+
+static void blend_take(kn_engine *engine, const kn_blend *blend, int slot, int n, uint8_t *label,
+                       float *prob)
+{
+    kn_cu_blend_take(device_of(engine), blend_of(blend), slot, n, label, prob);
+}
+
 static const kn_ops OPS = {
     .name = "cuda",
     .dtype = KN_F32,
@@ -242,6 +272,8 @@ static const kn_ops OPS = {
     .mean_prob = mean_prob,
     .paste = paste,
     .relabel = relabel,
+    .blend_add = blend_add,
+    .blend_take = blend_take,
     .fold = fold,
     .peak = kn_cuda_peak,
 };

@@ -122,6 +122,27 @@ void kn_cu_paste(kn_device *device, kn_tensor outer, kn_tensor inner, int x0, in
                  int y1, kn_tensor dst);
 void kn_cu_relabel(kn_device *device, kn_tensor z, const uint8_t *y);
 
+/* ---- blend.cu: as kn_blend of ops.h, everything on the GPU; n <= KN_CU_BLEND_MAX
+ * ------------------------- */
+enum { KN_CU_BLEND_MAX = 32 };
+typedef struct {
+    int64_t w;
+    int window, classes;
+    float *acc;
+    const float *weights;
+    uint32_t *bad;
+} kn_cu_blend;
+typedef struct {
+    int n;
+    int64_t x[KN_CU_BLEND_MAX], y;
+} kn_cu_places;
+/* second.data NULL: none. z, second: the image of place 0 is their first. */
+void kn_cu_blend_add(kn_device *device, kn_cu_blend blend, kn_tensor z, kn_tensor second,
+                     kn_cu_places places, int n_rows);
+/* prob NULL: not wanted. */
+void kn_cu_blend_take(kn_device *device, kn_cu_blend blend, int slot, int n, uint8_t *label,
+                      float *prob);
+
 /* ---- conv.cu: f32 or bf16 tensors in any mixture, one thread an output, for any shape
  * -------------- */
 typedef struct {

@@ -31,6 +31,51 @@ void kn_ref_mean_prob(kn_engine *engine, const kn_tensor *z, int k, int n, const
     }
 }
 
+void kn_ref_blend_add(kn_engine *engine, const kn_blend *b, const kn_tensor *z,
+                      const kn_tensor *second, int first, int n, const int64_t *x, int64_t y,
+                      int n_rows)
+{
+    (void)engine;
+    for (int k = 0; k < n; k++)
+        for (int i = 0; i < n_rows; i++)
+            for (int j = 0; j < b->window && x[k] + j < b->w; j++) {
+                double p[QS_CLASSES_MAX], other[QS_CLASSES_MAX];
+                int64_t from = ((int64_t)(first + k) * b->window + i) * b->window + j;
+                double *acc =
+                    (double *)b->acc + ((y + i) % b->window * b->w + x[k] + j) * b->classes;
+                softmax(kn_f64(z) + from * z->ldc, b->classes, p);
+                if (second)
+                    softmax(kn_f64(second) + from * second->ldc, b->classes, other);
+                for (int c = 0; c < b->classes; c++) {
+                    double mean = second ? (p[c] + other[c]) / 2 : p[c];
+                    acc[c] += (double)b->weights[i] * (double)b->weights[j] * mean;
+                    if (!isfinite(kn_f64(z)[from * z->ldc + c]) ||
+                        (second && !isfinite(kn_f64(second)[from * second->ldc + c])))
+                        *b->bad = 1;
+                }
+            }
+}
+
+void kn_ref_blend_take(kn_engine *engine, const kn_blend *b, int slot, int n, uint8_t *label,
+                       float *prob)
+{
+    (void)engine;
+    for (int64_t i = 0; i < n * b->w; i++) {
+        double *acc = (double *)b->acc + (slot * b->w + i) * b->classes, sum = 0;
+        int best = 0;
+        for (int c = 0; c < b->classes; c++) {
+            sum += acc[c];
+            best = acc[c] > acc[best] ? c : best;
+        }
+        label[i] = (uint8_t)best;
+        for (int c = 0; c < b->classes; c++) {
+            if (prob)
+                prob[i * b->classes + c] = (float)(sum > 0 ? acc[c] / sum : c == 0);
+            acc[c] = 0;
+        }
+    }
+}
+
 void kn_ref_paste(kn_engine *engine, const kn_tensor *outer, const kn_tensor *inner, kn_box box,
                   const kn_tensor *dst)
 {
