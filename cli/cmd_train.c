@@ -336,6 +336,14 @@ static bool on_prepare(void *user, const model *m, kn_engine *engine, int64_t *b
            cli_validation_prepare(&s->validation, m, engine, own.val_stride, bytes, error);
 }
 
+static void on_loading(void *user, size_t done, size_t total)
+{
+    (void)user;
+    qs_progress_update(cli_progress(), "patches to the GPU", (int64_t)done, (int64_t)total, "");
+    if (done == total)
+        cli_progress_end();
+}
+
 static bool on_validate(void *user, const model *m, kn_engine *engine, int64_t iteration,
                         double *dsc, GError **error)
 {
@@ -405,6 +413,7 @@ static bool train(session *s, GError **error)
 {
     tr_callbacks callbacks = {.user = s,
                               .prepare = on_prepare,
+                              .loading = on_loading,
                               .validate = s->validation.slides->len > 0 ? on_validate : NULL,
                               .release = on_release,
                               .status = on_status,

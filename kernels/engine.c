@@ -215,6 +215,17 @@ void kn_engine_end(kn_engine *engine)
         engine->backend->memory->end(engine);
 }
 
+uint64_t kn_engine_mark(kn_engine *engine)
+{
+    return engine->backend->memory ? engine->backend->memory->mark(engine) : 0;
+}
+
+void kn_engine_await(kn_engine *engine, uint64_t mark)
+{
+    if (engine->backend->memory)
+        engine->backend->memory->await(engine, mark);
+}
+
 void kn_engine_clear(kn_engine *engine, const kn_tensor *t)
 {
     engine->backend->ops->clear(engine, t);

@@ -62,6 +62,11 @@ int64_t kn_engine_memory_available(kn_engine *engine);
 bool kn_engine_alloc(kn_engine *engine, kn_block *block, size_t bytes, const char *what,
                      GError **error);
 void kn_engine_free(kn_engine *engine, kn_block *block);
+/* Host memory that the engine copies from fast (pinned), zeroed; not on its account. What is in it
+ * may change only when the engine is done with it. */
+bool kn_engine_host_alloc(kn_engine *engine, kn_block *block, size_t bytes, const char *what,
+                          GError **error);
+void kn_engine_host_free(kn_engine *engine, kn_block *block);
 /* Copies between the host and there; download waits. On the CPU both are memcpy. */
 void kn_engine_upload(kn_engine *engine, void *dst, const void *src, size_t bytes);
 void kn_engine_download(kn_engine *engine, void *dst, const void *src, size_t bytes);
@@ -77,6 +82,11 @@ bool kn_engine_peek(kn_engine *engine, GError **error);
  * are the same. end hands out what is left and waits for nothing. */
 void kn_engine_begin(kn_engine *engine);
 void kn_engine_end(kn_engine *engine);
+/* Names all that was asked of the engine so far; await returns when that is done (0: at once),
+ * while later work goes on. The last few names are told apart, an older one waits for a newer. On
+ * the CPU nothing is ever left to wait for. */
+uint64_t kn_engine_mark(kn_engine *engine);
+void kn_engine_await(kn_engine *engine, uint64_t mark);
 
 /* A dense NHWC tensor of the engine's memory and dtype, on its account. */
 bool kn_engine_tensor_create(kn_engine *engine, int n, int h, int w, int c, kn_tensor *tensor,
@@ -188,6 +198,8 @@ typedef struct {
     /* INFER: the logits stay in the engine's memory and forward waits for nothing. Before the input
      * is written again: kn_engine_check. */
     bool keep_logits;
+    /* TRAIN, NOGRAD: kn_pass_input is the engine's own memory, and forward brings nothing there. */
+    bool input_there;
     /* Bit o: output o is wanted; 0: output 0 alone. What no wanted output needs is not run. */
     uint32_t outputs;
 } kn_pass_options;
@@ -201,7 +213,7 @@ void kn_pass_destroy(kn_pass *pass);
 /* The type between input and outputs: the engine's precision, but f32 where features are wanted. */
 kn_dtype kn_pass_activations(const kn_pass *pass);
 /* The caller writes normalised images here before forward: host memory on every backend, brought to
- * the device by forward. */
+ * the device by forward (but with input_there). */
 const kn_tensor *kn_pass_input(const kn_pass *pass); /* (n,h,w,in_channels) */
 /* INFER without keep_logits: host memory on every backend, there when forward returns. Else the
  * engine's own memory. */

@@ -23,6 +23,8 @@ typedef struct {
     bool (*peek)(kn_engine *engine, GError **error);
     void (*begin)(kn_engine *engine);
     void (*end)(kn_engine *engine);
+    uint64_t (*mark)(kn_engine *engine);
+    void (*await)(kn_engine *engine, uint64_t mark);
     int64_t (*bytes_free)(kn_engine *engine);
 } kn_device_memory;
 
@@ -70,11 +72,6 @@ static inline double *kn_engine_partials(const kn_engine *engine, int thread)
 }
 /* Grows the shared scratch to at least `bytes`; its content is lost. */
 bool kn_engine_reserve_scratch(kn_engine *engine, size_t bytes, GError **error);
-
-/* Host memory that the engine copies from fast; not on the engine's account. */
-bool kn_engine_host_alloc(kn_engine *engine, kn_block *block, size_t bytes, const char *what,
-                          GError **error);
-void kn_engine_host_free(kn_engine *engine, kn_block *block);
 
 /* True when QS_DISABLE (a comma list) contains `what`. */
 bool kn_disabled(const char *what);

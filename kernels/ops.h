@@ -10,6 +10,7 @@
 #ifndef QS_KERNELS_OPS_H
 #define QS_KERNELS_OPS_H
 
+#include "kernels/augment.h"
 #include "kernels/engine.h"
 #include "kernels/fold.h"
 
@@ -91,10 +92,6 @@ typedef struct {
     double lo, hi;
     uint64_t stream, layer;
 } kn_perturb;
-
-typedef struct {
-    int x0, y0, x1, y1; /* pixels x0 <= x < x1, y0 <= y < y1; empty when x1 <= x0 */
-} kn_box;
 
 /* ---- blending of predictions ---------------------------------------------------------------- */
 /* A strip of a plane, in the engine's memory: as many rows as a window has. */
@@ -234,6 +231,25 @@ typedef struct {
     /* (optional) kn_fold_bn on the engine's arrays; NULL: the host does it. */
     void (*fold)(kn_engine *engine, int oc, int64_t per_oc, const kn_fold *from, void *weight,
                  void *bias);
+
+    /* A batch's images, made where a device has the patches (augment.h); (optional together) where
+     * they are absent the loader's threads make them. Views lie on the device. */
+    /* rgb, label, truth and exclude of the batch from its patches. */
+    void (*images_weak)(kn_engine *engine, const kn_images *images);
+    /* strong_rgb from rgb. */
+    void (*images_strong)(kn_engine *engine, const kn_images *images);
+    /* dst (views,h,w,3), f32 or bf16, from rgb or strong_rgb, and clip(sigma·N(0,1), ±2·sigma);
+     * sigma 0: none. The noise of an element is named by (seed, stream, its place in the batch). */
+    void (*images_input)(kn_engine *engine, const kn_images *images, const uint8_t *rgb,
+                         const kn_view *views, double sigma, uint64_t seed, uint64_t stream,
+                         const kn_tensor *dst);
+    /* What a loss may see of n mixed images. */
+    void (*images_mixed)(kn_engine *engine, const kn_images *images, const kn_view *views, int n,
+                         const kn_planes *planes);
+    /* both (n,h,w): 255 where neither half says anything, else 0. held (n-n_labelled,h,w): truth of
+     * the held-back images, 255 in the others. NULL: not wanted. */
+    void (*images_whole)(kn_engine *engine, const kn_images *images, uint8_t *both, uint8_t *held);
+
     /* (optional) What the device can do at the engine's precision, by short loops: multiplications
      * and additions a second, bytes read and written a second. For profiles; may allocate. */
     bool (*peak)(kn_engine *engine, double *flop_s, double *byte_s, GError **error);

@@ -516,7 +516,8 @@ kn_pass *kn_pass_create(kn_engine *engine, const kn_net *net, const kn_pass_opti
         if (options->mode == KN_PASS_TRAIN)
             pass->doutputs[o] = kn_pass_tensor(pass, pass->grad_item, out);
     }
-    if (kn_engine_is_device(engine) && !stage(pass, error)) {
+    bool staged = kn_engine_is_device(engine) && (folds(pass) || !options->input_there);
+    if (staged && !stage(pass, error)) {
         kn_pass_destroy(pass);
         return NULL;
     }

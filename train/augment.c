@@ -5,6 +5,8 @@
  * multiplications and three exponentials. */
 #include "train/augment.h"
 
+#include "kernels/augment_pixel.h"
+
 #include <math.h>
 #include <string.h>
 
@@ -95,23 +97,71 @@ void tr_augment_geometry(const tr_augment *a, const uint8_t *src, int size, int 
     }
 }
 
-static uint8_t to_byte(float density)
+void tr_augment_weak(const tr_augment *a, int size, kn_weak *w)
 {
-    float v = 256.0f * expf(-density) - 1.0f;
-    return v <= 0 ? 0 : v >= 255 ? 255 : (uint8_t)(v + 0.5f);
+    int x[3], y[3]; /* the map is affine with coefficients -1, 0, 1: three points give it */
+    tr_augment_origin(a, size, 0, 0, &x[0], &y[0]);
+    tr_augment_origin(a, size, 1, 0, &x[1], &y[1]);
+    tr_augment_origin(a, size, 0, 1, &x[2], &y[2]);
+    w->first = y[0] * size + x[0];
+    w->step_x = (y[1] - y[0]) * size + (x[1] - x[0]);
+    w->step_y = (y[2] - y[0]) * size + (x[2] - x[0]);
+    w->jitter = a->jitter;
+    tr_augment_rows(a, w->colour, w->offset);
+}
+
+void tr_augment_rows(const tr_augment *a, float rows[3][3], float offset[3])
+{
+    for (int j = 0; j < 3; j++) {
+        for (int i = 0; i < 3; i++)
+            rows[j][i] = a->colour[i][j];
+        offset[j] = a->offset[j];
+    }
+}
+
+void tr_augment_densities(float density[256])
+{
+    for (int v = 0; v < 256; v++)
+        density[v] = -logf((float)(v + 1) / 256.0f);
+}
+
+/* Floats in their order as integers, and back. */
+static float float_of(int32_t order)
+{
+    int32_t bits = order < 0 ? (int32_t)(INT32_MIN - order) : order;
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+void tr_augment_limits(float limit[256])
+{
+    /* Densities of ±64: bytes 255 and 0. kn_byte_of_density never rises. */
+    const int32_t order_of_64 = 0x42800000;
+    for (int k = 0; k < 255; k++) {
+        int64_t above = -order_of_64, at_most = order_of_64;
+        while (at_most - above > 1) {
+            int64_t middle = above + (at_most - above) / 2;
+            if (kn_byte_of_density(float_of((int32_t)middle)) <= k)
+                at_most = middle;
+            else
+                above = middle;
+        }
+        limit[k] = float_of((int32_t)at_most);
+    }
+    limit[255] = -INFINITY;
 }
 
 void tr_augment_colour(const tr_augment *a, uint8_t *rgb, int64_t n)
 {
     if (!a->jitter)
         return;
-    float od[256];
-    for (int v = 0; v < 256; v++)
-        od[v] = -logf((float)(v + 1) / 256.0f);
+    float od[256], rows[3][3], offset[3];
+    tr_augment_densities(od);
+    tr_augment_rows(a, rows, offset);
     for (int64_t i = 0; i < n; i++, rgb += 3) {
         float r = od[rgb[0]], g = od[rgb[1]], b = od[rgb[2]];
         for (int j = 0; j < 3; j++)
-            rgb[j] = to_byte(r * a->colour[0][j] + g * a->colour[1][j] + b * a->colour[2][j] +
-                             a->offset[j]);
+            rgb[j] = kn_byte_of_density(kn_affine(rows[j], offset[j], r, g, b));
     }
 }

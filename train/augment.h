@@ -7,6 +7,7 @@
 #define QS_TRAIN_AUGMENT_H
 
 #include "base/rng.h"
+#include "kernels/augment.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -27,6 +28,13 @@ void tr_augment_geometry(const tr_augment *a, const uint8_t *src, int size, int 
                          uint8_t *dst);
 /* Where pixel (x,y) of the result comes from. */
 void tr_augment_origin(const tr_augment *a, int size, int x, int y, int *src_x, int *src_y);
+/* The draw as a device takes it: geometry, jitter and colours of *w. */
+void tr_augment_weak(const tr_augment *a, int size, kn_weak *w);
+/* colour as rows: row j makes density j of the result. */
+void tr_augment_rows(const tr_augment *a, float rows[3][3], float offset[3]);
+/* The tables of kn_image_tables, from this platform's logarithm and exponential. */
+void tr_augment_densities(float density[256]);
+void tr_augment_limits(float limit[256]);
 /* Stain and brightness jitter in place; n pixels of RGB. */
 void tr_augment_colour(const tr_augment *a, uint8_t *rgb, int64_t n);
 

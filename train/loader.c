@@ -1,7 +1,8 @@
 /* One lock guards the ring's states and the sampler; pixels are worked on outside it. A slot goes
  * free → filling → ready → in use → free; batch i lives in slot i mod n_slots, so a thread takes
- * batch i only when the consumer is done with batch i - n_slots. The first error stops all threads
- * and is handed to the consumer when it arrives at that batch. */
+ * batch i only when the consumer is done with batch i - n_slots. The last `n_used` batches handed
+ * out are in use: one, or two where a device may still be reading the one before. The first error
+ * stops all threads and is handed to the consumer when it arrives at that batch. */
 #include "train/loader.h"
 
 #include "base/error.h"
@@ -17,8 +18,10 @@ typedef struct {
     tr_batch batch;
     uint32_t *items;
     tr_augment *augment;
+    tr_strong *strength;
     uint8_t *rgb, *label, *truth, *exclude;
     float *input, *strong;
+    kn_block patches; /* raw: pinned */
     bool ready;
     GError *error;
 } slot;
@@ -35,11 +38,13 @@ struct tr_loader {
     uint64_t seed;
     bool augment;
     bool strong;
+    tr_form form;
+    kn_engine *engine; /* whose pinned memory the raw ring is; NULL else */
     double stain, brightness;
     tr_strong_options strength;
     tr_sampler *sampler;
     slot *slots;
-    int n_slots;
+    int n_slots, n_used;
     GThread **threads;
     scratch *scratches;
     int n_threads;
@@ -64,18 +69,22 @@ static bool wants_strong(const ssl_plan *plan)
     return wants;
 }
 
-static int64_t slot_bytes(const ssl_plan *plan, int patch_px)
+static int64_t slot_bytes(const ssl_plan *plan, int patch_px, tr_form form)
 {
     int64_t px = (int64_t)patch_px * patch_px;
     int64_t n = plan->n_labelled + plan->n_unlabelled;
+    if (form != TR_FORM_READY)
+        return form == TR_FORM_RAW ? n * px * 4 : 0;
     return n * px * (3 + (wants_strong(plan) ? 24 : 12)) + plan->n_labelled * px +
            2 * plan->n_unlabelled * px;
 }
 
-int64_t tr_loader_memory(const tr_options *options, const ssl_plan *plan, int patch_px)
+int64_t tr_loader_memory(const tr_options *options, const ssl_plan *plan, int patch_px,
+                         tr_form form)
 {
-    int64_t scratch_bytes = (int64_t)patch_px * patch_px * (wants_strong(plan) ? 16 : 4);
-    return (options->loader_threads + SLOTS_AHEAD) * slot_bytes(plan, patch_px) +
+    int64_t px = (int64_t)patch_px * patch_px;
+    int64_t scratch_bytes = form == TR_FORM_READY ? px * (wants_strong(plan) ? 16 : 4) : 0;
+    return (options->loader_threads + SLOTS_AHEAD) * slot_bytes(plan, patch_px, form) +
            options->loader_threads * scratch_bytes;
 }
 
@@ -90,17 +99,42 @@ static void paint_padding(const tr_item *item, int size, uint8_t *plane)
     }
 }
 
+/* All that is random about image j. */
+static void draw_item(const tr_loader *l, slot *s, int j)
+{
+    qs_rng rng;
+    tr_augment_none(&s->augment[j]);
+    if (l->augment) {
+        qs_rng_init(&rng, l->seed,
+                    qs_rng_stream_id(TR_STREAM_AUGMENT, (uint64_t)s->batch.index, (uint64_t)j));
+        tr_augment_draw(&s->augment[j], &rng, l->stain, l->brightness);
+    }
+    if (!l->strong)
+        return;
+    qs_rng_init(&rng, l->seed,
+                qs_rng_stream_id(TR_STREAM_STRONG, (uint64_t)s->batch.index, (uint64_t)j));
+    tr_strong_draw(&s->strength[j], &rng, &l->strength);
+}
+
+bool tr_loader_read(const tr_source *source, uint32_t index, uint8_t *rgb, uint8_t *label,
+                    GError **error)
+{
+    bool has_label = source->items[index].has_label;
+    if (!source->read(source->user, index, rgb, has_label ? label : NULL, error)) {
+        g_prefix_error(error, "training patch %u: ", index);
+        return false;
+    }
+    if (!has_label)
+        memset(label, QS_CLASS_IGNORE, (size_t)source->patch_px * (size_t)source->patch_px);
+    return true;
+}
+
 /* The strong view of image j, from its weak one. */
 static void fill_strong(const tr_loader *l, slot *s, scratch *t, int j, const uint8_t *rgb)
 {
     size_t px = (size_t)l->patch_px * (size_t)l->patch_px;
-    tr_strong how;
-    qs_rng rng;
-    qs_rng_init(&rng, l->seed,
-                qs_rng_stream_id(TR_STREAM_STRONG, (uint64_t)s->batch.index, (uint64_t)j));
-    tr_strong_draw(&how, &rng, &l->strength);
     memcpy(t->rgb, rgb, px * 3);
-    tr_strong_apply(&how, t->rgb, l->patch_px, t->blur);
+    tr_strong_apply(&s->strength[j], t->rgb, l->patch_px, t->blur);
     model_normalise(l->spec, t->rgb, (int64_t)px, s->strong + (size_t)j * px * 3);
 }
 
@@ -110,34 +144,29 @@ static bool fill_item(tr_loader *l, slot *s, scratch *t, int j, GError **error)
     size_t px = (size_t)size * (size_t)size;
     uint32_t index = s->items[j];
     const tr_item *item = &l->source->items[index];
+    const tr_augment *a = &s->augment[j];
     bool labelled = j < l->n_labelled;
-    if (!l->source->read(l->source->user, index, t->rgb, item->has_label ? t->label : NULL,
-                         error)) {
-        g_prefix_error(error, "training patch %u: ", index);
+    draw_item(l, s, j);
+    if (l->form == TR_FORM_DRAWS)
+        return true;
+    if (l->form == TR_FORM_RAW) {
+        uint8_t *rgb = s->patches.data, *label = rgb + (size_t)s->batch.n * px * 3;
+        return tr_loader_read(l->source, index, rgb + (size_t)j * px * 3, label + (size_t)j * px,
+                              error);
+    }
+    if (!tr_loader_read(l->source, index, t->rgb, t->label, error))
         return false;
-    }
-    if (!item->has_label)
-        memset(t->label, QS_CLASS_IGNORE, px);
-    tr_augment a;
-    tr_augment_none(&a);
-    if (l->augment) {
-        qs_rng rng;
-        qs_rng_init(&rng, l->seed,
-                    qs_rng_stream_id(TR_STREAM_AUGMENT, (uint64_t)s->batch.index, (uint64_t)j));
-        tr_augment_draw(&a, &rng, l->stain, l->brightness);
-    }
     size_t u = (size_t)(j - l->n_labelled);
     uint8_t *rgb = s->rgb + (size_t)j * px * 3;
-    tr_augment_geometry(&a, t->rgb, size, 3, rgb);
-    tr_augment_colour(&a, rgb, (int64_t)px);
-    s->augment[j] = a;
+    tr_augment_geometry(a, t->rgb, size, 3, rgb);
+    tr_augment_colour(a, rgb, (int64_t)px);
     paint_padding(item, size, t->label);
-    tr_augment_geometry(&a, t->label, size, 1,
+    tr_augment_geometry(a, t->label, size, 1,
                         labelled ? s->label + (size_t)j * px : s->truth + u * px);
     if (!labelled) {
         memset(t->label, 0, px);
         paint_padding(item, size, t->label);
-        tr_augment_geometry(&a, t->label, size, 1, s->exclude + u * px);
+        tr_augment_geometry(a, t->label, size, 1, s->exclude + u * px);
     }
     model_normalise(l->spec, rgb, (int64_t)px, s->input + (size_t)j * px * 3);
     if (l->strong)
@@ -154,7 +183,7 @@ static gpointer worker(gpointer user)
     g_mutex_lock(&l->lock);
     while (!l->stop) {
         int64_t i = l->next_fill;
-        if (i >= l->next_use - 1 + l->n_slots) { /* batch next_use - 1 is still in use */
+        if (i >= l->next_use - l->n_used + l->n_slots) { /* those before next_use are in use */
             g_cond_wait(&l->freed, &l->lock);
             continue;
         }
@@ -178,35 +207,62 @@ static gpointer worker(gpointer user)
     return NULL;
 }
 
-static void slot_init(slot *s, const tr_loader *l)
+static bool slot_init(slot *s, const tr_loader *l, GError **error)
 {
     size_t px = (size_t)l->patch_px * (size_t)l->patch_px;
     size_t n = (size_t)(l->n_labelled + l->n_unlabelled);
     s->items = g_new(uint32_t, n);
     s->augment = g_new0(tr_augment, n);
-    s->rgb = g_malloc(n * px * 3);
-    s->input = g_malloc(n * px * 3 * sizeof(float));
-    s->strong = l->strong ? g_malloc(n * px * 3 * sizeof(float)) : NULL;
-    s->label = g_malloc((size_t)l->n_labelled * px + 1);
-    s->truth = g_malloc((size_t)l->n_unlabelled * px + 1);
-    s->exclude = g_malloc((size_t)l->n_unlabelled * px + 1);
+    s->strength = l->strong ? g_new0(tr_strong, n) : NULL;
     s->batch = (tr_batch){.n = (int)n,
                           .n_labelled = l->n_labelled,
                           .n_held = tr_sampler_n_held(l->sampler),
                           .patch_px = l->patch_px,
+                          .form = l->form,
                           .items = s->items,
                           .augment = s->augment,
-                          .rgb = s->rgb,
-                          .input = s->input,
-                          .strong = s->strong,
-                          .label = s->label,
-                          .truth = s->truth,
-                          .exclude = s->exclude};
+                          .strength = s->strength};
+    if (l->form == TR_FORM_RAW) {
+        if (!kn_engine_host_alloc(l->engine, &s->patches, n * px * 4, "a batch of patches", error))
+            return false;
+        s->batch.patch_rgb = s->patches.data;
+        s->batch.patch_label = s->batch.patch_rgb + n * px * 3;
+    }
+    if (l->form != TR_FORM_READY)
+        return true;
+    s->batch.rgb = s->rgb = g_malloc(n * px * 3);
+    s->batch.input = s->input = g_malloc(n * px * 3 * sizeof(float));
+    s->batch.strong = s->strong = l->strong ? g_malloc(n * px * 3 * sizeof(float)) : NULL;
+    s->batch.label = s->label = g_malloc((size_t)l->n_labelled * px + 1);
+    s->batch.truth = s->truth = g_malloc((size_t)l->n_unlabelled * px + 1);
+    s->batch.exclude = s->exclude = g_malloc((size_t)l->n_unlabelled * px + 1);
+    return true;
+}
+
+static void start_threads(tr_loader *l)
+{
+    size_t px = (size_t)l->patch_px * (size_t)l->patch_px;
+    for (int i = 0; i < l->n_threads; i++) {
+        if (l->form == TR_FORM_READY)
+            l->scratches[i] = (scratch){.rgb = g_malloc(px * 3), .label = g_malloc(px)};
+        if (l->form == TR_FORM_READY && l->strong)
+            l->scratches[i].blur = g_malloc(px * 3 * sizeof(float));
+        worker_args *args = g_new(worker_args, 1);
+        *args = (worker_args){.loader = l, .index = i};
+        l->threads[i] = g_thread_new("loader", worker, args);
+    }
 }
 
 tr_loader *tr_loader_create(const tr_options *options, const ssl_plan *plan,
                             const tr_source *source, const model_spec *spec, int64_t first,
                             GError **error)
+{
+    return tr_loader_create_form(options, plan, source, spec, TR_FORM_READY, NULL, first, error);
+}
+
+tr_loader *tr_loader_create_form(const tr_options *options, const ssl_plan *plan,
+                                 const tr_source *source, const model_spec *spec, tr_form form,
+                                 kn_engine *engine, int64_t first, GError **error)
 {
     tr_sampler *sampler = tr_sampler_create(source, plan, options->seed, error);
     if (!sampler)
@@ -221,6 +277,9 @@ tr_loader *tr_loader_create(const tr_options *options, const ssl_plan *plan,
     l->augment = options->augment;
     l->strong = wants_strong(plan);
     l->strength = options->strong;
+    l->form = form;
+    l->engine = engine;
+    l->n_used = form == TR_FORM_RAW ? 2 : 1;
     l->stain = options->jitter_stain;
     l->brightness = options->jitter_brightness;
     l->sampler = sampler;
@@ -231,19 +290,15 @@ tr_loader *tr_loader_create(const tr_options *options, const ssl_plan *plan,
     g_cond_init(&l->filled);
     g_cond_init(&l->freed);
     l->slots = g_new0(slot, (gsize)l->n_slots);
-    for (int i = 0; i < l->n_slots; i++)
-        slot_init(&l->slots[i], l);
-    size_t px = (size_t)l->patch_px * (size_t)l->patch_px;
     l->scratches = g_new0(scratch, (gsize)l->n_threads);
     l->threads = g_new0(GThread *, (gsize)l->n_threads);
-    for (int i = 0; i < l->n_threads; i++) {
-        l->scratches[i] = (scratch){.rgb = g_malloc(px * 3), .label = g_malloc(px)};
-        if (l->strong)
-            l->scratches[i].blur = g_malloc(px * 3 * sizeof(float));
-        worker_args *args = g_new(worker_args, 1);
-        *args = (worker_args){.loader = l, .index = i};
-        l->threads[i] = g_thread_new("loader", worker, args);
-    }
+    for (int i = 0; i < l->n_slots; i++)
+        if (!slot_init(&l->slots[i], l, error)) {
+            l->n_threads = 0; /* none has been started */
+            tr_loader_destroy(l);
+            return NULL;
+        }
+    start_threads(l);
     return l;
 }
 
@@ -265,6 +320,9 @@ void tr_loader_destroy(tr_loader *l)
         slot *s = &l->slots[i];
         g_free(s->items);
         g_free(s->augment);
+        g_free(s->strength);
+        if (s->patches.data)
+            kn_engine_host_free(l->engine, &s->patches);
         g_free(s->rgb);
         g_free(s->input);
         g_free(s->strong);
@@ -287,8 +345,8 @@ const tr_batch *tr_loader_next(tr_loader *l, GError **error)
 {
     g_mutex_lock(&l->lock);
     int64_t i = l->next_use++;
-    if (i > 0)
-        l->slots[(i - 1) % l->n_slots].ready = false;
+    if (i >= l->n_used)
+        l->slots[(i - l->n_used) % l->n_slots].ready = false;
     g_cond_broadcast(&l->freed);
     slot *s = &l->slots[i % l->n_slots];
     while (!s->ready)

@@ -1,7 +1,7 @@
 #include "train/losses.h"
 
 #include "kernels/memory.h"
-#include "train/mix.h"
+#include "train/feed.h"
 #include "train/schedule.h"
 #include "train/thresholds.h"
 #include "train/weights.h"
@@ -21,7 +21,7 @@ typedef struct {
 /* Label planes of one way of mixing. */
 typedef struct {
     int forward;            /* the first that is mixed so */
-    tr_planes planes, host; /* where the engine computes, and as they are made */
+    kn_planes planes, host; /* where the engine computes, and as they are made */
     size_t bytes;           /* of one */
 } mixed;
 
@@ -204,7 +204,7 @@ static void lay_out_term(tr_losses *s, int t, size_t px, size_t real)
 
 enum { N_PLANES = 6 };
 
-static void list_planes(tr_planes *p, uint8_t **all[N_PLANES])
+static void list_planes(kn_planes *p, uint8_t **all[N_PLANES])
 {
     all[0] = &p->label;
     all[1] = &p->exclude;
@@ -326,7 +326,7 @@ static sight sight_of(const tr_losses *s, const tr_batch *batch, int t)
                            .truth = batch->label};
         return (sight){NULL, batch->exclude, batch->truth, s->held_truth};
     }
-    const tr_planes *p = &s->mixes[ready->mixed].planes;
+    const kn_planes *p = &s->mixes[ready->mixed].planes;
     size_t at = (size_t)ready->first * (size_t)s->patch_px * (size_t)s->patch_px;
     sight seen = {.truth = p->truth + at, .held = p->held + at};
     if (on & SSL_LABELLED)
@@ -350,13 +350,23 @@ static void fill_mixed(tr_losses *s, mixed *m, const tr_batch *batch, int64_t it
     const ssl_forward *forward = &s->plan->forwards[m->forward];
     uint8_t **there[N_PLANES], **host[N_PLANES];
     for (int i = 0; i < ssl_forward_n(s->plan, forward); i++) {
-        tr_view view = tr_view_of(s->plan, s->options, forward, s->patch_px, it, i);
+        kn_view view = tr_view_of(s->plan, s->options, forward, s->patch_px, it, i);
         tr_planes_fill(&m->host, batch, s->host_held, &view, i);
     }
     list_planes(&m->planes, there);
     list_planes(&m->host, host);
     for (int i = 0; i < N_PLANES; i++)
         kn_engine_upload(s->learner->engine, *there[i], *host[i], m->bytes);
+}
+
+/* As fill_planes, of a batch that the engine's device has. */
+static void fill_planes_there(tr_losses *s, tr_feed *feed)
+{
+    bool held = s->options->weights == TR_WEIGHTS_AUTO;
+    if (held || s->both)
+        tr_feed_whole(feed, s->both, held ? s->held_truth : NULL);
+    for (int m = 0; m < s->n_mixes; m++)
+        tr_feed_mixed(feed, s->mixes[m].forward, &s->mixes[m].planes);
 }
 
 /* What held-back patches, mixed images and terms on both halves need of the batch, which is the
@@ -366,6 +376,10 @@ static void fill_planes(tr_losses *s, const tr_batch *batch, int64_t it)
     kn_engine *engine = s->learner->engine;
     size_t px = (size_t)s->patch_px * (size_t)s->patch_px;
     size_t n_l = (size_t)s->plan->n_labelled * px, n_u = (size_t)s->plan->n_unlabelled * px;
+    if (batch->feed) {
+        fill_planes_there(s, batch->feed);
+        return;
+    }
     memset(s->host_held, QS_CLASS_IGNORE, n_u);
     memcpy(s->host_held, batch->truth, (size_t)batch->n_held * px);
     if (s->options->weights == TR_WEIGHTS_AUTO)
@@ -538,7 +552,7 @@ static tr_batch on_engine(tr_losses *s, const tr_batch *batch)
     size_t px = (size_t)s->patch_px * (size_t)s->patch_px;
     size_t n_l = (size_t)s->plan->n_labelled * px, n_u = (size_t)s->plan->n_unlabelled * px;
     tr_batch there = *batch;
-    if (!kn_engine_is_device(engine))
+    if (!kn_engine_is_device(engine) || batch->feed)
         return there;
     kn_engine_upload(engine, s->label, batch->label, n_l);
     kn_engine_upload(engine, s->truth, batch->truth, n_u);
@@ -607,7 +621,7 @@ static void show(const tr_losses *s, int f, int first, int n, const uint8_t *pla
     int px = s->patch_px;
     size_t one = (size_t)px * (size_t)px;
     for (int i = 0; i < n; i++) {
-        tr_view view = tr_view_of(s->plan, s->options, &s->plan->forwards[f], px, s->it, first + i);
+        kn_view view = tr_view_of(s->plan, s->options, &s->plan->forwards[f], px, s->it, first + i);
         for (int k = 0; k < px * px; k++) {
             int x = k % px, y = k / px;
             bool in = x >= view.box.x0 && x < view.box.x1 && y >= view.box.y0 && y < view.box.y1;
@@ -619,15 +633,19 @@ static void show(const tr_losses *s, int f, int first, int n, const uint8_t *pla
 }
 
 /* Where a term on mixed images does not look, on the host; NULL: it looks everywhere. */
-static const uint8_t *unseen_of(const tr_losses *s, int t)
+static const uint8_t *unseen_of(tr_losses *s, int t, bool there)
 {
     const ssl_term *term = &s->plan->terms[t];
     const prepared_term *ready = &s->terms[t];
     if (ready->mixed == SSL_NONE)
         return NULL;
-    const tr_planes *p = &s->mixes[ready->mixed].host;
-    size_t at = (size_t)ready->first * (size_t)s->patch_px * (size_t)s->patch_px;
-    return (ssl_term_on(term) & SSL_LABELLED ? p->label : p->exclude) + at;
+    const mixed *m = &s->mixes[ready->mixed];
+    bool labelled = ssl_term_on(term) & SSL_LABELLED;
+    uint8_t *host = labelled ? m->host.label : m->host.exclude;
+    if (there)
+        kn_engine_download(s->learner->engine, host, labelled ? m->planes.label : m->planes.exclude,
+                           m->bytes);
+    return host + (size_t)ready->first * (size_t)s->patch_px * (size_t)s->patch_px;
 }
 
 /* One term's reference and regions, where they say something. */
@@ -658,10 +676,13 @@ void tr_losses_snapshot(tr_losses *s, const tr_batch *batch, const tr_prediction
                           .n_labelled = batch->n_labelled,
                           .patch_px = s->patch_px,
                           .n_classes = s->learner->n_classes,
-                          .rgb = batch->rgb,
+                          .rgb = batch->feed ? tr_feed_picture(batch->feed) : batch->rgb,
                           .label = s->snap_label,
                           .y = s->snap_y};
-    memcpy(s->snap_label, batch->label, n_l);
+    if (batch->feed)
+        kn_engine_download(s->learner->engine, s->snap_label, batch->label, n_l);
+    else
+        memcpy(s->snap_label, batch->label, n_l);
     memset(s->snap_label + n_l, QS_CLASS_IGNORE, n_u);
     memset(s->snap_y, QS_CLASS_IGNORE, n_l + n_u);
     memset(s->snap_ref, QS_CLASS_IGNORE, n_l + n_u);
@@ -676,6 +697,6 @@ void tr_losses_snapshot(tr_losses *s, const tr_batch *batch, const tr_prediction
         const ssl_term *term = &s->plan->terms[t];
         bool refers = s->terms[t].reference != SSL_NONE && ssl_in_stage(term->stages, s->stage);
         if (refers && s->plan->forwards[term->p].net == s->plan->model_net)
-            show_term(s, t, unseen_of(s, t), snap);
+            show_term(s, t, unseen_of(s, t, batch->feed != NULL), snap);
     }
 }

@@ -47,7 +47,7 @@ static kn_box square(const ssl_plan *plan, const tr_options *options, int px, in
     return (kn_box){x, y, x + side, y + side};
 }
 
-tr_view tr_view_of(const ssl_plan *plan, const tr_options *options, const ssl_forward *forward,
+kn_view tr_view_of(const ssl_plan *plan, const tr_options *options, const ssl_forward *forward,
                    int patch_px, int64_t it, int i)
 {
     int n_l = plan->n_labelled, n_u = plan->n_unlabelled;
@@ -59,17 +59,17 @@ tr_view tr_view_of(const ssl_plan *plan, const tr_options *options, const ssl_fo
         int u = first + i - n_l;
         if (u < 0)
             break;
-        return (tr_view){first + i, n_l + (u + 1) % n_u, cut_box(options, patch_px, it, first + i),
+        return (kn_view){first + i, n_l + (u + 1) % n_u, cut_box(options, patch_px, it, first + i),
                          cut_hole(options, patch_px, it, first + i)};
     }
     case SSL_MIX_PAIRS:
-        return (tr_view){i, n_l / 2 + i, square(plan, options, patch_px, it), {0}};
+        return (kn_view){i, n_l / 2 + i, square(plan, options, patch_px, it), {0}};
     case SSL_MIX_CROSS: {
         kn_box box = square(plan, options, patch_px, it);
-        return i < n_l / 2 ? (tr_view){n_l + i, i, box, {0}} : (tr_view){i, n_l + i, box, {0}};
+        return i < n_l / 2 ? (kn_view){n_l + i, i, box, {0}} : (kn_view){i, n_l + i, box, {0}};
     }
     }
-    return (tr_view){.outer = first + i};
+    return (kn_view){.outer = first + i};
 }
 
 /* `plane` of image `image` of the batch, at the box or outside it, into dst. */
@@ -84,8 +84,8 @@ static void fill_part(uint8_t *dst, const uint8_t *src, int value, int px, kn_bo
         }
 }
 
-void tr_planes_fill(const tr_planes *p, const tr_batch *batch, const uint8_t *held,
-                    const tr_view *view, int i)
+void tr_planes_fill(const kn_planes *p, const tr_batch *batch, const uint8_t *held,
+                    const kn_view *view, int i)
 {
     int px = batch->patch_px;
     size_t n = (size_t)px * (size_t)px, at = (size_t)i * n;

@@ -22,6 +22,7 @@ static const char *const threshold_names[] = {"adaptive", "fixed", "flexmatch", 
 static const char *const norm_names[] = {"paper-z", "region-mean", NULL};
 static const char *const weights_names[] = {"fixed", "auto", NULL};
 static const char *const precision_names[] = {"auto", "f32", "bf16", NULL};
+static const char *const data_names[] = {"auto", "resident", "ring", "host", NULL};
 static const char *const uc_names[] = {"whole", "split", "released", NULL};
 static const char *const lqh_form_names[] = {"replace", "add", NULL};
 
@@ -72,6 +73,10 @@ static const tr_option table[] = {
     CHOICE("label-pool", label_pool, pool_names, true,
            "drawn from the cases marked labelled, or from all that have a mask"),
     NUMBER("loader-threads", TR_INT, loader_threads, 1, 64, false, "threads that read and augment"),
+    CHOICE("gpu-data", gpu_data, data_names, false,
+           "cuda: all patches on the GPU (resident), those of a step brought to it (ring), both "
+           "augmented there, or finished images from the loader (host); auto: resident where they "
+           "fit, else ring"),
     FLAG("no-augment", augment, false, true, "no flips, quarter turns, jitter"),
     NUMBER("jitter-stain", TR_DOUBLE, jitter_stain, 0, 1, true,
            "stain (HED) jitter, relative and absolute"),

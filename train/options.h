@@ -16,6 +16,7 @@ typedef enum { TR_RAMP_PAPER, TR_RAMP_RELEASED } tr_ramp;
 typedef enum { TR_SGD, TR_ADAM } tr_optimiser;
 typedef enum { TR_LQH_REPLACE, TR_LQH_ADD } tr_lqh_form;
 typedef enum { TR_WEIGHTS_FIXED, TR_WEIGHTS_AUTO } tr_weights;
+typedef enum { TR_DATA_AUTO, TR_DATA_RESIDENT, TR_DATA_RING, TR_DATA_HOST } tr_gpu_data;
 typedef enum { TR_GAMMA_SEPARATE, TR_GAMMA_SHARED } tr_gamma_scope;
 
 /* Names, meanings, defaults: tr_option_table. Strings are borrowed. */
@@ -38,6 +39,7 @@ typedef struct {
     int64_t label_seed; /* -1: seed */
     tr_label_pool label_pool;
     int loader_threads;
+    tr_gpu_data gpu_data;
     bool augment;
     double jitter_stain, jitter_brightness;
     double cutmix;

@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "base/rng.h"
+#include "train/feed.h"
 #include "train/mix.h"
 #include "train/noise.h"
 #include "train/schedule.h"
@@ -21,6 +22,8 @@ struct tr_step {
     tr_image *images; /* of the largest forward */
     uint8_t *classes; /* of filtered forwards */
     tr_losses *losses;
+    tr_feed *feed;         /* borrowed; NULL: batches come ready */
+    const tr_batch *batch; /* of the last step, as the losses saw it */
 };
 
 /* ---- planning ------------------------------------------------------------------------------ */
@@ -47,7 +50,7 @@ static uint32_t wanted_outputs(const ssl_plan *plan, int f)
 }
 
 static kn_pass_options pass_options(const tr_options *options, const ssl_plan *plan, int f,
-                                    int patch_px)
+                                    int patch_px, bool fed)
 {
     const ssl_forward *forward = &plan->forwards[f];
     return (kn_pass_options){
@@ -56,6 +59,7 @@ static kn_pass_options pass_options(const tr_options *options, const ssl_plan *p
         .h = patch_px,
         .w = patch_px,
         .no_dropout = options->no_dropout,
+        .input_there = fed,
         .outputs = wanted_outputs(plan, f),
     };
 }
@@ -94,7 +98,7 @@ int64_t tr_step_memory(const tr_learner *learner, const tr_options *options, int
             bytes += ssl_forward_n(plan, forward) * px * learner->n_classes * real;
         if (forward->net == SSL_NONE)
             continue;
-        kn_pass_options po = pass_options(options, plan, f, patch_px);
+        kn_pass_options po = pass_options(options, plan, f, patch_px, false);
         int64_t n = kn_pass_memory(learner->engine, learner->nets[forward->net], &po, error);
         if (n < 0)
             return -1;
@@ -108,7 +112,7 @@ static bool open_forward(tr_step *s, int f, GError **error)
     tr_learner *l = s->learner;
     const ssl_forward *forward = &s->plan->forwards[f];
     if (forward->net != SSL_NONE) {
-        kn_pass_options po = pass_options(s->options, s->plan, f, s->patch_px);
+        kn_pass_options po = pass_options(s->options, s->plan, f, s->patch_px, s->feed != NULL);
         s->passes[f] = kn_pass_create(l->engine, l->nets[forward->net], &po, error);
         if (!s->passes[f])
             return false;
@@ -141,7 +145,7 @@ static void say_precision(const tr_step *s)
             wide, all, s->options->method);
 }
 
-tr_step *tr_step_create(tr_learner *learner, const tr_options *options, int patch_px,
+tr_step *tr_step_create(tr_learner *learner, const tr_options *options, int patch_px, tr_feed *feed,
                         GError **error)
 {
     tr_step *s = g_new0(tr_step, 1);
@@ -149,6 +153,7 @@ tr_step *tr_step_create(tr_learner *learner, const tr_options *options, int patc
     s->options = options;
     s->plan = &learner->plan;
     s->patch_px = patch_px;
+    s->feed = feed;
     s->losses = tr_losses_create(learner, options, patch_px, error);
     s->images = g_new0(tr_image, (gsize)most_images(s->plan));
     if (any_filter(s->plan))
@@ -184,10 +189,14 @@ void tr_step_destroy(tr_step *s)
 static void fill_input(tr_step *s, int f, const tr_batch *batch, int64_t it, uint64_t stream)
 {
     const ssl_forward *forward = &s->plan->forwards[f];
+    if (s->feed) {
+        tr_feed_input(s->feed, f, stream, kn_pass_input(s->passes[f]));
+        return;
+    }
     const float *all = forward->look == SSL_STRONG ? batch->strong : batch->input;
     size_t one = (size_t)s->patch_px * (size_t)s->patch_px * 3;
     for (int i = 0; i < ssl_forward_n(s->plan, forward); i++) {
-        tr_view view = tr_view_of(s->plan, s->options, forward, s->patch_px, it, i);
+        kn_view view = tr_view_of(s->plan, s->options, forward, s->patch_px, it, i);
         s->images[i] = (tr_image){all + (size_t)view.outer * one, all + (size_t)view.inner * one,
                                   view.box, view.hole, (uint64_t)view.outer};
     }
@@ -204,7 +213,7 @@ static bool run_network(tr_step *s, int f, const tr_batch *batch, int64_t it, GE
         uint64_t noise = qs_rng_stream_id(TR_STREAM_NOISE, (uint64_t)it, name);
         uint64_t dropout = qs_rng_stream_id(TR_STREAM_DROPOUT, (uint64_t)it, name);
         /* The same images with other noise go where the last ones lie: a device must have them. */
-        if (k > 0 && forward->noise > 0 && !kn_engine_check(s->learner->engine, error))
+        if (k > 0 && forward->noise > 0 && !s->feed && !kn_engine_check(s->learner->engine, error))
             return false;
         if (k == 0 || forward->noise > 0)
             fill_input(s, f, batch, it, noise);
@@ -247,7 +256,7 @@ static void compose_mixed(tr_step *s, int f, int64_t it)
     const ssl_forward *forward = &s->plan->forwards[f];
     kn_engine *engine = s->learner->engine;
     for (int i = 0; i < ssl_forward_n(s->plan, forward); i++) {
-        tr_view view = tr_view_of(s->plan, s->options, forward, s->patch_px, it, i);
+        kn_view view = tr_view_of(s->plan, s->options, forward, s->patch_px, it, i);
         kn_tensor outer = source_image(s, forward, view.outer), inner = outer;
         kn_tensor dst = kn_tensor_images(&s->composed[f], i, 1);
         if (view.box.x1 > view.box.x0)
@@ -389,12 +398,15 @@ bool tr_step_run(tr_step *s, const tr_batch *batch, int64_t it, int64_t total,
                  tr_step_result *result, GError **error)
 {
     kn_engine_begin(s->learner->engine);
-    bool ok = run_step(s, batch, it, total, result, error);
+    s->batch = s->feed ? tr_feed_batch(s->feed, batch, it) : batch;
+    bool ok = run_step(s, s->batch, it, total, result, error);
     kn_engine_end(s->learner->engine);
+    if (s->feed)
+        tr_feed_end(s->feed);
     return ok;
 }
 
-void tr_step_snapshot(tr_step *s, const tr_batch *batch, int64_t it, tr_snapshot *snapshot)
+void tr_step_snapshot(tr_step *s, int64_t it, tr_snapshot *snapshot)
 {
-    tr_losses_snapshot(s->losses, batch, s->of, it, snapshot);
+    tr_losses_snapshot(s->losses, s->batch, s->of, it, snapshot);
 }

@@ -7,6 +7,7 @@
 #ifndef QS_TRAIN_STEP_H
 #define QS_TRAIN_STEP_H
 
+#include "train/feed.h"
 #include "train/losses.h"
 
 typedef struct tr_step tr_step;
@@ -14,15 +15,17 @@ typedef struct tr_step tr_step;
 /* Bytes that the step's passes and buffers will take; -1 on error. */
 int64_t tr_step_memory(const tr_learner *learner, const tr_options *options, int patch_px,
                        GError **error);
-/* learner and options are borrowed. */
-tr_step *tr_step_create(tr_learner *learner, const tr_options *options, int patch_px,
+/* learner, options and feed are borrowed. feed: makes the batches on the engine's device from what
+ * the loader hands over raw; NULL: they come ready. */
+tr_step *tr_step_create(tr_learner *learner, const tr_options *options, int patch_px, tr_feed *feed,
                         GError **error);
 void tr_step_destroy(tr_step *step); /* NULL accepted */
 /* Runs step `it` of `total` on a batch. QS_ERROR_FORMAT when the loss is not finite: weights and γ
  * must then be thrown away. */
 bool tr_step_run(tr_step *step, const tr_batch *batch, int64_t it, int64_t total,
                  tr_step_result *result, GError **error);
-/* The last step's batch as the loss saw it. Borrowed until the next step. */
-void tr_step_snapshot(tr_step *step, const tr_batch *batch, int64_t it, tr_snapshot *snapshot);
+/* The last step's batch as the loss saw it. Borrowed until the next step; the batch must still be
+ * there. */
+void tr_step_snapshot(tr_step *step, int64_t it, tr_snapshot *snapshot);
 
 #endif

@@ -1,12 +1,12 @@
 #include "train/strong.h"
 
-#include "base/philox.h"
+#include "kernels/augment_pixel.h"
 
 #include <glib.h>
 #include <math.h>
 #include <string.h>
 
-static const double GREY[3] = {0.299, 0.587, 0.114};
+static const double GREY[3] = {KN_GREY_R, KN_GREY_G, KN_GREY_B};
 
 void tr_strong_draw(tr_strong *s, qs_rng *rng, const tr_strong_options *o)
 {
@@ -53,17 +53,14 @@ void tr_strong_matrix(const tr_strong *s, double mean_grey, double m[3][3], doub
         offset[i] = shift;
 }
 
-static uint8_t to_byte(float v)
-{
-    return v <= 0 ? 0 : v >= 255 ? 255 : (uint8_t)(v + 0.5f);
-}
-
 static void jitter(const tr_strong *s, uint8_t *rgb, int64_t n)
 {
-    double sum = 0, m[3][3], offset[3];
+    int64_t sum[3] = {0, 0, 0}; /* whole numbers: the mean is the same in any order */
+    double m[3][3], offset[3];
     for (int64_t i = 0; i < n; i++)
-        sum += GREY[0] * rgb[3 * i] + GREY[1] * rgb[3 * i + 1] + GREY[2] * rgb[3 * i + 2];
-    tr_strong_matrix(s, sum / (double)n, m, offset);
+        for (int c = 0; c < 3; c++)
+            sum[c] += rgb[3 * i + c];
+    tr_strong_matrix(s, kn_mean_grey(sum[0], sum[1], sum[2], n), m, offset);
     float f[3][3], o[3];
     for (int i = 0; i < 3; i++) {
         o[i] = (float)offset[i];
@@ -73,14 +70,14 @@ static void jitter(const tr_strong *s, uint8_t *rgb, int64_t n)
     for (int64_t i = 0; i < n; i++, rgb += 3) {
         float r = rgb[0], g = rgb[1], b = rgb[2];
         for (int k = 0; k < 3; k++)
-            rgb[k] = to_byte(f[k][0] * r + f[k][1] * g + f[k][2] * b + o[k]);
+            rgb[k] = kn_to_byte(kn_affine(f[k], o[k], r, g, b));
     }
 }
 
 /* Weights of offsets -radius … radius, which sum to 1. */
 static int gaussian(double sigma, float *weights)
 {
-    int radius = CLAMP((int)ceil(3 * sigma), 1, TR_BLUR_RADIUS_MAX);
+    int radius = CLAMP((int)ceil(3 * sigma), 1, KN_BLUR_RADIUS_MAX);
     double sum = 0;
     for (int k = -radius; k <= radius; k++)
         sum += exp(-0.5 * k * k / (sigma * sigma));
@@ -92,7 +89,7 @@ static int gaussian(double sigma, float *weights)
 /* Along rows into the scratch, then along columns back; the border is repeated. */
 static void blur(double sigma, uint8_t *rgb, int size, float *scratch)
 {
-    float weights[2 * TR_BLUR_RADIUS_MAX + 1];
+    float weights[2 * KN_BLUR_RADIUS_MAX + 1];
     int radius = gaussian(sigma, weights), row = 3 * size;
     memset(scratch, 0, (size_t)size * (size_t)row * sizeof(float));
     for (int y = 0; y < size; y++)
@@ -111,22 +108,19 @@ static void blur(double sigma, uint8_t *rgb, int size, float *scratch)
             for (int k = -radius; k <= radius; k++)
                 sum +=
                     weights[k + radius] * scratch[(ptrdiff_t)CLAMP(y + k, 0, size - 1) * row + i];
-            rgb[(ptrdiff_t)y * row + i] = to_byte(sum);
+            rgb[(ptrdiff_t)y * row + i] = kn_to_byte(sum);
         }
 }
 
-/* Box-Muller: one block of Philox gives four normal numbers. */
+/* One block of normal numbers is for four bytes. */
 static void add_noise(double sigma, uint64_t seed, uint8_t *rgb, int64_t n)
 {
     float s = (float)(255 * sigma);
     for (int64_t i = 0; i < n; i += 4) {
-        qs_philox4 r = qs_philox(seed, (uint64_t)(i / 4), 0);
-        for (int k = 0; k < 4 && i + k < n; k++) {
-            float radius = sqrtf(-2.0f * logf(1.0f - qs_u32_to_unit_f32(r.v[k & 2])));
-            float angle = 6.28318530718f * qs_u32_to_unit_f32(r.v[(k & 2) + 1]);
-            float normal = radius * (k & 1 ? sinf(angle) : cosf(angle));
-            rgb[i + k] = to_byte((float)rgb[i + k] + s * normal);
-        }
+        float normal[4];
+        kn_normals4(seed, (uint64_t)(i / 4), 0, normal);
+        for (int k = 0; k < 4 && i + k < n; k++)
+            rgb[i + k] = kn_to_byte((float)rgb[i + k] + s * normal[k]);
     }
 }
 
@@ -141,4 +135,20 @@ void tr_strong_apply(const tr_strong *s, uint8_t *rgb, int size, float *scratch)
         blur(s->blur_sigma, rgb, size, scratch);
     if (s->noise && s->noise_sigma > 0)
         add_noise(s->noise_sigma, s->noise_seed, rgb, 3 * n);
+}
+
+void tr_strong_pack(const tr_strong *s, kn_strong *to)
+{
+    double m[3][3], offset[3];
+    *to = (kn_strong){.jitter = s->jitter, .stain = s->stain && s->colour.jitter};
+    tr_strong_matrix(s, 0, m, offset);
+    for (int i = 0; i < 9; i++)
+        to->map[i / 3][i % 3] = (float)m[i / 3][i % 3];
+    to->shift = (1 - s->contrast) * s->brightness;
+    tr_augment_rows(&s->colour, to->colour, to->offset);
+    if (s->blur && s->blur_sigma > 0)
+        to->radius = gaussian(s->blur_sigma, to->weights);
+    to->noise = s->noise && s->noise_sigma > 0;
+    to->noise_scale = (float)(255 * s->noise_sigma);
+    to->noise_seed = s->noise_seed;
 }

@@ -20,8 +20,6 @@ typedef struct {
     double cutout_p, cutout;   /* a square of this share of the side, excluded: train/mix.h */
 } tr_strong_options;
 
-enum { TR_BLUR_RADIUS_MAX = 16 };
-
 typedef struct {
     bool jitter, stain, blur, noise;
     double brightness, contrast, saturation, hue;
@@ -33,6 +31,8 @@ typedef struct {
 void tr_strong_draw(tr_strong *s, qs_rng *rng, const tr_strong_options *options);
 /* The affine map of brightness … hue for an image of that mean grey (0..255): v' = m·v + offset. */
 void tr_strong_matrix(const tr_strong *s, double mean_grey, double m[3][3], double offset[3]);
+/* The draw as a device takes it. */
+void tr_strong_pack(const tr_strong *s, kn_strong *to);
 /* rgb (size,size,3) in place; scratch: size·size·3 floats. */
 void tr_strong_apply(const tr_strong *s, uint8_t *rgb, int size, float *scratch);
 

@@ -36,7 +36,9 @@ typedef struct {
     kn_engine *engine;
     tr_learner learner;
     tr_step *step;
-    kn_pass *sweep; /* of the history's sweeps; NULL: none */
+    tr_feed *feed;    /* makes the batches on a device; NULL: the loader does */
+    tr_gpu_data data; /* where patches lie: not TR_DATA_AUTO once memory was stated */
+    kn_pass *sweep;   /* of the history's sweeps; NULL: none */
     tr_loader *loader;
     tr_state_writer *writer;
     tr_log *log;
@@ -195,6 +197,63 @@ static bool open_sweep(run *r, GError **error)
     return r->sweep != NULL;
 }
 
+/* Where the patches will lie. Resident leaves a tenth of what is free to what nobody plans
+ * (libraries' workspaces, fragments). */
+static bool choose_data(run *r, int64_t available, int64_t step, GError **error)
+{
+    tr_gpu_data wanted = r->options->gpu_data;
+    int64_t all = tr_feed_data_bytes(r->source);
+    bool fits = step + all <= available - available / 10;
+    bool can = tr_feed_can(r->engine);
+    r->data = !can                     ? TR_DATA_HOST
+              : wanted != TR_DATA_AUTO ? wanted
+              : fits                   ? TR_DATA_RESIDENT
+                                       : TR_DATA_RING;
+    if (!can && (wanted == TR_DATA_RESIDENT || wanted == TR_DATA_RING)) {
+        g_set_error(error, QS_ERROR, QS_ERROR_ARG,
+                    "--gpu-data %s is for --device cuda; on %s leave it at auto",
+                    wanted == TR_DATA_RING ? "ring" : "resident", r->options->backend);
+        return false;
+    }
+    return true;
+}
+
+/* Bytes of the batch on the device, of the data set there, and of the loader on the host. */
+typedef struct {
+    int64_t feed, data, loader;
+} data_memory;
+
+static data_memory measure_data(const run *r)
+{
+    static const tr_form forms[] = {
+        [TR_DATA_RESIDENT] = TR_FORM_DRAWS, [TR_DATA_RING] = TR_FORM_RAW};
+    const ssl_plan *plan = &r->learner.plan;
+    bool fed = r->data != TR_DATA_HOST;
+    return (data_memory){
+        .feed = fed ? tr_feed_memory(plan, r->source->patch_px) : 0,
+        .data = r->data == TR_DATA_RESIDENT ? tr_feed_data_bytes(r->source) : 0,
+        .loader = tr_loader_memory(r->options, plan, r->source->patch_px,
+                                   fed ? forms[r->data] : TR_FORM_READY),
+    };
+}
+
+static void say_memory(run *r, const data_memory *m, int64_t step, int64_t held, int64_t rest,
+                       int64_t validation)
+{
+    r->facts.memory_bytes = held + step + rest + m->data + validation;
+    qs_info("memory: %.2f GB (step %.2f, networks and engine %.2f, loader and checkpoint %.2f, "
+            "validation %.2f)",
+            (double)(r->facts.memory_bytes - m->data) / 1e9, (double)step / 1e9, (double)held / 1e9,
+            (double)rest / 1e9, (double)validation / 1e9);
+    if (r->data == TR_DATA_RESIDENT)
+        qs_info("and %.2f GB on the GPU for all %zu patches, augmented there",
+                (double)m->data / 1e9, r->source->n_items);
+    else if (r->data == TR_DATA_RING)
+        qs_info(
+            "patches go to the GPU batch by batch (all of them: %.2f GB) and are augmented there",
+            (double)tr_feed_data_bytes(r->source) / 1e9);
+}
+
 /* Says what the run will take, and refuses what does not fit, before anything big is allocated. */
 static bool state_memory(run *r, GError **error)
 {
@@ -207,17 +266,17 @@ static bool state_memory(run *r, GError **error)
     int64_t held = kn_engine_bytes(r->engine);
     int64_t step = tr_step_memory(&r->learner, r->options, r->source->patch_px, error);
     int64_t sweep = sweep_memory(r, error);
-    if (step < 0 || sweep < 0)
-        return false;
-    int64_t rest = tr_loader_memory(r->options, &r->learner.plan, r->source->patch_px) +
-                   tr_state_memory(&r->learner) + sweep;
     bool device = kn_engine_is_device(r->engine);
-    int64_t available = kn_engine_memory_available(r->engine), wanted = device ? step : step + rest;
-    r->facts.memory_bytes = held + step + rest + validation;
-    qs_info("memory: %.2f GB (step %.2f, networks and engine %.2f, loader and checkpoint %.2f, "
-            "validation %.2f)",
-            (double)r->facts.memory_bytes / 1e9, (double)step / 1e9, (double)held / 1e9,
-            (double)rest / 1e9, (double)validation / 1e9);
+    int64_t available = kn_engine_memory_available(r->engine);
+    if (step < 0 || sweep < 0 ||
+        !choose_data(r, available, step + tr_feed_memory(&r->learner.plan, r->source->patch_px),
+                     error))
+        return false;
+    data_memory m = measure_data(r);
+    int64_t rest = m.loader + tr_state_memory(&r->learner) + sweep;
+    step += m.feed;
+    int64_t wanted = device ? step + m.data : step + rest;
+    say_memory(r, &m, step, held, rest, validation);
     if (device && rest > kn_memory_available()) {
         available = kn_memory_available();
         wanted = rest;
@@ -226,9 +285,31 @@ static bool state_memory(run *r, GError **error)
         return true;
     g_set_error(error, QS_ERROR, QS_ERROR_MEMORY,
                 "training wants %.2f GB more and %.2f GB are free: lower --batch-labelled and "
-                "--batch-unlabelled, or tile with smaller patches",
-                (double)wanted / 1e9, (double)available / 1e9);
+                "--batch-unlabelled, %s",
+                (double)wanted / 1e9, (double)available / 1e9,
+                device && step <= available ? "or leave --gpu-data at auto"
+                                            : "or tile with smaller patches");
     return false;
+}
+
+/* Feed, loader and step. */
+static bool open_step(run *r, GError **error)
+{
+    const ssl_plan *plan = &r->learner.plan;
+    tr_form form = TR_FORM_READY;
+    if (r->data != TR_DATA_HOST) {
+        r->feed = tr_feed_create(r->engine, r->options, plan, r->source, &r->spec,
+                                 r->data == TR_DATA_RESIDENT, error);
+        if (!r->feed || !tr_feed_load(r->feed, r->callbacks->loading, r->callbacks->user, error))
+            return false;
+        form = tr_feed_form(r->feed);
+    }
+    r->loader = tr_loader_create_form(r->options, plan, r->source, &r->spec, form, r->engine,
+                                      r->progress.iteration, error);
+    r->step = r->loader
+                  ? tr_step_create(&r->learner, r->options, r->source->patch_px, r->feed, error)
+                  : NULL;
+    return r->step != NULL;
 }
 
 static bool run_open(run *r, const model_spec *spec, GError **error)
@@ -241,11 +322,7 @@ static bool run_open(run *r, const model_spec *spec, GError **error)
         (tr_identity){.options = tr_options_to_text(r->options, true), .data = describe_data(r)};
     if (!open_engine(r, error) || !open_learner(r, error) || !state_memory(r, error))
         return false;
-    r->loader = tr_loader_create(r->options, &r->learner.plan, r->source, &r->spec,
-                                 r->progress.iteration, error);
-    r->step =
-        r->loader ? tr_step_create(&r->learner, r->options, r->source->patch_px, error) : NULL;
-    if (!r->step)
+    if (!open_step(r, error))
         return false;
     if (!open_sweep(r, error))
         return false;
@@ -262,10 +339,13 @@ static bool run_open(run *r, const model_spec *spec, GError **error)
 
 static void run_close(run *r)
 {
+    if (r->feed && r->engine)
+        kn_engine_check(r->engine, NULL); /* the loader's patches may still be on their way */
     tr_loader_destroy(r->loader);
     tr_log_close(r->log);
     tr_state_writer_destroy(r->writer);
     tr_step_destroy(r->step);
+    tr_feed_destroy(r->feed);
     if (r->sweep)
         kn_pass_destroy(r->sweep);
     tr_history_destroy(r->learner.history);
@@ -372,7 +452,7 @@ static bool validate_if_due(run *r, const tr_batch *batch, bool *improved, GErro
         return true;
     if (batch && r->callbacks->snapshot) {
         tr_snapshot snapshot;
-        tr_step_snapshot(r->step, batch, p->iteration, &snapshot);
+        tr_step_snapshot(r->step, p->iteration, &snapshot);
         r->callbacks->snapshot(r->callbacks->user, &snapshot);
     }
     double dsc = NAN;

@@ -52,6 +52,8 @@ typedef struct {
     void *user;
     /* Before step 0: plan what validation needs on this engine. Adds its bytes. */
     bool (*prepare)(void *user, const model *m, kn_engine *engine, int64_t *bytes, GError **error);
+    /* So many of the training patches are on the GPU, before the first step. */
+    void (*loading)(void *user, size_t done, size_t total);
     /* Validates the current weights; returns the mean foreground DSC. NULL: no validation. */
     bool (*validate)(void *user, const model *m, kn_engine *engine, int64_t iteration, double *dsc,
                      GError **error);

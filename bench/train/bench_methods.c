@@ -189,7 +189,7 @@ static void arm_open(arm *a, kn_engine *engine, const patches *data, const ssl_m
     require(a->loader, &error);
     a->batch = tr_loader_next(a->loader, &error);
     require(a->batch, &error);
-    a->step = tr_step_create(&a->learner, &a->options, size, &error);
+    a->step = tr_step_create(&a->learner, &a->options, size, NULL, &error);
     require(a->step, &error);
 }
 

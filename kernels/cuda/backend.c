@@ -236,6 +236,36 @@ static void blend_take(kn_engine *engine, const kn_blend *blend, int slot, int n
     kn_cu_blend_take(device_of(engine), blend_of(blend), slot, n, label, prob);
 }
 
+/* ---- images ---------------------------------------------------------------------------------- */
+
+static void images_weak(kn_engine *engine, const kn_images *images)
+{
+    kn_cu_weak(device_of(engine), *images);
+}
+
+static void images_strong(kn_engine *engine, const kn_images *images)
+{
+    kn_cu_strong(device_of(engine), *images);
+}
+
+static void images_input(kn_engine *engine, const kn_images *images, const uint8_t *rgb,
+                         const kn_view *views, double sigma, uint64_t seed, uint64_t stream,
+                         const kn_tensor *dst)
+{
+    kn_cu_input(device_of(engine), *images, rgb, views, (float)sigma, seed, stream, *dst);
+}
+
+static void images_mixed(kn_engine *engine, const kn_images *images, const kn_view *views, int n,
+                         const kn_planes *planes)
+{
+    kn_cu_mixed_planes(device_of(engine), *images, views, n, *planes);
+}
+
+static void images_whole(kn_engine *engine, const kn_images *images, uint8_t *both, uint8_t *held)
+{
+    kn_cu_whole_planes(device_of(engine), *images, both, held);
+}
+
 static const kn_ops OPS = {
     .name = "cuda",
     .dtype = KN_F32,
@@ -275,6 +305,11 @@ static const kn_ops OPS = {
     .blend_add = blend_add,
     .blend_take = blend_take,
     .fold = fold,
+    .images_weak = images_weak,
+    .images_strong = images_strong,
+    .images_input = images_input,
+    .images_mixed = images_mixed,
+    .images_whole = images_whole,
     .peak = kn_cuda_peak,
 };
 
@@ -349,6 +384,16 @@ static void end(kn_engine *engine)
     kn_program_end(kn_device_program(device_of(engine)));
 }
 
+static uint64_t mark(kn_engine *engine)
+{
+    return kn_device_mark(device_of(engine));
+}
+
+static void await(kn_engine *engine, uint64_t at)
+{
+    kn_device_await(device_of(engine), at);
+}
+
 static int64_t bytes_free(kn_engine *engine)
 {
     return kn_device_free_bytes(device_of(engine));
@@ -366,6 +411,8 @@ static const kn_device_memory MEMORY = {
     .peek = peek,
     .begin = begin,
     .end = end,
+    .mark = mark,
+    .await = await,
     .bytes_free = bytes_free,
 };
 

@@ -12,6 +12,8 @@ struct kn_device {
     cudaStream_t stream;
     cudaEvent_t start, stop;
     kn_device_info info;
+    cudaEvent_t marks[KN_MARKS]; /* made when they are first wanted */
+    uint64_t marked;
     kn_program *program; /* owned */
     char failed[256];    /* the first error, "" none */
 };
@@ -117,6 +119,9 @@ void kn_device_close(kn_device *d)
         cudaEventDestroy(d->start);
     if (d->stop)
         cudaEventDestroy(d->stop);
+    for (int i = 0; i < KN_MARKS; i++)
+        if (d->marks[i])
+            cudaEventDestroy(d->marks[i]);
     g_free(d);
 }
 
@@ -247,6 +252,24 @@ void kn_device_wait(kn_device *device)
     kn_program_cut(device->program);
     ok(device, "cudaStreamSynchronize", cudaStreamSynchronize(device->stream));
     kn_program_waited(device->program);
+}
+
+uint64_t kn_device_mark(kn_device *device)
+{
+    cudaEvent_t *event = &device->marks[++device->marked % KN_MARKS];
+    kn_program_cut(device->program);
+    if (!*event)
+        ok(device, "cudaEventCreate", cudaEventCreateWithFlags(event, cudaEventDisableTiming));
+    if (*event)
+        ok(device, "cudaEventRecord", cudaEventRecord(*event, device->stream));
+    return device->marked;
+}
+
+void kn_device_await(kn_device *device, uint64_t mark)
+{
+    cudaEvent_t event = device->marks[mark % KN_MARKS];
+    if (mark > 0 && event)
+        ok(device, "cudaEventSynchronize", cudaEventSynchronize(event));
 }
 
 bool kn_device_check(kn_device *device, GError **error)

@@ -52,6 +52,12 @@ bool kn_device_peek(kn_device *device, GError **error);
 /* For what drives the stream beside our kernels (cuDNN): an error to stick. */
 void kn_device_fail(kn_device *device, const char *call, const char *message);
 
+/* A name for all that was put on the stream so far, from 1; and the wait for it alone (0: none). Of
+ * KN_MARKS names the oldest waits for the newest. */
+enum { KN_MARKS = 4 };
+uint64_t kn_device_mark(kn_device *device);
+void kn_device_await(kn_device *device, uint64_t mark);
+
 /* Milliseconds that the stream took between the two; stop waits. */
 void kn_device_timer_start(kn_device *device);
 double kn_device_timer_stop(kn_device *device);

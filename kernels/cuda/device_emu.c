@@ -23,6 +23,7 @@ struct kn_device {
     kn_device_info info;
     GHashTable *memory;  /* pointer handed out → pages */
     double clock, start; /* ms: one for each kernel and copy, so that tests know the time */
+    uint64_t marked;
     kn_program *program; /* owned */
     char failed[256];
 };
@@ -213,6 +214,17 @@ void kn_device_wait(kn_device *device)
 {
     kn_program_cut(device->program);
     kn_program_waited(device->program);
+}
+
+uint64_t kn_device_mark(kn_device *device)
+{
+    kn_program_cut(device->program);
+    return ++device->marked;
+}
+
+void kn_device_await(kn_device *device, uint64_t mark)
+{
+    g_assert(mark <= device->marked);
 }
 
 void kn_device_fail(kn_device *device, const char *call, const char *message)

@@ -7,6 +7,7 @@
 #ifndef QS_KERNELS_CUDA_LAUNCH_H
 #define QS_KERNELS_CUDA_LAUNCH_H
 
+#include "kernels/augment.h"
 #include "kernels/tensor.h"
 
 #include <stddef.h>
@@ -181,6 +182,15 @@ void kn_cu_bias_grad(kn_device *device, kn_tensor ddst, float *dbias, void *scra
 /* ---- ohwi.cu: bf16 weights (oc,k,k,ic); dweight += */
 void kn_cu_ohwi_pack(kn_device *device, kn_cu_conv c, const float *weight, void *to);
 void kn_cu_ohwi_add(kn_device *device, kn_cu_conv c, const void *dw, float *dweight);
+
+/* ---- augment.cu: as ops.h */
+void kn_cu_weak(kn_device *device, kn_images images);
+void kn_cu_strong(kn_device *device, kn_images images);
+void kn_cu_input(kn_device *device, kn_images images, const uint8_t *rgb, const kn_view *views,
+                 float sigma, uint64_t seed, uint64_t stream, kn_tensor dst);
+void kn_cu_mixed_planes(kn_device *device, kn_images images, const kn_view *views, int n,
+                        kn_planes to);
+void kn_cu_whole_planes(kn_device *device, kn_images images, uint8_t *both, uint8_t *held);
 
 /* ---- peak.cu: blocks of 256 threads, each with 8 chains of so many turns; the FLOP of the call.
  * out: kn_cu_peak_bytes(blocks); each becomes 16·turns (tensor cores) or turns. */

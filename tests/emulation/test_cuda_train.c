@@ -124,6 +124,42 @@ static void test_refused(void)
     }
 }
 
+/* Wherever the patches lie, and whoever augments: the same bits, shuffled too. */
+static void test_data(gconstpointer data)
+{
+    const recipe *r = data;
+    static const tr_gpu_data places[] = {TR_DATA_HOST, TR_DATA_RING, TR_DATA_RESIDENT};
+    char *dirs[3];
+    for (int i = 0; i < 3; i++) {
+        dirs[i] = fixture_dir();
+        tr_options o = options_of(r, "cuda", KN_PRECISION_BF16, dirs[i]);
+        o.gpu_data = places[i];
+        o.batch_labelled = o.batch_unlabelled = strcmp(r->method, "BCP") ? 1 : 2;
+        o.loader_threads = 1 + i;
+        o.weights = r->loss == TR_LOSS_METASSL ? TR_WEIGHTS_AUTO : TR_WEIGHTS_FIXED;
+        o.cutmix = 1;
+        o.strong.cutout_p = o.strong.noise_p = o.strong.blur_p = 0.7;
+        bool noisy = strcmp(r->method, "MT") || tr_options_set(&o, "metassl-noise", "0.1", NULL);
+        g_assert_true(noisy);
+        kn_emu_set_order(i, 3);
+        train(&o, i == 1 ? 1 : 0); /* the ring stops on its way, and goes on */
+        if (i == 1)
+            train(&o, 0);
+    }
+    kn_emu_set_order(0, 0);
+    assert_same(dirs[0], dirs[1]);
+    assert_same(dirs[0], dirs[2]);
+    for (int i = 0; i < 3; i++)
+        fixture_dir_remove(dirs[i]);
+}
+
+/* Held-back patches, noise on inputs; strong views and CutMix; with -m slow squares, and terms on
+ * both halves. */
+static const recipe of_data[] = {{"MT", TR_LOSS_METASSL},
+                                 {"FixMatch", TR_LOSS_PLAIN},
+                                 {"BCP", TR_LOSS_PLAIN},
+                                 {"R-Drop", TR_LOSS_PLAIN}};
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -133,6 +169,10 @@ int main(int argc, char **argv)
             g_strdup_printf("/cuda-train/%s-%s", recipes[i].method,
                             recipes[i].loss == TR_LOSS_METASSL ? "metassl" : "plain");
         g_test_add_data_func(path, &recipes[i], test_beside_cpu);
+    }
+    for (size_t i = 0; i < (g_test_slow() ? G_N_ELEMENTS(of_data) : 2); i++) {
+        g_autofree char *path = g_strdup_printf("/cuda-train/data/%s", of_data[i].method);
+        g_test_add_data_func(path, &of_data[i], test_data);
     }
     g_test_add_func("/cuda-train/deterministic", test_deterministic);
     g_test_add_func("/cuda-train/refused", test_refused);

@@ -275,7 +275,7 @@ static size_t add_draws(draws *d, st_tensor *t, const images *im, const tr_learn
     memset(d->boxes, 0, sizeof d->boxes);
     memset(d->holes, 0, sizeof d->holes);
     for (int i = 0; i < l->plan.n_unlabelled; i++) {
-        tr_view view = tr_view_of(&l->plan, o, &cut, SIDE, it_of(o), i);
+        kn_view view = tr_view_of(&l->plan, o, &cut, SIDE, it_of(o), i);
         memcpy(d->boxes[i], (int64_t[]){view.box.x0, view.box.y0, view.box.x1, view.box.y1},
                sizeof d->boxes[i]);
         memcpy(d->holes[i], (int64_t[]){view.hole.x0, view.hole.y0, view.hole.x1, view.hole.y1},
@@ -383,7 +383,7 @@ static void test_step(gconstpointer data)
     fixture_source_init(&source, SIDE, N, N);
     if (plan.history)
         learner.history = counted(&source);
-    tr_step *step = tr_step_create(&learner, &o, SIDE, &error);
+    tr_step *step = tr_step_create(&learner, &o, SIDE, NULL, &error);
     g_assert_no_error(error);
     images *im = g_new(images, 1);
     images_init(im, plan.n_labelled, m->draws);

@@ -360,6 +360,56 @@ static void test_loader_content(void)
     fixture_source_clear(&s);
 }
 
+/* Raw batches are the patches as they are stored, with the draws of the ready ones; a batch stays
+ * as it is while the one after it is used, however fast the threads are. */
+static void test_loader_raw(void)
+{
+    enum { EACH = 4, RGB = EACH * PX * PX * 3, LABEL = EACH * PX * PX };
+    static uint8_t rgb[RGB], label[LABEL], patch[PX * PX * 3], of[PX * PX];
+    GError *error = NULL;
+    const kn_engine_options eo = {.backend = "cpu", .n_threads = 1};
+    kn_engine *engine = kn_engine_create(&eo, &error);
+    g_assert_no_error(error);
+    fixture_source s;
+    fixture_source_init(&s, PX, N_ITEMS, N_LABELLED);
+    s.items[N_ITEMS - 1].has_label = false;
+    model_spec spec;
+    fixture_spec_init(&spec, PX);
+    ssl_plan plan;
+    plan_of(&plan, 2, 2, SSL_POOL_LABELLED);
+    tr_options o;
+    loader_options(&o, 3);
+    tr_loader *ready = tr_loader_create(&o, &plan, &s.source, &spec, 0, NULL);
+    tr_loader *raw =
+        tr_loader_create_form(&o, &plan, &s.source, &spec, TR_FORM_RAW, engine, 0, &error);
+    g_assert_no_error(error);
+    const tr_batch *before = NULL;
+    for (int i = 0; i < 30; i++) {
+        const tr_batch *a = tr_loader_next(ready, NULL), *b = tr_loader_next(raw, NULL);
+        g_assert_cmpmem(a->items, EACH * 4, b->items, EACH * 4);
+        g_assert_cmpmem(a->augment, EACH * sizeof(tr_augment), b->augment,
+                        EACH * sizeof(tr_augment));
+        for (int j = 0; j < EACH; j++) {
+            bool ok = tr_loader_read(&s.source, b->items[j], patch, of, NULL);
+            g_assert_true(ok);
+            g_assert_cmpmem(b->patch_rgb + j * PX * PX * 3, PX * PX * 3, patch, PX * PX * 3);
+            g_assert_cmpmem(b->patch_label + j * PX * PX, PX * PX, of, PX * PX);
+        }
+        g_usleep(500); /* for threads that take what is still in use */
+        if (before) {
+            g_assert_cmpmem(before->patch_rgb, RGB, rgb, RGB);
+            g_assert_cmpmem(before->patch_label, LABEL, label, LABEL);
+        }
+        memcpy(rgb, b->patch_rgb, RGB);
+        memcpy(label, b->patch_label, LABEL);
+        before = b;
+    }
+    tr_loader_destroy(ready);
+    tr_loader_destroy(raw);
+    kn_engine_destroy(engine);
+    fixture_source_clear(&s);
+}
+
 static void test_loader_error(void)
 {
     fixture_source s;
@@ -542,6 +592,7 @@ int main(int argc, char **argv)
     g_test_add_func("/data/augment/colour", test_colour);
     g_test_add_func("/data/loader/pure", test_loader_pure);
     g_test_add_func("/data/loader/content", test_loader_content);
+    g_test_add_func("/data/loader/raw", test_loader_raw);
     g_test_add_func("/data/loader/error", test_loader_error);
     g_test_add_func("/data/noise", test_noise);
     g_test_add_func("/data/schedules", test_schedules);

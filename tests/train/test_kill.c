@@ -243,7 +243,7 @@ static void test_memory(gconstpointer method)
     g_assert_true(tr_learner_init(&learner, engine, &o, &plan, &spec, &error));
     int64_t before = kn_engine_bytes(engine), stated = tr_step_memory(&learner, &o, 32, &error);
     g_assert_cmpint(kn_engine_bytes(engine), ==, before); /* planning takes none */
-    tr_step *step = tr_step_create(&learner, &o, 32, &error);
+    tr_step *step = tr_step_create(&learner, &o, 32, NULL, &error);
     g_assert_no_error(error);
     int64_t taken = kn_engine_bytes(engine) - before + tr_losses_memory(&learner, &o, 32);
     g_test_message("stated %" G_GINT64_FORMAT ", taken %" G_GINT64_FORMAT, stated, taken);

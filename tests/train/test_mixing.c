@@ -162,9 +162,9 @@ static void test_planes(void)
     o.cutmix = 1;
     ssl_plan plan = {.n_labelled = 1, .n_unlabelled = 2};
     ssl_forward forward = {.half = SSL_BOTH, .mix = SSL_MIX_CUT};
-    tr_view plain = tr_view_of(&plan, &o, &forward, SIDE, 3, 0);
+    kn_view plain = tr_view_of(&plan, &o, &forward, SIDE, 3, 0);
     g_assert_cmpint(plain.box.x1, ==, 0);
-    tr_view view = tr_view_of(&plan, &o, &forward, SIDE, 3, 2), again;
+    kn_view view = tr_view_of(&plan, &o, &forward, SIDE, 3, 2), again;
     g_assert_cmpint(view.outer, ==, 2);
     g_assert_cmpint(view.inner, ==, 1);
     g_assert_cmpint(view.box.x1, >, view.box.x0);
@@ -182,7 +182,7 @@ static void test_planes(void)
                       .label = label,
                       .truth = truth,
                       .exclude = exclude};
-    tr_planes planes = {out[0], out[1], out[2], out[3], out[4], out[5]};
+    kn_planes planes = {out[0], out[1], out[2], out[3], out[4], out[5]};
     tr_planes_fill(&planes, &batch, held, &view, 2);
     for (int i = 0; i < PX; i++) {
         int at = 2 * PX + i, in = golden_pixel(view.box, i) >= 2;
@@ -379,7 +379,7 @@ static void test_differences(gconstpointer data)
  */
 
 /* FixMatch's strong forward on the unlabelled half, and image i's hole there. */
-static int strong_forward(const whole *w, int i, tr_view *view)
+static int strong_forward(const whole *w, int i, kn_view *view)
 {
     const ssl_plan *plan = &w->learner.plan;
     int f = 0;
@@ -408,7 +408,7 @@ static void test_cutout(gconstpointer data)
         w->losses = tr_losses_create(&w->learner, &w->options, SIDE, NULL);
         double before = loss_of(w);
         for (int i = 0; i < 2; i++) {
-            tr_view view;
+            kn_view view;
             int f = strong_forward(w, i, &view), n_in = 0, n_heard = 0;
             int first = w->learner.plan.forwards[f].half == SSL_BOTH ? 2 : 0;
             g_assert_cmpint(view.hole.x1 - view.hole.x0, ==,
@@ -446,11 +446,11 @@ static void test_hole(void)
     o.strong.cutout = 0.5;
     ssl_plan plan = {.n_labelled = 1, .n_unlabelled = 2};
     ssl_forward forward = {.half = SSL_UNLABELLED, .mix = SSL_MIX_CUT};
-    tr_view view = tr_view_of(&plan, &o, &forward, SIDE, 3, 0);
+    kn_view view = tr_view_of(&plan, &o, &forward, SIDE, 3, 0);
     uint8_t zero[2 * PX] = {0}, label[PX] = {0}, out[6][PX];
     tr_batch batch = {
         .n = 3, .n_labelled = 1, .patch_px = SIDE, .label = label, .truth = zero, .exclude = zero};
-    tr_planes planes = {out[0], out[1], out[2], out[3], out[4], out[5]};
+    kn_planes planes = {out[0], out[1], out[2], out[3], out[4], out[5]};
     tr_planes_fill(&planes, &batch, zero, &view, 0);
     float one[3 * PX], two[3 * PX], got[3 * PX];
     for (int i = 0; i < 3 * PX; i++) {
