@@ -134,7 +134,7 @@ static void test_data(gconstpointer data)
         dirs[i] = fixture_dir();
         tr_options o = options_of(r, "cuda", KN_PRECISION_BF16, dirs[i]);
         o.gpu_data = places[i];
-        o.batch_labelled = o.batch_unlabelled = strcmp(r->method, "BCP") ? 1 : 2;
+        o.batch_labelled = o.batch_unlabelled = 2;
         o.loader_threads = 1 + i;
         o.weights = r->loss == TR_LOSS_METASSL ? TR_WEIGHTS_AUTO : TR_WEIGHTS_FIXED;
         o.cutmix = 1;
