@@ -14,46 +14,52 @@ content() {
 }
 $QS synth --out cohort --train 2 --labelled 1 --val 1 --test 1 --width 1536 --height 1280 --seed 5 --quiet >log 2>&1
 ok /kill/synth $? "$(cat log)"
-tile=(tile --cohort cohort/cohort.csv --level0 --patch 64 --stride 64 --tissue-min 0 --quiet)
-$QS "${tile[@]}" --store whole >log 2>&1
-ok /kill/tile-uninterrupted $? "$(cat log)"
-start=$(date +%s%N)
-$QS "${tile[@]}" --store timing >/dev/null 2>&1
-tile_ms=$((($(date +%s%N) - start) / 1000000))
-
-killed=0
-lost=""
-before=0
-for ((i = 0; killed < tile_kills && i < 10 * tile_kills; i++)); do
-  $QS "${tile[@]}" --store cut >/dev/null 2>&1 &
-  pid=$!
-  sleep "$(printf '%d.%03d' $((d = (RANDOM * 32768 + RANDOM) % (tile_ms + 1), d / 1000)) $((d % 1000)))"
-  if ! kill -9 $pid 2>/dev/null; then # it was done: begin another
-    wait $pid
-    content cut >b
-    content whole | cmp -s - b || lost+="store finished at round $i differs"$'\n'
-    rm -rf cut
-    before=0
-    continue
-  fi
-  wait $pid 2>/dev/null
-  killed=$((killed + 1))
-  [ -e cut/index.db ] || continue
-  # Killed while the store was being made there is none yet, and check says so; that is no loss before the first patch.
-  out=$($QS check cut 2>&1) || { [ "$before" = 0 ] && [[ $out == *"creation was interrupted"* ]]; } ||
-    lost+="after kill $killed check says: $out"$'\n'
-  now=$(sqlite3 cut/index.db 'SELECT count(*) FROM patches' 2>/dev/null || echo 0)
-  [ "$now" -ge "$before" ] || lost+="after kill $killed: $now patches, $before were there"$'\n'
-  before=$now
-done
-ok "/kill/tile-killed-$killed-times-check-clean" "$([ -z "$lost" ] && [ $killed = "$tile_kills" ]; echo $?)" "$lost"
-$QS "${tile[@]}" --store cut >log 2>&1
-ok /kill/tile-resumed $? "$(cat log)"
-content whole >a
-content cut >b
-ok /kill/tile-same-patches "$([ -s a ] && cmp -s a b; echo $?)" "$(diff a b | head)"
-out=$($QS check cut 2>&1)
-ok /kill/tile-check $? "$out"
+# tile_killed NAME KILLS OPTION…: kills tile at random moments, into the store `cut`; `whole` is never interrupted.
+tile_killed() {
+  local name=$1 kills=$2 killed=0 lost="" before=0 i pid out now start ms d
+  local -a tile=(tile --cohort cohort/cohort.csv --level0 --tissue-min 0 --quiet "${@:3}")
+  rm -rf whole cut timing
+  $QS "${tile[@]}" --store whole >log 2>&1
+  ok /kill/$name-uninterrupted $? "$(cat log)"
+  start=$(date +%s%N)
+  $QS "${tile[@]}" --store timing >/dev/null 2>&1
+  ms=$((($(date +%s%N) - start) / 1000000))
+  for ((i = 0; killed < kills && i < 10 * kills; i++)); do
+    $QS "${tile[@]}" --store cut >/dev/null 2>&1 &
+    pid=$!
+    sleep "$(printf '%d.%03d' $((d = (RANDOM * 32768 + RANDOM) % (ms + 1), d / 1000)) $((d % 1000)))"
+    if ! kill -9 $pid 2>/dev/null; then # it was done: begin another
+      wait $pid
+      content cut >b
+      content whole | cmp -s - b || lost+="store finished at round $i differs"$'\n'
+      rm -rf cut
+      before=0
+      continue
+    fi
+    wait $pid 2>/dev/null
+    killed=$((killed + 1))
+    [ -e cut/index.db ] || continue
+    # Killed while the store was being made there is none yet, and check says so; that is no loss before the first patch.
+    out=$($QS check cut 2>&1) || { [ "$before" = 0 ] && [[ $out == *"creation was interrupted"* ]]; } ||
+      lost+="after kill $killed check says: $out"$'\n'
+    now=$(sqlite3 cut/index.db 'SELECT count(*) FROM patches' 2>/dev/null || echo 0)
+    [ "$now" -ge "$before" ] || lost+="after kill $killed: $now patches, $before were there"$'\n'
+    before=$now
+  done
+  ok "/kill/$name-killed-$killed-times-check-clean" "$([ -z "$lost" ] && [ $killed = "$kills" ]; echo $?)" "$lost"
+  $QS "${tile[@]}" --store cut >log 2>&1
+  ok /kill/$name-resumed $? "$(cat log)"
+  content whole >a
+  content cut >b
+  ok /kill/$name-same-patches "$([ -s a ] && cmp -s a b; echo $?)" "$(diff a b | head)"
+  out=$($QS check cut 2>&1)
+  ok /kill/$name-check $? "$out"
+}
+# A slide's own tiles as they are: another way through reader, codec and store.
+tile_killed tile-copy $((tile_kills / 2)) --patch 256 --stride 256 --codec copy
+copies=$(sqlite3 whole/index.db 'SELECT count(*) FROM patches WHERE format = 4')
+ok /kill/tile-copy-copied "$([ "$copies" -gt 20 ]; echo $?)" "$copies patches are tiles of the slide"
+tile_killed tile "$tile_kills" --patch 64 --stride 64
 
 train=(train --method MT --loss metassl --iterations 30 --batch-labelled 2 --batch-unlabelled 2
   --save-every 3 --val-every 15 --log-every 5 --threads 1 --conv direct --quiet --store)
