@@ -230,7 +230,7 @@ void tr_options_init(tr_options *o)
         .delta_u = 0.6,
         .delta_l = 0.3,
         .gamma0 = NAN,
-        .gamma_a = 0.99,
+        .gamma_a = 0.01,
         .gamma_scope = TR_GAMMA_SEPARATE,
         .gamma_absent = KN_ABSENT_KEEP,
         .confidence = KN_CONF_MAX,

@@ -373,7 +373,6 @@ static void test_gamma(gconstpointer backend)
     bench b;
     bench_init(&b, backend, "MT", TR_LOSS_METASSL);
     b.options.threshold = KN_THRESHOLD_ADAPTIVE;
-    b.options.gamma_a = 0.01;
     bench_plan(&b);
     set_meta_example(&b, 0, 1);
     for (int g = 0; g < 2; g++)
