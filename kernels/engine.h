@@ -175,6 +175,10 @@ void kn_weights_zero_grads(kn_weights *weights);
 /* g += wd·θ; v = m·v + g (first step: v = g, i.e. v starts at 0); θ -= lr·v. E15. Zeroes nothing.
  */
 void kn_sgd_step(kn_weights *weights, double lr, double momentum, double weight_decay);
+/* kn_sgd_step of the student, then kn_ema_update of the teacher from it: the same bits, in one pass
+ * where the backend has one. */
+void kn_sgd_ema_step(kn_weights *student, kn_weights *teacher, double lr, double momentum,
+                     double weight_decay, double alpha, bool with_buffers);
 /* Adam (Kingma and Ba 2015) as PyTorch's: g += wd·θ; m, v the means of g and g²; θ -= lr·m̂/(√v̂ +
  * eps) with m̂ = m/(1-b1^t), v̂ = v/(1-b2^t). t: steps done with this one, from 1. */
 void kn_adam_step(kn_weights *weights, double lr, double weight_decay, int64_t t);

@@ -36,6 +36,13 @@ typedef struct {
     size_t fwd_bytes, bwd_data_bytes, bwd_weights_bytes; /* scratch of each call */
 } kn_conv_needs;
 
+enum { KN_PACK_MAX = 32 }; /* convolutions of one conv_pack_all */
+typedef struct {
+    kn_conv *conv;
+    const void *weight, *bias; /* as conv_pack */
+    void *packed;
+} kn_pack_item;
+
 /* ---- BatchNorm + LeakyReLU + dropout: one block --------------------------------------------- */
 /* Dropout's mask: element e = pixel·C + c of the tensor belongs to chunk e/128. Counter 16·chunk +
  * l (l = 0..15) of Philox with key `stream` and high counter `layer` gives four words; word k holds
@@ -124,6 +131,8 @@ typedef struct {
     /* weight (oc,ic,k,k), bias (oc) or NULL into `packed`. Call when the weights changed. */
     bool (*conv_pack)(kn_conv *conv, const void *weight, const void *bias, void *packed,
                       GError **error);
+    /* (optional) conv_pack of each of n <= KN_PACK_MAX, in one go; NULL: one by one. */
+    bool (*conv_pack_all)(kn_engine *engine, const kn_pack_item *items, int n, GError **error);
     bool (*conv_fwd)(kn_conv *conv, const void *packed, const kn_tensor *src, const kn_tensor *dst,
                      void *scratch, GError **error);
     bool (*conv_bwd_data)(kn_conv *conv, const void *packed, const kn_tensor *ddst,
@@ -144,8 +153,9 @@ typedef struct {
     void (*norm_bwd)(kn_engine *engine, const kn_tensor *dy, const kn_tensor *x,
                      const kn_norm *norm, const kn_tensor *dx);
 
-    /* norm_bwd in two, and convolutions that take a part along: all six (optional together).
-     * Without them the pass runs each op for itself. norm_bwd_sums fills norm->sums and adds to
+    /* norm_bwd in two, and convolutions that take a part along: all six (optional together;
+     * conv_takes and conv_fwd_stats alone where nothing else is ever taken). Without them the pass
+     * runs each op for itself. norm_bwd_sums fills norm->sums and adds to
      * dgamma and dbeta; norm_bwd_apply makes dx. conv_bwd_data_sums writes dz of `norm` to dsrc (x
      * is norm's source) and its sums; conv_bwd_weights_apply first makes ddst from dy and x as
      * norm_bwd_apply does. A kept mask is needed where norm has dropout. */
@@ -224,6 +234,9 @@ typedef struct {
     /* Arrays of n elements. g = grad + wd·θ; v = m·v + g; θ -= lr·v (grad is not changed). */
     void (*sgd)(kn_engine *engine, void *theta, const void *grad, void *momentum, int64_t n,
                 double lr, double m, double wd);
+    /* (optional) sgd, then ema of a teacher from θ, in one pass; NULL: one after the other. */
+    void (*sgd_ema)(kn_engine *engine, void *theta, const void *grad, void *momentum, void *teacher,
+                    int64_t n, double lr, double m, double wd, double alpha);
     /* teacher = alpha·teacher + (1-alpha)·student */
     void (*ema)(kn_engine *engine, void *teacher, const void *student, int64_t n, double alpha);
     void (*zero)(kn_engine *engine, void *x, int64_t n);

@@ -26,52 +26,83 @@ static void *bias_at(const kn_weights *weights, const kn_node *node, void *array
     return node->no_bias ? NULL : param_at(weights, node->param + 1, array);
 }
 
-/* The packed copies of the convolutions' weights, made again when the master weights changed. */
+/* Weights and bias of a convolution as they are packed: rearranged where it is transposed, with its
+ * BatchNorm folded in for inference; both in the pass's one place for that, until the next call. */
+static kn_pack_item pack_item(kn_pass *pass, int i, const kn_weights *weights)
+{
+    const kn_ops *ops = kn_engine_ops(pass->engine);
+    const kn_step *s = &pass->steps[i];
+    const kn_node *node = kn_net_node(pass->net, i);
+    const kn_param *w = kn_net_param(pass->net, node->param);
+    size_t w_bytes = (size_t)w->n * kn_dtype_bytes(ops->dtype);
+    kn_pack_item item = {s->conv, param_at(weights, node->param, weights->params),
+                         bias_at(weights, node, weights->params), kn_pass_at(pass, s->packed)};
+    if (node->transposed) {
+        char *weight1 = kn_pass_at(pass, pass->folded), *bias1 = weight1 + w_bytes;
+        ops->transposed_pack(pass->engine, s->src.channels, s->dst.channels / 4, item.weight,
+                             item.bias, weight1, bias1);
+        item.weight = weight1;
+        item.bias = bias1;
+    }
+    if (s->fold_norm >= 0) {
+        int norm = kn_net_node(pass->net, s->fold_norm)->param, oc = (int)w->shape[0];
+        kn_fold from = {item.weight,
+                        item.bias,
+                        param_at(weights, norm, weights->params),
+                        param_at(weights, norm + 1, weights->params),
+                        param_at(weights, norm + 2, weights->buffers),
+                        param_at(weights, norm + 3, weights->buffers)};
+        char *folded = kn_pass_at(pass, pass->folded), *folded_bias = folded + w_bytes;
+        if (ops->fold)
+            ops->fold(pass->engine, oc, w->n / oc, &from, folded, folded_bias);
+        else
+            kn_fold_bn(ops->dtype, oc, w->n / oc, &from, folded, folded_bias);
+        item.weight = folded;
+        item.bias = folded_bias;
+    }
+    return item;
+}
+
+static bool pack_some(kn_pass *pass, const kn_pack_item *items, int n, GError **error)
+{
+    const kn_ops *ops = kn_engine_ops(pass->engine);
+    if (ops->conv_pack_all && n > 0)
+        return ops->conv_pack_all(pass->engine, items, n, error);
+    for (int i = 0; i < n; i++)
+        if (!ops->conv_pack(items[i].conv, items[i].weight, items[i].bias, items[i].packed, error))
+            return false;
+    return true;
+}
+
+/* The packed copies of the convolutions' weights, made again when the master weights changed. Those
+ * that are the master's own wait for each other, to be packed in one go. */
 static bool pack(kn_pass *pass, const kn_weights *weights, GError **error)
 {
     bool folding = pass->options.mode == KN_PASS_INFER;
     if (pass->packed_params == weights->params_version &&
         (!folding || pass->packed_buffers == weights->buffers_version))
         return true;
-    const kn_ops *ops = kn_engine_ops(pass->engine);
-    kn_dtype dtype = ops->dtype;
-    for (guint i = 0; i < pass->net->nodes->len; i++) {
+    kn_pack_item items[KN_PACK_MAX];
+    int n = 0;
+    for (int i = 0; i < (int)pass->net->nodes->len; i++) {
         const kn_step *s = &pass->steps[i];
-        const kn_node *node = kn_net_node(pass->net, (int)i);
         if (!s->conv)
             continue;
-        const kn_param *w = kn_net_param(pass->net, node->param);
-        const void *weight = param_at(weights, node->param, weights->params);
-        const void *bias = bias_at(weights, node, weights->params);
-        if (node->transposed) {
-            char *weight1 = kn_pass_at(pass, pass->folded);
-            char *bias1 = weight1 + (size_t)w->n * kn_dtype_bytes(dtype);
-            ops->transposed_pack(pass->engine, s->src.channels, s->dst.channels / 4, weight, bias,
-                                 weight1, bias1);
-            weight = weight1;
-            bias = bias1;
+        kn_pack_item item = pack_item(pass, i, weights);
+        if (kn_net_node(pass->net, i)->transposed || s->fold_norm >= 0) {
+            if (!pack_some(pass, &item, 1, error))
+                return false;
+            continue;
         }
-        if (s->fold_norm >= 0) {
-            int norm = kn_net_node(pass->net, s->fold_norm)->param;
-            kn_fold from = {weight,
-                            bias,
-                            param_at(weights, norm, weights->params),
-                            param_at(weights, norm + 1, weights->params),
-                            param_at(weights, norm + 2, weights->buffers),
-                            param_at(weights, norm + 3, weights->buffers)};
-            char *folded = kn_pass_at(pass, pass->folded);
-            char *folded_bias = folded + (size_t)w->n * kn_dtype_bytes(dtype);
-            int oc = (int)w->shape[0];
-            if (ops->fold)
-                ops->fold(pass->engine, oc, w->n / oc, &from, folded, folded_bias);
-            else
-                kn_fold_bn(dtype, oc, w->n / oc, &from, folded, folded_bias);
-            weight = folded;
-            bias = folded_bias;
+        items[n++] = item;
+        if (n == KN_PACK_MAX) {
+            if (!pack_some(pass, items, n, error))
+                return false;
+            n = 0;
         }
-        if (!ops->conv_pack(s->conv, weight, bias, kn_pass_at(pass, s->packed), error))
-            return false;
     }
+    if (!pack_some(pass, items, n, error))
+        return false;
     pass->packed_params = weights->params_version;
     pass->packed_buffers = weights->buffers_version;
     return true;

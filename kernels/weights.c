@@ -195,3 +195,23 @@ void kn_ema_update(kn_weights *teacher, const kn_weights *student, double alpha,
                  kn_net_n_buffers(teacher->net), alpha);
     kn_weights_touch(teacher, true, with_buffers);
 }
+
+void kn_sgd_ema_step(kn_weights *student, kn_weights *teacher, double lr, double momentum,
+                     double weight_decay, double alpha, bool with_buffers)
+{
+    const kn_ops *ops = kn_engine_ops(student->engine);
+    g_return_if_fail(student->grads && student != teacher);
+    if (!ops->sgd_ema) {
+        kn_sgd_step(student, lr, momentum, weight_decay);
+        kn_ema_update(teacher, student, alpha, with_buffers);
+        return;
+    }
+    ops->sgd_ema(student->engine, student->params, student->grads, student->momentum,
+                 teacher->params, kn_net_n_trained(student->net), lr, momentum, weight_decay,
+                 alpha);
+    if (with_buffers)
+        ops->ema(teacher->engine, teacher->buffers, student->buffers,
+                 kn_net_n_buffers(teacher->net), alpha);
+    kn_weights_touch(student, true, false);
+    kn_weights_touch(teacher, true, with_buffers);
+}

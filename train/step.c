@@ -326,15 +326,6 @@ static void enter_stage(tr_step *s, int stage)
     }
 }
 
-static void optimise(tr_step *s, int k, int64_t it, double lr)
-{
-    const tr_options *o = s->options;
-    if (o->optimiser == TR_ADAM)
-        kn_adam_step(s->learner->weights[k], lr, o->weight_decay, it + 1);
-    else
-        kn_sgd_step(s->learner->weights[k], lr, o->momentum, o->weight_decay);
-}
-
 /* Does a forward of this stage give network k gradients? */
 static bool learns(const ssl_plan *plan, int k, int stage)
 {
@@ -343,6 +334,52 @@ static bool learns(const ssl_plan *plan, int k, int stage)
         any = any || (plan->forwards[f].grad && plan->forwards[f].net == k &&
                       ssl_in_stage(plan->forwards[f].stages, stage));
     return any;
+}
+
+static double alpha_of(const ssl_ema *ema, int64_t it)
+{
+    return ema->constant ? ema->alpha : kn_ema_alpha(ema->alpha, it);
+}
+
+/* The moving average that can be taken in the same pass as network k's SGD: of k, into a network
+ * that does not learn, and no average before it has to do with either. -1: none. */
+static int ema_beside(const tr_step *s, int k, int stage)
+{
+    const ssl_plan *plan = s->plan;
+    for (int e = 0; e < plan->n_emas; e++) {
+        const ssl_ema *ema = &plan->emas[e];
+        if (!ssl_in_stage(ema->stages, stage))
+            continue;
+        if (ema->student == k && !learns(plan, ema->teacher, stage)) {
+            for (int d = 0; d < e; d++)
+                if (ssl_in_stage(plan->emas[d].stages, stage) &&
+                    (plan->emas[d].student == ema->teacher ||
+                     plan->emas[d].teacher == ema->teacher))
+                    return -1;
+            return e;
+        }
+        if (ema->student == k || ema->teacher == k)
+            return -1;
+    }
+    return -1;
+}
+
+/* Gives the number of the moving average that was taken along, -1: none. */
+static int optimise(tr_step *s, int k, int64_t it, int stage, double lr)
+{
+    const tr_options *o = s->options;
+    kn_weights *const *weights = s->learner->weights;
+    int e = o->optimiser == TR_ADAM ? -1 : ema_beside(s, k, stage);
+    if (o->optimiser == TR_ADAM) {
+        kn_adam_step(weights[k], lr, o->weight_decay, it + 1);
+    } else if (e < 0) {
+        kn_sgd_step(weights[k], lr, o->momentum, o->weight_decay);
+    } else {
+        const ssl_ema *ema = &s->plan->emas[e];
+        kn_sgd_ema_step(weights[k], weights[ema->teacher], lr, o->momentum, o->weight_decay,
+                        alpha_of(ema, it), ema->with_buffers);
+    }
+    return e;
 }
 
 /* Backward, optimiser, moving averages. */
@@ -358,14 +395,16 @@ static bool learn(tr_step *s, int64_t it, int stage, double lr, GError **error)
             !kn_pass_backward(s->passes[f], l->weights[forward->net], error))
             return false;
     }
-    for (int k = 0; k < s->plan->n_nets; k++)
-        if (learns(s->plan, k, stage))
-            optimise(s, k, it, lr);
+    bool taken[SSL_EMAS_MAX] = {false};
+    for (int k = 0; k < s->plan->n_nets; k++) {
+        int e = learns(s->plan, k, stage) ? optimise(s, k, it, stage, lr) : -1;
+        if (e >= 0)
+            taken[e] = true;
+    }
     for (int e = 0; e < s->plan->n_emas; e++) {
         const ssl_ema *ema = &s->plan->emas[e];
-        if (ssl_in_stage(ema->stages, stage))
-            kn_ema_update(l->weights[ema->teacher], l->weights[ema->student],
-                          ema->constant ? ema->alpha : kn_ema_alpha(ema->alpha, it),
+        if (ssl_in_stage(ema->stages, stage) && !taken[e])
+            kn_ema_update(l->weights[ema->teacher], l->weights[ema->student], alpha_of(ema, it),
                           ema->with_buffers);
     }
     return true;

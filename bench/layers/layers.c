@@ -172,8 +172,7 @@ static bool train_step(bench *b, uint64_t stream, double (*clock)(void), GError 
     if (!kn_pass_backward(b->pass, b->weights, error))
         return false;
     start = clock();
-    kn_sgd_step(b->weights, 1e-3, 0.9, 1e-4);
-    kn_ema_update(b->teacher, b->weights, 0.99, false);
+    kn_sgd_ema_step(b->weights, b->teacher, 1e-3, 0.9, 1e-4, 0.99, false);
     b->optimiser_seconds += clock() - start;
     return true;
 }

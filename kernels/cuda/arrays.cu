@@ -21,6 +21,17 @@ __global__ void ema(float *teacher, const float *student, int64_t n, float alpha
         teacher[i] = a * teacher[i] + (1.0f - a) * student[i];
 }
 
+__global__ void sgd_ema(float *theta, const float *grad, float *momentum, float *teacher, int64_t n,
+                        float lr, float m, float wd, float alpha)
+{
+    for (int64_t i = KN_THREAD; i < n; i += KN_THREADS) {
+        float v = m * momentum[i] + (grad[i] + wd * theta[i]), w = theta[i] - lr * v;
+        momentum[i] = v;
+        theta[i] = w;
+        teacher[i] = alpha * teacher[i] + (1.0f - alpha) * w;
+    }
+}
+
 __global__ void adam(float *theta, const float *grad, float *mean, float *square, int64_t n,
                      float lr, float wd, float by_mean, float by_square)
 {
@@ -54,6 +65,13 @@ void kn_cu_sgd(kn_device *device, float *theta, const float *grad, float *moment
 {
     KN_LAUNCH(device, sgd, kn_grid(n, KN_CU_BLOCK, 1 << 20), KN_CU_BLOCK, theta, grad, momentum, n,
               lr, lr_at, m, wd);
+}
+
+void kn_cu_sgd_ema(kn_device *device, float *theta, const float *grad, float *momentum,
+                   float *teacher, int64_t n, float lr, float m, float wd, float alpha)
+{
+    KN_LAUNCH(device, sgd_ema, kn_grid(n, KN_CU_BLOCK, 1 << 20), KN_CU_BLOCK, theta, grad, momentum,
+              teacher, n, lr, m, wd, alpha);
 }
 
 void kn_cu_ema(kn_device *device, float *teacher, const float *student, int64_t n, float alpha,

@@ -20,7 +20,7 @@ static kn_device *device_of(const kn_engine *engine)
 /* ---- ops
  * ----------------------------------------------------------------------------------------- */
 
-static kn_cu_norm norm_of(const kn_norm *n)
+kn_cu_norm kn_cuda_norm_of(const kn_norm *n)
 {
     uint32_t threshold = n->dropout > 0 ? kn_dropout_threshold(n->dropout) : 0;
     return (kn_cu_norm){
@@ -45,19 +45,20 @@ static kn_cu_norm norm_of(const kn_norm *n)
 
 static void norm_stats(kn_engine *engine, const kn_tensor *x, const kn_norm *norm)
 {
-    kn_cu_norm_stats(device_of(engine), *x, norm_of(norm), kn_cuda_of(engine)->partials);
+    kn_cu_norm_stats(device_of(engine), *x, kn_cuda_norm_of(norm), kn_cuda_of(engine)->partials);
 }
 
 static void norm_apply(kn_engine *engine, const kn_tensor *x, const kn_norm *norm,
                        const kn_tensor *y)
 {
-    kn_cu_norm_apply(device_of(engine), *x, norm_of(norm), *y);
+    kn_cu_norm_apply(device_of(engine), *x, kn_cuda_norm_of(norm), *y);
 }
 
 static void norm_bwd(kn_engine *engine, const kn_tensor *dy, const kn_tensor *x,
                      const kn_norm *norm, const kn_tensor *dx)
 {
-    kn_cu_norm_bwd(device_of(engine), *dy, *x, norm_of(norm), *dx, kn_cuda_of(engine)->partials);
+    kn_cu_norm_bwd(device_of(engine), *dy, *x, kn_cuda_norm_of(norm), *dx,
+                   kn_cuda_of(engine)->partials);
 }
 
 static void pool_fwd(kn_engine *engine, const kn_tensor *x, const kn_tensor *y,
@@ -91,6 +92,13 @@ static void sgd(kn_engine *engine, void *theta, const void *grad, void *momentum
 static void ema(kn_engine *engine, void *teacher, const void *student, int64_t n, double alpha)
 {
     kn_cu_ema(device_of(engine), teacher, student, n, (float)alpha, NULL);
+}
+
+static void sgd_ema(kn_engine *engine, void *theta, const void *grad, void *momentum, void *teacher,
+                    int64_t n, double lr, double m, double wd, double alpha)
+{
+    kn_cu_sgd_ema(device_of(engine), theta, grad, momentum, teacher, n, (float)lr, (float)m,
+                  (float)wd, (float)alpha);
 }
 
 static void zero(kn_engine *engine, void *x, int64_t n)
@@ -275,9 +283,12 @@ static const kn_ops OPS = {
     .conv_needs = kn_cuda_conv_needs,
     .conv_describe = kn_cuda_conv_describe,
     .conv_pack = kn_cuda_conv_pack,
+    .conv_pack_all = kn_cuda_conv_pack_all,
     .conv_fwd = kn_cuda_conv_fwd,
     .conv_bwd_data = kn_cuda_conv_bwd_data,
     .conv_bwd_weights = kn_cuda_conv_bwd_weights,
+    .conv_takes = kn_cuda_conv_takes,
+    .conv_fwd_stats = kn_cuda_conv_fwd_stats,
     .norm_stats = norm_stats,
     .norm_apply = norm_apply,
     .norm_bwd = norm_bwd,
@@ -287,6 +298,7 @@ static const kn_ops OPS = {
     .upsample_bwd = upsample_bwd,
     .sgd = sgd,
     .ema = ema,
+    .sgd_ema = sgd_ema,
     .zero = zero,
     .copy = copy,
     .adam = adam,

@@ -8,6 +8,8 @@
 #include "base/error.h"
 #include "kernels/cuda/index.h"
 
+#include <string.h>
+
 struct kn_conv {
     kn_engine *engine; /* borrowed */
     kn_conv_spec spec;
@@ -113,7 +115,9 @@ kn_conv_needs kn_cuda_conv_needs(const kn_conv *conv)
 {
     packed_sizes p = packed_of(conv);
     kn_conv_needs needs = {.packed_bytes = p.fwd + p.bwd_data + p.bias + p.ohwi,
-                           .fwd_bytes = workspace_of(conv, KN_CUDNN_FWD),
+                           .fwd_bytes = kn_cuda_conv_takes(conv) & KN_TAKES_STATS
+                                            ? kn_cu_mma_stats_bytes(conv->shape)
+                                            : workspace_of(conv, KN_CUDNN_FWD),
                            .bwd_data_bytes = workspace_of(conv, KN_CUDNN_BWD_DATA)};
     if (conv->plans[KN_CUDNN_BWD_WEIGHTS])
         needs.bwd_weights_bytes = workspace_of(conv, KN_CUDNN_BWD_WEIGHTS) +
@@ -137,24 +141,53 @@ static bool run_plan(const kn_conv *conv, kn_cudnn_direction direction, const vo
                         workspace, error);
 }
 
+static kn_cu_pack_item pack_item(const kn_pack_item *item)
+{
+    const kn_conv *conv = item->conv;
+    packed_sizes p = packed_of(conv);
+    char *fwd = item->packed, *bwd = fwd + p.fwd, *to_bias = bwd + p.bwd_data;
+    return (kn_cu_pack_item){.weight = item->weight,
+                             .bias = item->bias,
+                             .fwd = fwd,
+                             .bwd = p.bwd_data ? bwd : NULL,
+                             .ohwi = p.ohwi ? to_bias + p.bias : NULL,
+                             .bias_out = (float *)(void *)to_bias,
+                             .oc = conv->spec.oc,
+                             .ic = conv->spec.ic,
+                             .taps = conv->spec.k * conv->spec.k};
+}
+
 bool kn_cuda_conv_pack(kn_conv *conv, const void *weight, const void *bias, void *packed,
                        GError **error)
 {
-    (void)error;
+    kn_pack_item item = {conv, weight, bias, packed};
+    if (conv->mma)
+        return kn_cuda_conv_pack_all(conv->engine, &item, 1, error);
     packed_sizes p = packed_of(conv);
     char *fwd = packed, *bwd = fwd + p.fwd, *to_bias = bwd + p.bwd_data;
-    if (!conv->mma) {
-        kn_cu_conv_pack(device_of(conv), conv->shape, weight, bias, (float *)(void *)fwd,
-                        p.bwd_data ? (float *)(void *)bwd : NULL, (float *)(void *)to_bias);
-        return true;
+    kn_cu_conv_pack(device_of(conv), conv->shape, weight, bias, (float *)(void *)fwd,
+                    p.bwd_data ? (float *)(void *)bwd : NULL, (float *)(void *)to_bias);
+    return true;
+}
+
+/* An engine's convolutions are all of one kind. */
+bool kn_cuda_conv_pack_all(kn_engine *engine, const kn_pack_item *items, int n, GError **error)
+{
+    G_STATIC_ASSERT((int)KN_PACK_MAX == (int)KN_CU_PACK_MAX);
+    kn_cu_pack pack;
+    memset(&pack, 0, sizeof pack); /* compared as bytes (program.h) */
+    pack.n = n;
+    for (int i = 0; i < n; i++) {
+        if (!items[i].conv->mma) {
+            if (!kn_cuda_conv_pack(items[i].conv, items[i].weight, items[i].bias, items[i].packed,
+                                   error))
+                return false;
+            continue;
+        }
+        pack.items[i] = pack_item(&items[i]);
     }
-    kn_cu_mma_pack(device_of(conv), conv->shape, weight, fwd, p.bwd_data ? bwd : NULL);
-    if (p.ohwi)
-        kn_cu_ohwi_pack(device_of(conv), conv->shape, weight, to_bias + p.bias);
-    if (bias)
-        kn_device_copy(device_of(conv), to_bias, bias, (size_t)conv->spec.oc * sizeof(float));
-    else
-        kn_device_clear(device_of(conv), to_bias, (size_t)conv->spec.oc * sizeof(float));
+    if (n > 0 && items[0].conv->mma)
+        kn_cu_mma_pack(kn_cuda_of(engine)->device, pack);
     return true;
 }
 
@@ -174,6 +207,22 @@ bool kn_cuda_conv_fwd(kn_conv *conv, const void *packed, const kn_tensor *src, c
         kn_cu_conv_fwd(device_of(conv), conv->shape, *src, (const float *)(const void *)fwd, bias,
                        *dst);
     return true;
+}
+
+/* Sums beside a cuDNN plan, or in the f32 mode that is for checking, are a pass of their own. */
+unsigned kn_cuda_conv_takes(const kn_conv *conv)
+{
+    const kn_conv_spec *s = &conv->spec;
+    bool stats = conv->mma && !conv->plans[KN_CUDNN_FWD] && s->k == 3 && !s->bias && !s->leaky &&
+                 s->dst_type == KN_BF16;
+    return stats ? KN_TAKES_STATS : 0;
+}
+
+void kn_cuda_conv_fwd_stats(kn_conv *conv, const void *packed, const kn_tensor *src,
+                            const kn_tensor *dst, void *scratch, const kn_norm *norm)
+{
+    kn_cu_mma_fwd_stats(device_of(conv), conv->shape, *src, packed, *dst, kn_cuda_norm_of(norm),
+                        scratch);
 }
 
 bool kn_cuda_conv_bwd_data(kn_conv *conv, const void *packed, const kn_tensor *ddst,

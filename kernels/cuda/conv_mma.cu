@@ -8,6 +8,9 @@
  *      pixels of a row × 16 channels   (A, from the tile shifted by the tap)
  *    · 16 channels × 8 outputs         (B, the tap's weights)
  *
+ * Forward can take the sums for BatchNorm along: a tile's results are in registers, so a pass over
+ * them in memory is spared.
+ *
  * Weight gradient. M is 16 output channels, N 16 input channels, K the pixels: a block walks over
  * tiles, keeps all taps' sums in registers, adds its four warps and writes one partial a block,
  * which a second kernel adds in order. Padding with zeros makes any number of channels whole. */
@@ -69,10 +72,76 @@ __device__ static inline uint32_t word(const kn_bf16 *p)
     return *(const uint32_t *)p;
 }
 
-template <int TAPS, int NT>
+/* What of the tile's results is inside the image. */
+typedef struct {
+    int n, y0, x0, o0;
+} tile_place;
+
+/* Sums of the tile's results and of their squares, each as dst holds it (bf16), to partials (oc,
+ * tiles, 2) for kn_cu_norm_stats_of_tiles. About the tile's first pixel in f32 (a thread's, then a
+ * warp's, then the four warps' in order), and about 0 in f64 at the end. `room`: (9·NT·8) floats of
+ * shared memory that all threads are done with. */
+template <int NT>
+__device__ static inline void tile_stats(const kn_cu_conv &c, const float acc[ROWS][NT][4],
+                                         const tile_place &at, float *room, double *partials)
+{
+    enum { BN = NT * 8, WARPS = THREADS / 32 };
+    float *pivot = room, *part = room + BN; /* part (warps, BN, 2) */
+    int t = (int)threadIdx.x, lane = t % 32, warp = t / 32;
+    __syncthreads(); /* what was in the room is done with */
+    if (warp == 0 && lane < 4)
+        KN_UNROLL
+    for (int i = 0; i < 2 * NT; i++) /* pixel (0, 0): row 0 of a fragment lies in lanes 0..3 */
+        pivot[i / 2 * 8 + lane * 2 + i % 2] =
+            kn_bf16_to_f32(kn_bf16_from_f32(acc[0][i / 2][i % 2]));
+    __syncthreads();
+    KN_UNROLL
+    for (int i = 0; i < 2 * NT; i++) {
+        int o = i / 2 * 8 + lane % 4 * 2 + i % 2;
+        float sum = 0, square = 0, first = pivot[o];
+        KN_UNROLL
+        for (int m = 0; m < ROWS; m++)
+            KN_UNROLL
+        for (int r = i % 2; r < 4; r += 2) {
+            int row, col;
+            kn_mma_c_at(lane, r, &row, &col);
+            float d = kn_bf16_to_f32(kn_bf16_from_f32(acc[m][i / 2][r])) - first;
+            if (at.y0 + warp * ROWS + m < c.h && at.x0 + row < c.w) {
+                sum += d;
+                square += d * d;
+            }
+        }
+        KN_UNROLL
+        for (int by = 16; by >= 4; by /= 2) {
+            sum += kn_shuffle_down(sum, by);
+            square += kn_shuffle_down(square, by);
+        }
+        if (lane < 4) {
+            part[(warp * BN + o) * 2] = sum;
+            part[(warp * BN + o) * 2 + 1] = square;
+        }
+    }
+    __syncthreads();
+    if (t >= BN || at.o0 + t >= c.oc)
+        return;
+    double sum = 0, square = 0, first = (double)pivot[t];
+    for (int w = 0; w < WARPS; w++) {
+        sum += (double)part[(w * BN + t) * 2];
+        square += (double)part[(w * BN + t) * 2 + 1];
+    }
+    int high = c.h - at.y0 < KN_CONV_TH ? c.h - at.y0 : KN_CONV_TH;
+    int across = c.w - at.x0 < KN_CONV_TW ? c.w - at.x0 : KN_CONV_TW;
+    double pixels = (double)(high * across);
+    double *to = partials + ((int64_t)(at.o0 + t) * gridDim.x + blockIdx.x) * 2;
+    to[0] = sum + pixels * first;
+    to[1] = square + 2 * first * sum + pixels * first * first;
+}
+
+/* STATS: partials get the sums of what is stored, for BatchNorm; no bias then, nor LeakyReLU. */
+template <int TAPS, int NT, bool STATS>
 __global__ void __launch_bounds__(THREADS)
     mma_fwd(kn_cu_conv c, kn_tensor src, const kn_bf16 *packed, const float *bias, kn_tensor dst,
-            bool wide, bool pair)
+            bool wide, bool pair, double *partials)
 {
     enum { R = TAPS == 9, IH = KN_CONV_TH + 2 * R, IW = KN_CONV_TW + 2 * R, BN = NT * 8 };
     KN_SHARED(kn_bf16, xs, IH * IW * KN_CONV_STRIDE);
@@ -146,26 +215,60 @@ __global__ void __launch_bounds__(THREADS)
         store2(dst, (((int64_t)n * c.h + y) * c.w + x) * dst.ldc + o, v[0], v[1], o + 1 < c.oc,
                pair);
     }
+    if (STATS)
+        tile_stats<NT>(c, acc, tile_place{n, y0, x0, o0}, (float *)xs, partials);
 }
 
-__global__ void mma_pack(kn_cu_conv c, const float *weight, kn_bf16 *fwd, kn_bf16 *bwd)
+/* Element i of an item: of fwd, then bwd, then ohwi, then the bias. */
+QS_DEVICE int64_t fwd_elements(const kn_cu_pack_item &c)
 {
-    int taps = c.k * c.k;
-    int ocp = (c.oc + 7) / 8 * 8, icp = (c.ic + 7) / 8 * 8;
-    int64_t n_fwd = kn_conv_packed_n(ocp, taps, c.ic);
-    int64_t n_bwd = bwd ? kn_conv_packed_n(icp, taps, c.oc) : 0;
-    for (int64_t i = KN_THREAD; i < n_fwd + n_bwd; i += KN_THREADS) {
-        bool back = i >= n_fwd;
-        int64_t at = back ? i - n_fwd : i;
-        int padded = back ? icp : ocp;
-        /* out and in of this direction */
-        int in = (int)(at % KN_CONV_KC), out = (int)(at / KN_CONV_KC % padded);
-        int tap = (int)(at / KN_CONV_KC / padded % taps);
-        in += (int)(at / KN_CONV_KC / padded / taps) * KN_CONV_KC;
-        int o = back ? in : out, ic = back ? out : in;
-        int from = back ? taps - 1 - tap : tap;
-        float w = o < c.oc && ic < c.ic ? weight[((int64_t)o * c.ic + ic) * taps + from] : 0.0f;
-        kn_store(back ? &bwd[at] : &fwd[at], w);
+    return kn_conv_packed_n((c.oc + 7) / 8 * 8, c.taps, c.ic);
+}
+QS_DEVICE int64_t bwd_elements(const kn_cu_pack_item &c)
+{
+    return c.bwd ? kn_conv_packed_n((c.ic + 7) / 8 * 8, c.taps, c.oc) : 0;
+}
+QS_DEVICE int64_t ohwi_elements(const kn_cu_pack_item &c)
+{
+    return c.ohwi ? (int64_t)c.oc * c.ic * c.taps : 0;
+}
+
+/* What lies at element `at` of fwd, or of bwd: there outputs are the convolution's inputs and the
+ * taps are mirrored. */
+__device__ static inline float packed_weight(const kn_cu_pack_item &c, int64_t at, bool back)
+{
+    int padded = ((back ? c.ic : c.oc) + 7) / 8 * 8;
+    int in = (int)(at % KN_CONV_KC), out = (int)(at / KN_CONV_KC % padded);
+    int tap = (int)(at / KN_CONV_KC / padded % c.taps);
+    in += (int)(at / KN_CONV_KC / padded / c.taps) * KN_CONV_KC;
+    int o = back ? in : out, ic = back ? out : in;
+    int from = back ? c.taps - 1 - tap : tap;
+    return o < c.oc && ic < c.ic ? c.weight[((int64_t)o * c.ic + ic) * c.taps + from] : 0.0f;
+}
+
+/* One thread an element of all items, which lie one after the other: n of them. */
+__global__ void mma_pack(kn_cu_pack pack, int64_t n)
+{
+    for (int64_t i = KN_THREAD; i < n; i += KN_THREADS) {
+        int low = 0, high = pack.n - 1;
+        while (low < high) {
+            int middle = (low + high + 1) / 2;
+            if (pack.items[middle].first <= i)
+                low = middle;
+            else
+                high = middle - 1;
+        }
+        const kn_cu_pack_item &c = pack.items[low];
+        int64_t at = i - c.first, n_fwd = fwd_elements(c), n_bwd = bwd_elements(c);
+        int64_t n_ohwi = ohwi_elements(c);
+        if (at < n_fwd)
+            kn_store((kn_bf16 *)c.fwd + at, packed_weight(c, at, false));
+        else if ((at -= n_fwd) < n_bwd)
+            kn_store((kn_bf16 *)c.bwd + at, packed_weight(c, at, true));
+        else if ((at -= n_bwd) < n_ohwi)
+            kn_store((kn_bf16 *)c.ohwi + at, c.weight[kn_oihw_of_ohwi(at, c.ic, c.taps)]);
+        else
+            c.bias_out[at - n_ohwi] = c.bias ? c.bias[at - n_ohwi] : 0.0f;
     }
 }
 
@@ -319,46 +422,63 @@ static bool wide_of(const kn_tensor &t)
     return t.dtype == KN_BF16 && t.ldc % 8 == 0 && (uintptr_t)t.data % 16 == 0;
 }
 
-void kn_cu_mma_pack(kn_device *device, kn_cu_conv c, const float *weight, void *fwd, void *bwd)
+void kn_cu_mma_pack(kn_device *device, kn_cu_pack pack)
 {
-    int taps = c.k * c.k;
-    int64_t n = kn_conv_packed_n((c.oc + 7) / 8 * 8, taps, c.ic) +
-                kn_conv_packed_n((c.ic + 7) / 8 * 8, taps, c.oc);
-    KN_LAUNCH(device, mma_pack, kn_grid(n, KN_CU_BLOCK, 1 << 20), KN_CU_BLOCK, c, weight,
-              (kn_bf16 *)fwd, (kn_bf16 *)bwd);
+    int64_t n = 0;
+    for (int k = 0; k < pack.n; k++) {
+        kn_cu_pack_item *c = &pack.items[k];
+        c->first = n;
+        n += fwd_elements(*c) + bwd_elements(*c) + ohwi_elements(*c) + c->oc;
+    }
+    KN_LAUNCH(device, mma_pack, kn_grid(n, KN_CU_BLOCK, 1 << 20), KN_CU_BLOCK, pack, n);
 }
 
-template <int TAPS, int NT>
+template <int TAPS, int NT, bool STATS>
 static void start_fwd(kn_device *device, const kn_cu_conv &c, const kn_tensor &src,
-                      const void *packed, const float *bias, const kn_tensor &dst)
+                      const void *packed, const float *bias, const kn_tensor &dst, double *partials)
 {
     int64_t tiles = kn_conv_tiles_of(c.n, c.h, c.w).tiles;
     bool wide = wide_of(src), pair = dst.ldc % 2 == 0 && (uintptr_t)dst.data % 8 == 0;
-    KN_LAUNCH(device, (mma_fwd<TAPS, NT>), KN_GRID(tiles, kn_div_up(c.oc, NT * 8)), THREADS, c, src,
-              (const kn_bf16 *)packed, bias, dst, wide, pair);
+    KN_LAUNCH(device, (mma_fwd<TAPS, NT, STATS>), KN_GRID(tiles, kn_div_up(c.oc, NT * 8)), THREADS,
+              c, src, (const kn_bf16 *)packed, bias, dst, wide, pair, partials);
 }
 
-template <int TAPS>
+template <int TAPS, bool STATS>
 static void start_fwd_by_width(kn_device *device, const kn_cu_conv &c, const kn_tensor &src,
-                               const void *packed, const float *bias, const kn_tensor &dst)
+                               const void *packed, const float *bias, const kn_tensor &dst,
+                               double *partials)
 {
     if (c.oc <= 8)
-        start_fwd<TAPS, 1>(device, c, src, packed, bias, dst);
+        start_fwd<TAPS, 1, STATS>(device, c, src, packed, bias, dst, partials);
     else if (c.oc <= 16)
-        start_fwd<TAPS, 2>(device, c, src, packed, bias, dst);
+        start_fwd<TAPS, 2, STATS>(device, c, src, packed, bias, dst, partials);
     else if (c.oc <= 32)
-        start_fwd<TAPS, 4>(device, c, src, packed, bias, dst);
+        start_fwd<TAPS, 4, STATS>(device, c, src, packed, bias, dst, partials);
     else
-        start_fwd<TAPS, 8>(device, c, src, packed, bias, dst);
+        start_fwd<TAPS, 8, STATS>(device, c, src, packed, bias, dst, partials);
 }
 
 void kn_cu_mma_fwd(kn_device *device, kn_cu_conv c, kn_tensor src, const void *packed,
                    const float *bias, kn_tensor dst)
 {
     if (c.k == 3)
-        start_fwd_by_width<9>(device, c, src, packed, bias, dst);
+        start_fwd_by_width<9, false>(device, c, src, packed, bias, dst, nullptr);
     else
-        start_fwd_by_width<1>(device, c, src, packed, bias, dst);
+        start_fwd_by_width<1, false>(device, c, src, packed, bias, dst, nullptr);
+}
+
+size_t kn_cu_mma_stats_bytes(kn_cu_conv c)
+{
+    return (size_t)kn_conv_tiles_of(c.n, c.h, c.w).tiles * (size_t)c.oc * 2 * sizeof(double);
+}
+
+void kn_cu_mma_fwd_stats(kn_device *device, kn_cu_conv c, kn_tensor src, const void *packed,
+                         kn_tensor dst, kn_cu_norm norm, void *scratch)
+{
+    double *partials = (double *)scratch;
+    start_fwd_by_width<9, true>(device, c, src, packed, nullptr, dst, partials);
+    kn_cu_norm_stats_of_tiles(device, norm, (int64_t)c.n * c.h * c.w,
+                              kn_conv_tiles_of(c.n, c.h, c.w).tiles, partials);
 }
 
 void kn_cu_mma_bwd_data(kn_device *device, kn_cu_conv c, kn_tensor ddst, const void *packed,

@@ -30,12 +30,20 @@ kn_conv_needs kn_cuda_conv_needs(const kn_conv *conv);
 const char *kn_cuda_conv_describe(const kn_conv *conv);
 bool kn_cuda_conv_pack(kn_conv *conv, const void *weight, const void *bias, void *packed,
                        GError **error);
+bool kn_cuda_conv_pack_all(kn_engine *engine, const kn_pack_item *items, int n, GError **error);
 bool kn_cuda_conv_fwd(kn_conv *conv, const void *packed, const kn_tensor *src, const kn_tensor *dst,
                       void *scratch, GError **error);
 bool kn_cuda_conv_bwd_data(kn_conv *conv, const void *packed, const kn_tensor *ddst,
                            const kn_tensor *dsrc, void *scratch, GError **error);
 bool kn_cuda_conv_bwd_weights(kn_conv *conv, const kn_tensor *src, const kn_tensor *ddst,
                               void *dweight, void *dbias, void *scratch, GError **error);
+
+unsigned kn_cuda_conv_takes(const kn_conv *conv);
+void kn_cuda_conv_fwd_stats(kn_conv *conv, const void *packed, const kn_tensor *src,
+                            const kn_tensor *dst, void *scratch, const kn_norm *norm);
+
+/* backend.c: as the kernels take it. */
+kn_cu_norm kn_cuda_norm_of(const kn_norm *norm);
 
 /* peak.c: as in ops.h. */
 bool kn_cuda_peak(kn_engine *engine, double *flop_s, double *byte_s, GError **error);

@@ -71,6 +71,10 @@ void kn_cu_norm_apply(kn_device *device, kn_tensor x, kn_cu_norm norm, kn_tensor
 void kn_cu_norm_bwd(kn_device *device, kn_tensor dy, kn_tensor x, kn_cu_norm norm, kn_tensor dx,
                     double *partials);
 
+/* norm_stats from Σx and Σx² of each tile: partials (channels, tiles, 2). */
+void kn_cu_norm_stats_of_tiles(kn_device *device, kn_cu_norm norm, int64_t pixels, int64_t tiles,
+                               const double *partials);
+
 /* ---- resample.cu
  * --------------------------------------------------------------------------------- */
 /* copy.data NULL: none. */
@@ -84,6 +88,9 @@ void kn_cu_upsample_bwd(kn_device *device, kn_tensor dy, kn_tensor dx);
 /* lr_at, alpha_at: NULL, or where the value is found. */
 void kn_cu_sgd(kn_device *device, float *theta, const float *grad, float *momentum, int64_t n,
                float lr, const float *lr_at, float m, float wd);
+/* sgd, then ema of a teacher. */
+void kn_cu_sgd_ema(kn_device *device, float *theta, const float *grad, float *momentum,
+                   float *teacher, int64_t n, float lr, float m, float wd, float alpha);
 void kn_cu_ema(kn_device *device, float *teacher, const float *student, int64_t n, float alpha,
                const float *alpha_at);
 /* fold.h, weight (oc, per_oc). */
@@ -166,10 +173,29 @@ void kn_cu_conv_bwd_weights(kn_device *device, kn_cu_conv c, kn_tensor src, kn_t
 
 /* ---- conv_mma.cu: tensor cores, operands rounded to bf16, sums in f32
  * ------------------------------ */
-/* kn_conv_packed_n() elements each; bwd NULL: not wanted. */
-void kn_cu_mma_pack(kn_device *device, kn_cu_conv c, const float *weight, void *fwd, void *bwd);
+/* fwd, bwd (NULL: not wanted): kn_conv_packed_n() elements each; ohwi (NULL: not wanted): bf16
+ * weights (oc,k,k,ic) for cuDNN; bias_out (oc): bias (which it may be), or 0 where that is NULL. n
+ * <= KN_CU_PACK_MAX convolutions in one launch. */
+enum { KN_CU_PACK_MAX = 32 };
+typedef struct {
+    const float *weight, *bias;
+    void *fwd, *bwd, *ohwi;
+    float *bias_out;
+    int64_t first; /* element of the launch; filled by it */
+    int oc, ic, taps;
+} kn_cu_pack_item;
+typedef struct {
+    kn_cu_pack_item items[KN_CU_PACK_MAX];
+    int n;
+} kn_cu_pack;
+void kn_cu_mma_pack(kn_device *device, kn_cu_pack pack);
 void kn_cu_mma_fwd(kn_device *device, kn_cu_conv c, kn_tensor src, const void *packed,
                    const float *bias, kn_tensor dst);
+/* The same of a 3×3 convolution into bf16, without bias or LeakyReLU, and then norm_stats of dst as
+ * it is stored; scratch: kn_cu_mma_stats_bytes. */
+size_t kn_cu_mma_stats_bytes(kn_cu_conv c);
+void kn_cu_mma_fwd_stats(kn_device *device, kn_cu_conv c, kn_tensor src, const void *packed,
+                         kn_tensor dst, kn_cu_norm norm, void *scratch);
 void kn_cu_mma_bwd_data(kn_device *device, kn_cu_conv c, kn_tensor ddst, const void *packed,
                         kn_tensor dsrc);
 size_t kn_cu_mma_bwd_weights_bytes(kn_cu_conv c);
@@ -179,8 +205,7 @@ void kn_cu_mma_bwd_weights(kn_device *device, kn_cu_conv c, kn_tensor src, kn_te
 size_t kn_cu_bias_grad_bytes(int oc);
 void kn_cu_bias_grad(kn_device *device, kn_tensor ddst, float *dbias, void *scratch);
 
-/* ---- ohwi.cu: bf16 weights (oc,k,k,ic); dweight += */
-void kn_cu_ohwi_pack(kn_device *device, kn_cu_conv c, const float *weight, void *to);
+/* ---- ohwi.cu: bf16 gradients (oc,k,k,ic); dweight += */
 void kn_cu_ohwi_add(kn_device *device, kn_cu_conv c, const void *dw, float *dweight);
 
 /* ---- augment.cu: as ops.h */

@@ -120,41 +120,34 @@ template <class T, int V> __global__ void norm_stats_sums(kn_tensor x, int tile,
     store_partials<V>(part, s, lane, row, c0, in, sum, square, x.c, partials);
 }
 
-/* Both sums of channel blockIdx.x over the blocks, to thread 0. */
-__device__ static inline void add_blocks(const double *partials, int channels, int blocks,
+/* Both sums over the pairs first, first + step, … of partials, n of them, to thread 0. */
+__device__ static inline void add_blocks(const double *partials, int step, int64_t first, int64_t n,
                                          double *part, double *sum, double *square)
 {
     double a = 0, b = 0;
     int t = (int)threadIdx.x;
-    for (int i = t; i < blocks; i += KN_CU_BLOCK) {
-        a += partials[((int64_t)i * channels + (int)blockIdx.x) * 2];
-        b += partials[((int64_t)i * channels + (int)blockIdx.x) * 2 + 1];
+    for (int64_t i = t; i < n; i += KN_CU_BLOCK) {
+        a += partials[(first + i * step) * 2];
+        b += partials[(first + i * step) * 2 + 1];
     }
     part[2 * t] = a;
     part[2 * t + 1] = b;
-    for (int n = KN_CU_BLOCK / 2; n > 0; n /= 2) {
+    for (int half = KN_CU_BLOCK / 2; half > 0; half /= 2) {
         __syncthreads();
-        if (t < n) {
-            part[2 * t] += part[2 * (t + n)];
-            part[2 * t + 1] += part[2 * (t + n) + 1];
+        if (t < half) {
+            part[2 * t] += part[2 * (t + half)];
+            part[2 * t + 1] += part[2 * (t + half) + 1];
         }
     }
     *sum = part[0];
     *square = part[1];
 }
 
-template <class T>
-__global__ void norm_stats_finish(kn_tensor x, kn_cu_norm norm, int blocks, const double *partials)
+/* Channel c's statistics from Σ(x - pivot) and Σ(x - pivot)² of m pixels. */
+__device__ static inline void set_stats(const kn_cu_norm &norm, int c, double m, double pivot,
+                                        double sum, double square)
 {
-    KN_SHARED(double, part, KN_CU_BLOCK * 2);
-    double sum, square;
-    add_blocks(partials, x.c, blocks, part, &sum, &square);
-    if (threadIdx.x != 0)
-        return;
-    int c = (int)blockIdx.x;
-    double m = (double)((int64_t)x.n * x.h * x.w);
-    double off = sum / m, var = square / m - off * off;
-    double mean = (double)kn_load((const T *)x.data + c) + off;
+    double off = sum / m, var = square / m - off * off, mean = pivot + off;
     double bias = norm.conv_bias ? (double)norm.conv_bias[c] : 0;
     if (!(var > 0))
         var = var == var ? 0 : var;
@@ -167,6 +160,28 @@ __global__ void norm_stats_finish(kn_tensor x, kn_cu_norm norm, int blocks, cons
         (float)((1 - BN_MOMENTUM) * (double)norm.running_mean[c] + BN_MOMENTUM * (mean + bias));
     norm.running_var[c] =
         (float)((1 - BN_MOMENTUM) * (double)norm.running_var[c] + BN_MOMENTUM * unbiased);
+}
+
+template <class T>
+__global__ void norm_stats_finish(kn_tensor x, kn_cu_norm norm, int blocks, const double *partials)
+{
+    KN_SHARED(double, part, KN_CU_BLOCK * 2);
+    double sum, square;
+    add_blocks(partials, x.c, (int)blockIdx.x, blocks, part, &sum, &square);
+    int c = (int)blockIdx.x;
+    if (threadIdx.x == 0)
+        set_stats(norm, c, (double)((int64_t)x.n * x.h * x.w),
+                  (double)kn_load((const T *)x.data + c), sum, square);
+}
+
+__global__ void norm_stats_of_tiles(kn_cu_norm norm, int64_t pixels, int64_t tiles,
+                                    const double *partials)
+{
+    KN_SHARED(double, part, KN_CU_BLOCK * 2);
+    double sum, square;
+    add_blocks(partials, 1, (int64_t)blockIdx.x * tiles, tiles, part, &sum, &square);
+    if (threadIdx.x == 0)
+        set_stats(norm, (int)blockIdx.x, (double)pixels, 0, sum, square);
 }
 
 template <class T, int V>
@@ -256,7 +271,7 @@ __global__ void norm_bwd_finish(kn_tensor x, kn_cu_norm norm, int blocks, const 
 {
     KN_SHARED(double, part, KN_CU_BLOCK * 2);
     double sum, sum_xhat;
-    add_blocks(partials, x.c, blocks, part, &sum, &sum_xhat);
+    add_blocks(partials, x.c, (int)blockIdx.x, blocks, part, &sum, &sum_xhat);
     if (threadIdx.x != 0)
         return;
     int c = (int)blockIdx.x;
@@ -349,6 +364,13 @@ void kn_cu_norm_stats(kn_device *device, kn_tensor x, kn_cu_norm norm, double *p
                   partials);
         KN_LAUNCH(device, (norm_stats_finish<T>), x.c, KN_CU_BLOCK, x, norm, blocks, partials);
     });
+}
+
+void kn_cu_norm_stats_of_tiles(kn_device *device, kn_cu_norm norm, int64_t pixels, int64_t tiles,
+                               const double *partials)
+{
+    KN_LAUNCH(device, norm_stats_of_tiles, norm.channels, KN_CU_BLOCK, norm, pixels, tiles,
+              partials);
 }
 
 void kn_cu_norm_apply(kn_device *device, kn_tensor x, kn_cu_norm norm, kn_tensor y)

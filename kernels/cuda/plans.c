@@ -112,8 +112,17 @@ static bool trial_open(trial *t)
     fill(t, t->y.data, kn_pixels(&t->y) * s->oc, true, 2);
     fill(t, t->weight, n_weights(t), false, 3);
     fill(t, t->bias, s->oc, false, 4);
-    kn_cu_mma_pack(device_of(t), t->shape, t->weight, t->own, t->own_bwd);
-    kn_cu_ohwi_pack(device_of(t), t->shape, t->weight, t->ohwi);
+    kn_cu_pack pack = {.n = 1};
+    pack.items[0] = (kn_cu_pack_item){.weight = t->weight,
+                                      .bias = t->bias,
+                                      .fwd = t->own,
+                                      .bwd = t->own_bwd,
+                                      .ohwi = t->ohwi,
+                                      .bias_out = t->bias,
+                                      .oc = s->oc,
+                                      .ic = s->ic,
+                                      .taps = s->k * s->k};
+    kn_cu_mma_pack(device_of(t), pack);
     return true;
 }
 

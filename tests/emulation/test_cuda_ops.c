@@ -71,6 +71,189 @@ static void convs(const bench_pair *pair, GString *message)
                 g_string_append_printf(message, " (conv case %d, %s)\n", (int)i, fill_names[fill]);
 }
 
+/* A convolution that takes BatchNorm's sums along: what it stores to the bit, and the statistics of
+ * the pass that reads them again. */
+enum { N_STATS = 4 };
+typedef struct {
+    double *y, *vectors[N_STATS];
+} stats_result;
+
+static stats_result stats_on(kn_engine *e, const kn_ops *ops, const conv_case *c, bool along,
+                             const double *x, const double *w, GString *message)
+{
+    GError *error = NULL;
+    kn_conv_spec spec = {.name = "case",
+                         .n = c->n,
+                         .h = c->h,
+                         .w = c->w,
+                         .ic = c->ic,
+                         .oc = c->oc,
+                         .k = c->k,
+                         .src_type = e->act,
+                         .dst_type = e->act};
+    stats_result out = {0};
+    kn_conv *conv = ops->conv_create(e, &spec, &error);
+    g_assert_no_error(error);
+    kn_conv_needs needs = ops->conv_needs(conv);
+    g_autofree double *start = fill_new(c->oc, FILL_RANDOM, 5);
+    void *v[N_STATS], *packed = memory_new(e, needs.packed_bytes),
+                      *scratch = memory_new(e, needs.fwd_bytes),
+                      *wt = array_new(e, w, (int64_t)c->oc * c->ic * c->k * c->k);
+    for (int i = 0; i < N_STATS; i++)
+        v[i] = array_new(e, start, c->oc);
+    kn_norm norm = {.channels = c->oc,
+                    .mean = v[0],
+                    .inv_std = v[1],
+                    .running_mean = v[2],
+                    .running_var = v[3],
+                    .slope = .01};
+    test_tensor tx = test_tensor_new(e, c->n, c->h, c->w, c->ic, c->ic, 0, 0, x);
+    test_tensor ty = test_tensor_new(e, c->n, c->h, c->w, c->oc, c->oc, 0, 0, NULL);
+    g_assert_true(ops->conv_pack(conv, wt, NULL, packed, &error));
+    if ((ops->conv_takes(conv) == KN_TAKES_STATS) != (e->act == KN_BF16 && c->k == 3))
+        g_string_append(message, "takes what it should not, or does not; ");
+    if (along) {
+        ops->conv_fwd_stats(conv, packed, &tx.t, &ty.t, scratch, &norm);
+    } else {
+        g_assert_true(ops->conv_fwd(conv, packed, &tx.t, &ty.t, scratch, &error));
+        ops->norm_stats(e, &ty.t, &norm);
+    }
+    out.y = test_tensor_read(&ty);
+    for (int i = 0; i < N_STATS; i++) {
+        out.vectors[i] = array_read(e, v[i], c->oc);
+        memory_free(e, v[i]);
+    }
+    void *arrays[] = {packed, scratch, wt};
+    for (size_t i = 0; i < G_N_ELEMENTS(arrays); i++)
+        memory_free(e, arrays[i]);
+    test_tensor_free(&tx);
+    test_tensor_free(&ty);
+    ops->conv_destroy(conv);
+    return out;
+}
+
+static void stats_result_free(stats_result *r)
+{
+    g_free(r->y);
+    for (int i = 0; i < N_STATS; i++)
+        g_free(r->vectors[i]);
+}
+
+static bool run_stats_case(const bench_pair *pair, const conv_case *c, fill_kind fill,
+                           GString *message)
+{
+    static const char *const names[] = {"mean", "inv_std", "running_mean", "running_var"};
+    int64_t pixels = (int64_t)c->n * c->h * c->w;
+    g_autofree double *x = fill_new(pixels * c->ic, fill, pair->seed);
+    g_autofree double *w =
+        fill_new((int64_t)c->oc * c->ic * c->k * c->k, FILL_RANDOM, pair->seed + 2);
+    bool takes = pair->engine->act == KN_BF16 && c->k == 3;
+    stats_result want = stats_on(pair->engine, pair->ops, c, false, x, w, message);
+    stats_result got = stats_on(pair->engine, pair->ops, c, takes, x, w, message);
+    bool ok = memcmp(want.y, got.y, (size_t)(pixels * c->oc) * sizeof(double)) == 0;
+    if (!ok)
+        g_string_append(message, "not what the convolution alone stores; ");
+    for (int i = 0; ok && i < N_STATS; i++)
+        ok = check_close(names[i], want.vectors[i], got.vectors[i], c->oc, tolerance(16, 1), 0,
+                         message);
+    stats_result_free(&want);
+    stats_result_free(&got);
+    return ok;
+}
+
+static void stats(const bench_pair *pair, GString *message)
+{
+    static const conv_case cases[] = {
+        {1, 1, 1, 1, 1, 3, false, false, 0, 4},     {2, 7, 5, 3, 16, 3, false, false, 0, 4},
+        {1, 17, 19, 16, 32, 3, false, false, 0, 4}, {3, 9, 33, 8, 24, 3, false, false, 0, 4},
+        {1, 7, 7, 33, 17, 3, false, false, 0, 4},   {1, 11, 18, 32, 72, 3, false, false, 0, 4},
+        {2, 8, 16, 24, 130, 3, false, false, 0, 4}, {1, 6, 6, 16, 16, 1, false, false, 0, 4},
+        {1, 160, 256, 1, 5, 3, false, false, 0, 4}, /* 320 tiles: more than threads of a block */
+    };
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++)
+        for (int fill = 0; fill < FILL_OFFSET; fill++)
+            if (!run_stats_case(pair, &cases[i], (fill_kind)fill, message))
+                g_string_append_printf(message, " (stats case %d, %s)\n", (int)i, fill_names[fill]);
+}
+
+/* SGD and a teacher's moving average in one pass: every bit as in two. */
+static void sgd_emas(const bench_pair *pair, GString *message)
+{
+    static const int64_t lengths[] = {1, 33, 1000, 70001};
+    kn_engine *e = pair->engine;
+    for (size_t i = 0; i < G_N_ELEMENTS(lengths); i++) {
+        int64_t n = lengths[i];
+        size_t bytes = (size_t)n * sizeof(float);
+        void *v[2][4]; /* θ, gradient, momentum, teacher */
+        for (int a = 0; a < 4; a++) {
+            g_autofree double *x = fill_new(n, FILL_RANDOM, pair->seed + (uint64_t)a);
+            v[0][a] = array_new(e, x, n);
+            v[1][a] = array_new(e, x, n);
+        }
+        for (int step = 0; step < 2; step++) {
+            pair->ops->sgd(e, v[0][0], v[0][1], v[0][2], n, 0.01, 0.9, 1e-4);
+            pair->ops->ema(e, v[0][3], v[0][0], n, 0.97);
+            pair->ops->sgd_ema(e, v[1][0], v[1][1], v[1][2], v[1][3], n, 0.01, 0.9, 1e-4, 0.97);
+        }
+        for (int a = 0; a < 4; a++) {
+            g_autofree char *want = g_malloc(bytes), *got = g_malloc(bytes);
+            kn_engine_download(e, want, v[0][a], bytes);
+            kn_engine_download(e, got, v[1][a], bytes);
+            if (memcmp(want, got, bytes) != 0)
+                g_string_append_printf(message, " (sgd and ema of %d, array %d)\n", (int)n, a);
+            memory_free(e, v[0][a]);
+            memory_free(e, v[1][a]);
+        }
+    }
+}
+
+/* Several convolutions packed in one go: every byte as one by one, the padding too. */
+static void packs(const bench_pair *pair, GString *message)
+{
+    static const int shapes[][3] = {{3, 16, 3}, {16, 2, 3}, {33, 17, 1}, {24, 40, 3}, {1, 1, 3}};
+    enum { N = G_N_ELEMENTS(shapes) };
+    kn_engine *e = pair->engine;
+    kn_pack_item one[N], all[N];
+    size_t bytes[N];
+    for (int i = 0; i < N; i++) {
+        const int *s = shapes[i];
+        int64_t n = (int64_t)s[0] * s[1] * s[2] * s[2];
+        g_autofree double *w = fill_new(n, FILL_RANDOM, pair->seed + (uint64_t)i);
+        kn_conv_spec spec = {.name = "case",
+                             .n = 1,
+                             .h = 4,
+                             .w = 4,
+                             .ic = s[0],
+                             .oc = s[1],
+                             .k = s[2],
+                             .train = i != 3,
+                             .bwd_data = i != 3,
+                             .src_type = e->act,
+                             .dst_type = e->act};
+        kn_conv *conv = pair->ops->conv_create(e, &spec, NULL);
+        bytes[i] = pair->ops->conv_needs(conv).packed_bytes;
+        one[i] = (kn_pack_item){conv, array_new(e, w, n), i % 2 ? array_new(e, w, s[1]) : NULL,
+                                memory_new(e, bytes[i])};
+        all[i] = one[i];
+        all[i].packed = memory_new(e, bytes[i]);
+        pair->ops->conv_pack(conv, one[i].weight, one[i].bias, one[i].packed, NULL);
+    }
+    pair->ops->conv_pack_all(e, all, N, NULL);
+    for (int i = 0; i < N; i++) {
+        g_autofree char *want = g_malloc(bytes[i]), *got = g_malloc(bytes[i]);
+        kn_engine_download(e, want, one[i].packed, bytes[i]);
+        kn_engine_download(e, got, all[i].packed, bytes[i]);
+        if (memcmp(want, got, bytes[i]) != 0)
+            g_string_append_printf(message, " (pack case %d)\n", i);
+        memory_free(e, one[i].packed);
+        memory_free(e, all[i].packed);
+        memory_free(e, (void *)(uintptr_t)one[i].weight);
+        if (one[i].bias)
+            memory_free(e, (void *)(uintptr_t)one[i].bias);
+        pair->ops->conv_destroy(one[i].conv);
+    }
+}
+
 static void norms(const bench_pair *pair, GString *message)
 {
     static const norm_case cases[] = {
@@ -117,6 +300,21 @@ static void arrays(const bench_pair *pair, GString *message)
 static void test_conv(void)
 {
     in_all_ways(convs);
+}
+
+static void test_stats(void)
+{
+    in_all_ways(stats);
+}
+
+static void test_sgd_ema(void)
+{
+    in_all_ways(sgd_emas);
+}
+
+static void test_pack(void)
+{
+    in_all_ways(packs);
 }
 
 static void test_norm(void)
@@ -170,6 +368,9 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     kn_cuda_register();
     g_test_add_func("/cuda/conv", test_conv);
+    g_test_add_func("/cuda/conv-stats", test_stats);
+    g_test_add_func("/cuda/pack", test_pack);
+    g_test_add_func("/cuda/sgd-ema", test_sgd_ema);
     g_test_add_func("/cuda/norm", test_norm);
     g_test_add_func("/cuda/resample", test_resample);
     g_test_add_func("/cuda/arrays", test_arrays);
