@@ -76,6 +76,8 @@ bool tr_runinfo_write(const char *path, const tr_options *options, const model_s
     add_text(b, "program", "quadslide " QS_VERSION);
     add_text(b, "state", facts->state);
     add_text(b, "device", facts->device);
+    if (facts->gpu_data)
+        add_text(b, "gpu_data", facts->gpu_data);
     add_int(b, "memory_bytes", facts->memory_bytes);
     add_int(b, "iteration", progress->iteration);
     add_int(b, "iterations", progress->iterations);

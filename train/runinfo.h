@@ -9,6 +9,7 @@
 typedef struct {
     const char *state; /* "running", "done", "stopped", "failed" */
     const char *device;
+    const char *gpu_data; /* where the patches lay: --gpu-data, decided; NULL: no GPU */
     size_t n_labelled, n_unlabelled, n_held_back; /* patches in the two streams */
     int64_t memory_bytes;
 } tr_run_facts;

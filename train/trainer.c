@@ -201,6 +201,8 @@ static bool open_sweep(run *r, GError **error)
  * (libraries' workspaces, fragments). */
 static bool choose_data(run *r, int64_t available, int64_t step, GError **error)
 {
+    static const char *const names[] = {
+        [TR_DATA_RESIDENT] = "resident", [TR_DATA_RING] = "ring", [TR_DATA_HOST] = "host"};
     tr_gpu_data wanted = r->options->gpu_data;
     int64_t all = tr_feed_data_bytes(r->source);
     bool fits = step + all <= available - available / 10;
@@ -209,13 +211,14 @@ static bool choose_data(run *r, int64_t available, int64_t step, GError **error)
               : wanted != TR_DATA_AUTO ? wanted
               : fits                   ? TR_DATA_RESIDENT
                                        : TR_DATA_RING;
-    if (!can && (wanted == TR_DATA_RESIDENT || wanted == TR_DATA_RING)) {
-        g_set_error(error, QS_ERROR, QS_ERROR_ARG,
-                    "--gpu-data %s is for --device cuda; on %s leave it at auto",
-                    wanted == TR_DATA_RING ? "ring" : "resident", r->options->backend);
-        return false;
-    }
-    return true;
+    if (can)
+        r->facts.gpu_data = names[r->data];
+    if (can || wanted == TR_DATA_AUTO || wanted == TR_DATA_HOST)
+        return true;
+    g_set_error(error, QS_ERROR, QS_ERROR_ARG,
+                "--gpu-data %s is for --device cuda; on %s leave it at auto", names[wanted],
+                r->options->backend);
+    return false;
 }
 
 /* Bytes of the batch on the device, of the data set there, and of the loader on the host. */

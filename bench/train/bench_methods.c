@@ -13,7 +13,7 @@
  * sweep of the training set, one forward of each patch an epoch. Only SL's networks and the arm's
  * are in memory.
  *
- * On a GPU (wall time) a step ends when the GPU has done it; batches of 12 + 12 patches of 256 are
+ * On a GPU (wall time) a step ends when the GPU has done it, augmentation of the batch included; batches of 12 + 12 patches of 256 are
  * the shapes of bench/peers/pytorch_gpu.py, and CPS its two-network step.
  *
  * The loader is run alone, one thread, on patches that lie in memory, with and without strong views
@@ -143,6 +143,7 @@ typedef struct {
     tr_options options;
     tr_learner learner;
     tr_loader *loader;
+    tr_feed *feed; /* a GPU makes its batches; NULL: the loader */
     tr_step *step;
     const tr_batch *batch; /* its first: the same for all of as many images */
 } arm;
@@ -185,17 +186,26 @@ static void arm_open(arm *a, kn_engine *engine, const patches *data, const ssl_m
     if (plan.history)
         a->learner.history = tr_history_create(&data->source, &error);
     require(!plan.history || a->learner.history, &error);
-    a->loader = tr_loader_create(&a->options, &a->learner.plan, &data->source, &spec, IT, &error);
+    if (tr_feed_can(engine)) {
+        a->feed = tr_feed_create(engine, &a->options, &a->learner.plan, &data->source, &spec, true,
+                                 &error);
+        require(a->feed, &error);
+        require(tr_feed_load(a->feed, NULL, NULL, &error), &error);
+    }
+    a->loader =
+        tr_loader_create_form(&a->options, &a->learner.plan, &data->source, &spec,
+                              a->feed ? tr_feed_form(a->feed) : TR_FORM_READY, engine, IT, &error);
     require(a->loader, &error);
     a->batch = tr_loader_next(a->loader, &error);
     require(a->batch, &error);
-    a->step = tr_step_create(&a->learner, &a->options, size, NULL, &error);
+    a->step = tr_step_create(&a->learner, &a->options, size, a->feed, &error);
     require(a->step, &error);
 }
 
 static void arm_close(arm *a)
 {
     tr_step_destroy(a->step);
+    tr_feed_destroy(a->feed);
     tr_loader_destroy(a->loader);
     tr_history_destroy(a->learner.history);
     tr_learner_clear(&a->learner);

@@ -2,6 +2,7 @@
  * again whatever the order of threads and blocks, a run that is stopped and goes on, and one whose
  * state moves from the CPU to the GPU and back. */
 #include "base/error.h"
+#include "base/report.h"
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/launch.h"
 #include "tests/train/fixture.h"
@@ -153,6 +154,81 @@ static void test_data(gconstpointer data)
         fixture_dir_remove(dirs[i]);
 }
 
+static char *read_info(const char *dir)
+{
+    char *text = NULL;
+    g_autofree char *path = g_build_filename(dir, "run.json", NULL);
+    bool ok = g_file_get_contents(path, &text, NULL, NULL);
+    g_assert_true(ok);
+    return text;
+}
+
+/* Five million patches are more than the emulated GPU has memory for: auto takes the ring, resident
+ * is refused before anything is made. */
+static void test_too_many(void)
+{
+    fixture_source s;
+    model_spec spec;
+    g_autoptr(GError) error = NULL;
+    char *dir = fixture_dir(), *refused = fixture_dir();
+    const recipe sl = {"SL", TR_LOSS_PLAIN};
+    tr_options o = options_of(&sl, "cuda", KN_PRECISION_BF16, dir);
+    o.iterations = 1;
+    fixture_source_init(&s, PX, 5000000, LABELLED);
+    fixture_spec_init(&spec, PX);
+    fixture_train(&o, &s, NULL);
+    g_autofree char *info = read_info(dir);
+    g_assert_nonnull(strstr(info, "\"gpu_data\" : \"ring\""));
+    o.gpu_data = TR_DATA_RESIDENT;
+    o.out_dir = refused;
+    g_assert_false(tr_run(&o, &s.source, &spec, NULL, &error));
+    g_assert_error(error, QS_ERROR, QS_ERROR_MEMORY);
+    g_assert_nonnull(strstr(error->message, "leave --gpu-data at auto"));
+    fixture_source_clear(&s);
+    fixture_dir_remove(refused);
+    fixture_dir_remove(dir);
+}
+
+/* A patch that cannot be read, and a stop, while the data set is brought to the GPU; a GPU's option
+ * without one. */
+static void test_loading(void)
+{
+    fixture_source s;
+    model_spec spec;
+    char *dir = fixture_dir();
+    GError *error = NULL;
+    const recipe sl = {"SL", TR_LOSS_PLAIN};
+    tr_options o = options_of(&sl, "cuda", KN_PRECISION_BF16, dir);
+    o.iterations = 1;
+    fixture_source_init(&s, PX, ITEMS, LABELLED);
+    fixture_spec_init(&spec, PX);
+    s.fail_item = 4; /* no batch of SL's has it */
+    g_assert_false(tr_run(&o, &s.source, &spec, NULL, &error));
+    g_assert_error(error, QS_ERROR, QS_ERROR_IO);
+    g_assert_nonnull(strstr(error->message, "training patch 4"));
+    g_clear_error(&error);
+    s.fail_item = -1;
+    qs_stop_request();
+    g_assert_false(tr_run(&o, &s.source, &spec, NULL, &error));
+    qs_stop_clear();
+    g_assert_error(error, QS_ERROR, QS_ERROR_STOPPED);
+    g_clear_error(&error);
+    o.backend = "cpu";
+    o.precision = KN_PRECISION_F32;
+    o.gpu_data = TR_DATA_RING;
+    g_assert_false(tr_run(&o, &s.source, &spec, NULL, &error));
+    g_assert_error(error, QS_ERROR, QS_ERROR_ARG);
+    g_assert_nonnull(strstr(error->message, "--gpu-data ring is for --device cuda"));
+    g_clear_error(&error);
+    o = options_of(&sl, "cuda", KN_PRECISION_BF16, dir);
+    o.iterations = 1;
+    fixture_train(&o, &s, NULL); /* nothing is in the way of the same command */
+    g_autofree char *info = read_info(dir);
+    g_assert_nonnull(strstr(info, "\"gpu_data\" : \"resident\""));
+    fixture_source_clear(&s);
+    fixture_dir_remove(dir);
+}
+
 /* Held-back patches, noise on inputs; strong views and CutMix; with -m slow squares, and terms on
  * both halves. */
 static const recipe of_data[] = {{"MT", TR_LOSS_METASSL},
@@ -174,6 +250,8 @@ int main(int argc, char **argv)
         g_autofree char *path = g_strdup_printf("/cuda-train/data/%s", of_data[i].method);
         g_test_add_data_func(path, &of_data[i], test_data);
     }
+    g_test_add_func("/cuda-train/data/too-many", test_too_many);
+    g_test_add_func("/cuda-train/data/loading", test_loading);
     g_test_add_func("/cuda-train/deterministic", test_deterministic);
     g_test_add_func("/cuda-train/refused", test_refused);
     g_test_add_func("/cuda-train/state-moves", test_state_moves);
