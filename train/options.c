@@ -74,9 +74,9 @@ static const tr_option table[] = {
            "drawn from the cases marked labelled, or from all that have a mask"),
     NUMBER("loader-threads", TR_INT, loader_threads, 1, 64, false, "threads that read and augment"),
     CHOICE("gpu-data", gpu_data, data_names, false,
-           "cuda: all patches on the GPU (resident), those of a step brought to it (ring), both "
-           "augmented there, or finished images from the loader (host); auto: resident where they "
-           "fit, else ring"),
+           "with device cuda: all patches on the GPU (resident) or those of a step brought to it "
+           "(ring), augmented there; or finished images from the loader (host); auto: resident "
+           "where they fit, else ring"),
     FLAG("no-augment", augment, false, true, "no flips, quarter turns, jitter"),
     NUMBER("jitter-stain", TR_DOUBLE, jitter_stain, 0, 1, true,
            "stain (HED) jitter, relative and absolute"),

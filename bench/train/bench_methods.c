@@ -13,8 +13,9 @@
  * sweep of the training set, one forward of each patch an epoch. Only SL's networks and the arm's
  * are in memory.
  *
- * On a GPU (wall time) a step ends when the GPU has done it, augmentation of the batch included; batches of 12 + 12 patches of 256 are
- * the shapes of bench/peers/pytorch_gpu.py, and CPS its two-network step.
+ * On a GPU (wall time) a step ends when the GPU has done it, augmentation of the batch included;
+ * batches of 12 + 12 patches of 256 are the shapes of bench/peers/pytorch_gpu.py, and CPS its
+ * two-network step.
  *
  * The loader is run alone, one thread, on patches that lie in memory, with and without strong views
  * (A B A B): the share of the strong view is of augmentation and normalisation, where reading and
