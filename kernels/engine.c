@@ -226,6 +226,22 @@ void kn_engine_await(kn_engine *engine, uint64_t mark)
         engine->backend->memory->await(engine, mark);
 }
 
+void kn_engine_fetch(kn_engine *engine, void *dst, const void *src, size_t bytes)
+{
+    if (engine->backend->memory)
+        engine->backend->memory->fetch(engine, dst, src, bytes);
+    else if (bytes > 0)
+        memcpy(dst, src, bytes);
+}
+
+void kn_engine_on_host(kn_engine *engine, void (*fn)(void *user), void *user)
+{
+    if (engine->backend->memory)
+        engine->backend->memory->on_host(engine, fn, user);
+    else
+        fn(user);
+}
+
 void kn_engine_clear(kn_engine *engine, const kn_tensor *t)
 {
     engine->backend->ops->clear(engine, t);

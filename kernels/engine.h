@@ -70,6 +70,12 @@ void kn_engine_host_free(kn_engine *engine, kn_block *block);
 /* Copies between the host and there; download waits. On the CPU both are memcpy. */
 void kn_engine_upload(kn_engine *engine, void *dst, const void *src, size_t bytes);
 void kn_engine_download(kn_engine *engine, void *dst, const void *src, size_t bytes);
+/* As download to memory of kn_engine_host_alloc, but waits for nothing: there once a later mark has
+ * been awaited. */
+void kn_engine_fetch(kn_engine *engine, void *dst, const void *src, size_t bytes);
+/* fn(user) after what was asked of the engine before, and before what comes after; on the CPU now,
+ * else on a thread of its own: it may not ask anything of the engine, and user outlives it. */
+void kn_engine_on_host(kn_engine *engine, void (*fn)(void *user), void *user);
 /* Every element to 0, those between c and ldc too. */
 void kn_engine_clear(kn_engine *engine, const kn_tensor *t);
 /* Waits for all that was asked of the engine and says what failed since the last time; on the CPU
@@ -79,7 +85,8 @@ bool kn_engine_check(kn_engine *engine, GError **error);
 bool kn_engine_peek(kn_engine *engine, GError **error);
 /* Around work that is done again and again in much the same way, a training step: a device may keep
  * it until somebody waits, and do what it has seen before by one launch (CUDA graphs). The results
- * are the same. end hands out what is left and waits for nothing. */
+ * are the same. end hands out what is left and waits for nothing; begin waits until the work of the
+ * begin before the last is done. */
 void kn_engine_begin(kn_engine *engine);
 void kn_engine_end(kn_engine *engine);
 /* Names all that was asked of the engine so far; await returns when that is done (0: at once),

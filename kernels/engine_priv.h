@@ -18,6 +18,8 @@ typedef struct {
     void (*host_free)(kn_engine *engine, kn_block *block);
     void (*upload)(kn_engine *engine, void *dst, const void *src, size_t bytes);
     void (*download)(kn_engine *engine, void *dst, const void *src, size_t bytes);
+    void (*fetch)(kn_engine *engine, void *dst, const void *src, size_t bytes);
+    void (*on_host)(kn_engine *engine, void (*fn)(void *user), void *user);
     void (*clear)(kn_engine *engine, void *dst, size_t bytes);
     bool (*check)(kn_engine *engine, GError **error);
     bool (*peek)(kn_engine *engine, GError **error);

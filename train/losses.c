@@ -9,6 +9,24 @@
 #include <math.h>
 #include <string.h>
 
+/* What a run leaves where the engine computes: later passes read it, and it is fetched for the log
+ * and the state. γ and the memory of the method's own terms are the learner's own on the host. */
+typedef struct {
+    double value[SSL_TERMS_MAX]; /* of terms that are not quadripartite */
+    kn_quad_result quad[SSL_TERMS_MAX];
+    double memory[SSL_MEMORY_MAX];
+    double gamma[SSL_GAMMAS_MAX][QS_CLASSES_MAX];
+    double gamma_state[SSL_GAMMAS_MAX][TR_GAMMA_STATE];
+} numbers;
+
+/* A run whose numbers have not been looked at. */
+typedef struct {
+    struct tr_losses *losses;
+    numbers *found; /* pinned; on the host where the run has left them */
+    bool ran[SSL_TERMS_MAX];
+    double weight[SSL_TERMS_MAX];
+} run_record;
+
 /* A reference prediction: some images of one output. Terms share it. */
 typedef struct {
     int forward, output, first, n;
@@ -16,6 +34,7 @@ typedef struct {
     int term;        /* the first that uses it: says what its pixels are */
     unsigned stages; /* of all that use it */
     kn_reference ref;
+    kn_ref_sums *sums; /* there */
 } reference;
 
 /* Label planes of one way of mixing. */
@@ -34,15 +53,13 @@ typedef struct {
     int first, n;          /* images of p's forward that it is about */
     int mixed;             /* planes of those images; SSL_NONE: the batch's own */
     uint8_t *region;       /* (n,h,w) */
-    double *z_image;       /* (n) */
+    double *z_image;       /* (n), there */
     void *scratch;         /* of SSL_OWN */
-    kn_quad_result result;
 } prepared_term;
 
-/* A step's weights, those of the counts that it began with, and what it counts: several terms may
- * share a slot, and none of them sees what another has found. */
+/* What a step counts for a slot: several terms may share one, and none of them sees what another
+ * has found. */
 typedef struct {
-    double weights[KN_N_REGIONS];
     int64_t right[KN_N_REGIONS], seen[KN_N_REGIONS];
     bool used;
 } held_step;
@@ -64,8 +81,13 @@ struct tr_losses {
     uint8_t *label, *truth, *exclude;
     /* (n,h,w): 255 where neither half says anything; NULL: no term looks at both */
     uint8_t *both, *host_both;
-    uint8_t *held_truth, *host_held; /* (n_unlabelled,h,w) of held-back images, 255 in others */
-    held_step held[SSL_GAMMAS_MAX];  /* --weights auto, by slot */
+    uint8_t *held_truth, *host_held;     /* (n_unlabelled,h,w) of held-back images, 255 in others */
+    numbers *there;                      /* in the engine's memory */
+    double *weights;                     /* there: --weights auto, KN_N_REGIONS of each slot */
+    double *host_weights;                /* pinned */
+    kn_block pinned;                     /* of the last two, and what the records point to */
+    run_record records[TR_LOSSES_AHEAD]; /* oldest first, in a ring */
+    int first_record, n_records;
     uint8_t *snap_label, *snap_y, *snap_ref, *snap_region, *snap_mixed; /* (n,h,w) */
     int64_t it; /* of the last run, and its stage */
     int stage;
@@ -87,7 +109,7 @@ static int find_reference(tr_losses *s, int t, int forward, int output)
         return r;
     }
     reference *fresh = &s->references[s->n_references];
-    *fresh = (reference){forward, output, first, n, on, t, term->stages, {0}};
+    *fresh = (reference){forward, output, first, n, on, t, term->stages, {0}, NULL};
     tr_thresholds_ask(s->options, &fresh->ref);
     return s->n_references++;
 }
@@ -197,7 +219,7 @@ static void lay_out_term(tr_losses *s, int t, size_t px, size_t real)
     prepared_term *ready = &s->terms[t];
     size_t n = (size_t)ready->n;
     ready->region = take(s, n * px);
-    ready->z_image = take_host(s, n * sizeof(double));
+    ready->z_image = take(s, n * sizeof(double));
     if (term->kind == SSL_OWN && term->own_bytes)
         ready->scratch = take(s, term->own_bytes((int64_t)(n * px), s->learner->n_classes, real));
 }
@@ -237,7 +259,10 @@ static void lay_out(tr_losses *s)
     for (int r = 0; r < s->n_references; r++) {
         s->references[r].ref.y = take(s, (size_t)s->references[r].n * px);
         s->references[r].ref.conf = take(s, (size_t)s->references[r].n * px * real);
+        s->references[r].sums = take(s, sizeof(kn_ref_sums));
     }
+    s->there = take(s, sizeof(numbers));
+    s->weights = take(s, sizeof(double[SSL_GAMMAS_MAX][KN_N_REGIONS]));
     for (int t = 0; t < s->plan->n_terms; t++) {
         lay_out_term(s, t, px, real);
         looks_at_both = looks_at_both || s->plan->terms[t].kind == SSL_OWN;
@@ -278,6 +303,39 @@ int64_t tr_losses_memory(const tr_learner *learner, const tr_options *options, i
     return (int64_t)(s.arena_used + s.host_used);
 }
 
+/* What the host reads and writes while the engine goes on. */
+static bool open_records(tr_losses *s, GError **error)
+{
+    size_t one = kn_round_up(sizeof(numbers), KN_ALIGN);
+    size_t weights = sizeof(double[SSL_GAMMAS_MAX][KN_N_REGIONS]);
+    bool device = kn_engine_is_device(s->learner->engine);
+    if (!kn_engine_host_alloc(s->learner->engine, &s->pinned, TR_LOSSES_AHEAD * one + weights,
+                              "the loss's numbers", error))
+        return false;
+    char *at = s->pinned.data;
+    for (int i = 0; i < TR_LOSSES_AHEAD; i++, at += one)
+        s->records[i] =
+            (run_record){.losses = s, .found = device ? (numbers *)(void *)at : s->there};
+    s->host_weights = (double *)(void *)at;
+    return true;
+}
+
+/* What the learner has, where the engine computes. */
+static void send_state(tr_losses *s)
+{
+    kn_engine *engine = s->learner->engine;
+    numbers *now = s->records[0].found;
+    for (int g = 0; s->options->weights == TR_WEIGHTS_AUTO && g < s->plan->n_gammas; g++)
+        tr_weights_now(s->learner, s->options, g, s->host_weights + g * KN_N_REGIONS, NULL);
+    if (!kn_engine_is_device(engine))
+        return;
+    memcpy(now->memory, s->learner->memory, sizeof now->memory);
+    memcpy(now->gamma, s->learner->gamma, sizeof now->gamma);
+    memcpy(now->gamma_state, s->learner->gamma_state, sizeof now->gamma_state);
+    kn_engine_upload(engine, s->there, now, sizeof *now);
+    kn_engine_await(engine, kn_engine_mark(engine));
+}
+
 tr_losses *tr_losses_create(tr_learner *learner, const tr_options *options, int patch_px,
                             GError **error)
 {
@@ -289,6 +347,11 @@ tr_losses *tr_losses_create(tr_learner *learner, const tr_options *options, int 
         return NULL;
     }
     lay_out(s);
+    if (!open_records(s, error)) {
+        tr_losses_destroy(s);
+        return NULL;
+    }
+    send_state(s);
     return s;
 }
 
@@ -297,6 +360,8 @@ void tr_losses_destroy(tr_losses *s)
     if (!s)
         return;
     kn_engine_free(s->learner->engine, &s->arena);
+    if (s->pinned.data)
+        kn_engine_host_free(s->learner->engine, &s->pinned);
     kn_block_free(&s->host_arena);
     g_free(s);
 }
@@ -394,23 +459,40 @@ static void fill_planes(tr_losses *s, const tr_batch *batch, int64_t it)
     kn_engine_upload(engine, s->both, s->host_both, n_l + n_u);
 }
 
+/* γ of a slot, and what its rule averages, where the engine computes. */
+static double *gamma_of(tr_losses *s, int slot)
+{
+    int row = s->learner->slot[slot];
+    return kn_engine_is_device(s->learner->engine) ? s->there->gamma[row] : s->learner->gamma[row];
+}
+
+static double *gamma_state_of(tr_losses *s, int slot)
+{
+    int row = s->learner->slot[slot];
+    return kn_engine_is_device(s->learner->engine) ? s->there->gamma_state[row]
+                                                   : s->learner->gamma_state[row];
+}
+
 /* Softmax of every reference, then γ of every slot: partitions see the updated γ (A.6). */
 static void run_references(tr_losses *s, const tr_batch *batch, const tr_prediction *of, int stage)
 {
+    const kn_gamma_rule rule = tr_thresholds_rule(s->options);
     for (int r = 0; r < s->n_references; r++) {
         reference *at = &s->references[r];
         if (!ssl_in_stage(at->stages, stage))
             continue;
         kn_tensor z = kn_tensor_images(of[at->forward].z[at->output], at->first, at->n);
         sight seen = sight_of(s, batch, at->term);
-        kn_loss_reference(s->learner->engine, &z, s->options->confidence,
-                          at->on == SSL_LABELLED ? seen.label : seen.exclude, &at->ref);
+        kn_loss_reference_at(s->learner->engine, &z, s->options->confidence,
+                             at->on == SSL_LABELLED ? seen.label : seen.exclude, &at->ref,
+                             at->sums);
     }
     for (int t = 0; t < s->plan->n_terms; t++) {
         const ssl_term *term = &s->plan->terms[t];
         if (s->terms[t].updates_gamma && ssl_in_stage(term->stages, stage))
-            tr_thresholds_update(s->learner, s->options, term->gamma,
-                                 &s->references[s->terms[t].reference].ref);
+            kn_gamma_update_at(s->learner->engine, &rule, s->learner->n_classes,
+                               s->references[s->terms[t].reference].sums, gamma_of(s, term->gamma),
+                               gamma_state_of(s, term->gamma));
     }
 }
 
@@ -424,12 +506,21 @@ static void note_regions(const kn_quad_result *q, tr_step_result *result, int ha
     }
 }
 
+/* Does the term weigh its regions by what held-back pixels say? */
+static bool is_weighed(const tr_losses *s, const ssl_term *term)
+{
+    return s->options->weights == TR_WEIGHTS_AUTO && term->kind == SSL_UQH;
+}
+
+/* The weights of the counts so far; a device has them of the last step's end_held. */
 static void begin_held(tr_losses *s)
 {
-    for (int g = 0; s->options->weights == TR_WEIGHTS_AUTO && g < s->plan->n_gammas; g++) {
-        s->held[g] = (held_step){0};
-        tr_weights_now(s->learner, s->options, g, s->held[g].weights, NULL);
-    }
+    if (s->options->weights != TR_WEIGHTS_AUTO)
+        return;
+    for (int g = 0; !kn_engine_is_device(s->learner->engine) && g < s->plan->n_gammas; g++)
+        tr_weights_now(s->learner, s->options, g, s->host_weights + g * KN_N_REGIONS, NULL);
+    kn_engine_upload(s->learner->engine, s->weights, s->host_weights,
+                     sizeof(double[SSL_GAMMAS_MAX][KN_N_REGIONS]));
 }
 
 static void note_held(held_step *held, const kn_quad_result *q)
@@ -441,16 +532,26 @@ static void note_held(held_step *held, const kn_quad_result *q)
     }
 }
 
-static void end_held(tr_losses *s)
+/* What a run has counted, and the weights of the next. Between the engine's passes: the learner's
+ * counts and host_weights are this function's until somebody waits. */
+static void end_held(void *user)
 {
-    for (int g = 0; s->options->weights == TR_WEIGHTS_AUTO && g < s->plan->n_gammas; g++)
-        if (s->held[g].used)
-            tr_weights_note(s->learner, s->options, g, s->held[g].right, s->held[g].seen);
+    const run_record *run = user;
+    tr_losses *s = run->losses;
+    held_step held[SSL_GAMMAS_MAX] = {{{0}, {0}, false}};
+    for (int t = 0; t < s->plan->n_terms; t++)
+        if (run->ran[t] && is_weighed(s, &s->plan->terms[t]))
+            note_held(&held[s->plan->terms[t].gamma], &run->found->quad[t]);
+    for (int g = 0; g < s->plan->n_gammas; g++)
+        if (held[g].used)
+            tr_weights_note(s->learner, s->options, g, held[g].right, held[g].seen);
+    for (int g = 0; g < s->plan->n_gammas; g++)
+        tr_weights_now(s->learner, s->options, g, s->host_weights + g * KN_N_REGIONS, NULL);
 }
 
 /* A term on labels or on a reference's argmax; dz NULL: no gradient. */
-static double run_quad(tr_losses *s, int t, const tr_batch *batch, const kn_tensor *z,
-                       double weight, const kn_tensor *dz, tr_step_result *result)
+static void run_quad(tr_losses *s, int t, const tr_batch *batch, const kn_tensor *z, double weight,
+                     const kn_tensor *dz)
 {
     kn_engine *engine = s->learner->engine;
     const ssl_term *term = &s->plan->terms[t];
@@ -466,28 +567,22 @@ static double run_quad(tr_losses *s, int t, const tr_batch *batch, const kn_tens
     }
     if (ready->compared != SSL_NONE)
         ready->config.compare = s->references[ready->compared].ref.y;
-    bool weigh = s->options->weights == TR_WEIGHTS_AUTO && term->kind == SSL_UQH;
     if (term->gamma != SSL_NONE)
-        memcpy(ready->config.gamma, s->learner->gamma[s->learner->slot[term->gamma]],
-               sizeof ready->config.gamma);
-    if (weigh) {
-        memcpy(ready->config.weights, s->held[term->gamma].weights, sizeof ready->config.weights);
+        ready->config.gamma_at = gamma_of(s, term->gamma);
+    if (is_weighed(s, term)) {
+        ready->config.weights_at = s->weights + term->gamma * KN_N_REGIONS;
         truth = seen.held; /* no other label may come near the weights */
     }
-    kn_loss_partition(engine, z, label, seen.exclude, ref, truth, &ready->config, ready->region,
-                      ready->z_image, &ready->result);
-    if (weigh)
-        note_held(&s->held[term->gamma], &ready->result);
+    kn_quad_result *result = &s->there->quad[t];
+    kn_loss_partition_at(engine, z, label, seen.exclude, ref, truth, &ready->config, ready->region,
+                         ready->z_image, result);
     if (dz)
-        kn_loss_gradient(engine, z, label, ref, ready->region, ready->z_image, &ready->config,
-                         &ready->result, weight, true, dz);
-    if (term->gamma != SSL_NONE)
-        note_regions(&ready->result, result, ssl_term_on(term) == SSL_LABELLED ? 0 : 1);
-    return ready->result.loss;
+        kn_loss_gradient_at(engine, z, label, ref, ready->region, ready->z_image, &ready->config,
+                            result, weight, true, dz);
 }
 
-static double run_own(tr_losses *s, int t, const tr_batch *batch, const tr_prediction *of,
-                      double weight, int64_t it, int64_t total)
+static void run_own(tr_losses *s, int t, const tr_batch *batch, const tr_prediction *of,
+                    double weight, int64_t it, int64_t total)
 {
     const ssl_term *term = &s->plan->terms[t];
     sight seen = sight_of(s, batch, t);
@@ -500,7 +595,10 @@ static double run_own(tr_losses *s, int t, const tr_batch *batch, const tr_predi
                    .it = it,
                    .total = total,
                    .values = s->options->method_values,
-                   .memory = s->learner->memory,
+                   .value = &s->there->value[t],
+                   .quad = &s->there->quad[t],
+                   .memory = kn_engine_is_device(s->learner->engine) ? s->there->memory
+                                                                     : s->learner->memory,
                    .scratch = s->terms[t].scratch,
                    .batch = batch,
                    .history = s->learner->history,
@@ -516,33 +614,28 @@ static double run_own(tr_losses *s, int t, const tr_batch *batch, const tr_predi
         dz[i] = images_of(s, term, of[at.forward].dz[at.output], at.forward);
         own.dz[i] = &dz[i];
     }
-    return term->own(&own);
+    term->own(&own);
 }
 
 static void run_term(tr_losses *s, int t, const tr_batch *batch, const tr_prediction *of,
-                     double weight, int64_t it, int64_t total, tr_step_result *result)
+                     double weight, int64_t it, int64_t total)
 {
     const ssl_term *term = &s->plan->terms[t];
-    double loss;
     if (term->kind == SSL_OWN) {
-        loss = run_own(s, t, batch, of, weight, it, total);
-    } else {
-        kn_tensor z = images_of(s, term, of[term->p].z[term->p_output], term->p);
-        kn_tensor dz = images_of(s, term, of[term->p].dz[term->p_output], term->p);
-        const kn_tensor *to = weight != 0 ? &dz : NULL;
-        if (term->kind == SSL_MSE) {
-            kn_tensor ref = images_of(s, term, of[term->ref].z[term->ref_output], term->ref);
-            sight seen = sight_of(s, batch, t);
-            loss = kn_loss_mse(s->learner->engine, &z, &ref, seen.exclude, weight, true, to);
-        } else {
-            loss = run_quad(s, t, batch, &z, weight, to, result);
-        }
+        run_own(s, t, batch, of, weight, it, total);
+        return;
     }
-    result->loss += weight * loss;
-    if (ssl_term_on(term) == SSL_LABELLED)
-        result->sup += term_scale(s->options, term) * loss;
-    else
-        result->unsup += term_scale(s->options, term) * loss;
+    kn_tensor z = images_of(s, term, of[term->p].z[term->p_output], term->p);
+    kn_tensor dz = images_of(s, term, of[term->p].dz[term->p_output], term->p);
+    const kn_tensor *to = weight != 0 ? &dz : NULL;
+    if (term->kind == SSL_MSE) {
+        kn_tensor ref = images_of(s, term, of[term->ref].z[term->ref_output], term->ref);
+        sight seen = sight_of(s, batch, t);
+        kn_loss_mse_at(s->learner->engine, &z, &ref, seen.exclude, weight, true, to,
+                       &s->there->value[t]);
+    } else {
+        run_quad(s, t, batch, &z, weight, to);
+    }
 }
 
 /* The batch with its planes where the engine computes. */
@@ -572,10 +665,23 @@ static void clear_gradients(tr_losses *s, const tr_prediction *of)
                 kn_engine_clear(s->learner->engine, of[f].dz[o]);
 }
 
-void tr_losses_run(tr_losses *s, const tr_batch *host_batch, const tr_prediction *of, int64_t it,
-                   int64_t total, tr_step_result *result)
+/* The numbers on their way to the record, and what is made of them before the next run. */
+static void send_numbers(tr_losses *s, run_record *run)
 {
+    kn_engine *engine = s->learner->engine;
+    if (kn_engine_is_device(engine))
+        kn_engine_fetch(engine, run->found, s->there, sizeof *s->there);
+    if (s->options->weights == TR_WEIGHTS_AUTO)
+        kn_engine_on_host(engine, end_held, run);
+}
+
+void tr_losses_start(tr_losses *s, const tr_batch *host_batch, const tr_prediction *of, int64_t it,
+                     int64_t total)
+{
+    static const double zeros[SSL_TERMS_MAX];
+    g_assert(s->n_records < TR_LOSSES_AHEAD);
     const tr_batch there = on_engine(s, host_batch), *batch = &there;
+    run_record *run = &s->records[(s->first_record + s->n_records++) % TR_LOSSES_AHEAD];
     int stage = ssl_stage(s->plan, it, total);
     s->it = it;
     s->stage = stage;
@@ -583,14 +689,64 @@ void tr_losses_run(tr_losses *s, const tr_batch *host_batch, const tr_prediction
     run_references(s, batch, of, stage);
     clear_gradients(s, of);
     begin_held(s);
+    kn_engine_upload(s->learner->engine, s->there->value, zeros, sizeof zeros);
     for (int t = 0; t < s->plan->n_terms; t++) {
         const ssl_term *term = &s->plan->terms[t];
         double weight = term_scale(s->options, term) *
                         tr_schedule_weight(s->options, s->plan, term->weight, it, total);
-        if (ssl_in_stage(term->stages, stage))
-            run_term(s, t, batch, of, weight, it, total, result);
+        run->ran[t] = ssl_in_stage(term->stages, stage);
+        run->weight[t] = weight;
+        if (run->ran[t])
+            run_term(s, t, batch, of, weight, it, total);
     }
-    end_held(s);
+    send_numbers(s, run);
+}
+
+static double loss_of(const ssl_term *term, const numbers *found, int t)
+{
+    if (term->kind == SSL_OWN)
+        return found->value[t] + found->quad[t].loss;
+    return term->kind == SSL_MSE ? found->value[t] : found->quad[t].loss;
+}
+
+/* Where a device has moved γ and the method's memory to. */
+static void take_state(tr_losses *s, const numbers *found)
+{
+    if (!kn_engine_is_device(s->learner->engine))
+        return;
+    memcpy(s->learner->memory, found->memory, sizeof found->memory);
+    memcpy(s->learner->gamma, found->gamma, sizeof found->gamma);
+    memcpy(s->learner->gamma_state, found->gamma_state, sizeof found->gamma_state);
+}
+
+void tr_losses_collect(tr_losses *s, tr_step_result *result)
+{
+    g_assert(s->n_records > 0);
+    const run_record *run = &s->records[s->first_record];
+    s->first_record = (s->first_record + 1) % TR_LOSSES_AHEAD;
+    s->n_records--;
+    for (int t = 0; t < s->plan->n_terms; t++) {
+        const ssl_term *term = &s->plan->terms[t];
+        if (!run->ran[t])
+            continue;
+        double loss = loss_of(term, run->found, t);
+        if (term->gamma != SSL_NONE)
+            note_regions(&run->found->quad[t], result, ssl_term_on(term) == SSL_LABELLED ? 0 : 1);
+        result->loss += run->weight[t] * loss;
+        if (ssl_term_on(term) == SSL_LABELLED)
+            result->sup += term_scale(s->options, term) * loss;
+        else
+            result->unsup += term_scale(s->options, term) * loss;
+    }
+    take_state(s, run->found);
+}
+
+void tr_losses_run(tr_losses *s, const tr_batch *batch, const tr_prediction *of, int64_t it,
+                   int64_t total, tr_step_result *result)
+{
+    tr_losses_start(s, batch, of, it, total);
+    kn_engine_await(s->learner->engine, kn_engine_mark(s->learner->engine));
+    tr_losses_collect(s, result);
 }
 
 /* ---- pictures

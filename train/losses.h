@@ -12,6 +12,9 @@
 
 typedef struct tr_losses tr_losses;
 
+/* Runs that may have been started and not collected. */
+enum { TR_LOSSES_AHEAD = 2 };
+
 /* What a step found. */
 typedef struct {
     double loss; /* Σ weight·term */
@@ -44,9 +47,15 @@ void tr_losses_destroy(tr_losses *losses); /* NULL accepted */
 
 /* Step `it` of `total`. of: every forward of the plan; dz of those with gradient is overwritten.
  * Updates the learner's γ and memory. Of the batch only label, truth and exclude are looked at.
- * Adds to *result, which comes zeroed. */
+ * Adds to *result, which comes zeroed. start and collect in one, and waits. */
 void tr_losses_run(tr_losses *losses, const tr_batch *batch, const tr_prediction *of, int64_t it,
                    int64_t total, tr_step_result *result);
+/* The same in two: start asks it all of the engine and waits for nothing; when that is done (the
+ * caller has awaited a mark that came after it), collect says what the oldest run found and brings
+ * γ and memory to the learner. Until all is collected the learner's are old ones. */
+void tr_losses_start(tr_losses *losses, const tr_batch *batch, const tr_prediction *of, int64_t it,
+                     int64_t total);
+void tr_losses_collect(tr_losses *losses, tr_step_result *result);
 /* The last run's batch as the loss saw it. Borrowed until the next run. */
 void tr_losses_snapshot(tr_losses *losses, const tr_batch *batch, const tr_prediction *of,
                         int64_t it, tr_snapshot *snapshot);

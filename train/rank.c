@@ -79,9 +79,9 @@ void tr_rank_prepare(tr_rank *r, const tr_history *history, tr_history_counter c
     qs_rng_shuffle_u32(&rng, r->order, (size_t)r->n_order);
 }
 
-double tr_rank_loss(tr_rank *r, const kn_tensor *z, double scale, bool accumulate,
-                    const kn_tensor *dz)
+void tr_rank_loss(tr_rank *r, const kn_tensor *z, double scale, bool accumulate,
+                  const kn_tensor *dz, double *value)
 {
-    return kn_loss_rank(r->engine, z, r->agreement, r->order, r->n_order, r->score, scale,
-                        accumulate, dz);
+    kn_loss_rank_at(r->engine, z, r->agreement, r->order, r->n_order, r->score, scale, accumulate,
+                    dz, value);
 }

@@ -25,8 +25,8 @@ void tr_rank_init(tr_rank *rank, kn_engine *engine, void *memory, int64_t pixels
  * are equal. Of the batch items, augment, label and exclude are looked at. */
 void tr_rank_prepare(tr_rank *rank, const tr_history *history, tr_history_counter counter,
                      const tr_batch *batch, int n, uint64_t seed, uint64_t stream);
-/* The loss on z, dz: the logits of just those images. */
-double tr_rank_loss(tr_rank *rank, const kn_tensor *z, double scale, bool accumulate,
-                    const kn_tensor *dz);
+/* The loss on z, dz: the logits of just those images; added to *value, which is the engine's. */
+void tr_rank_loss(tr_rank *rank, const kn_tensor *z, double scale, bool accumulate,
+                  const kn_tensor *dz, double *value);
 
 #endif

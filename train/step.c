@@ -11,6 +11,20 @@
 #include <math.h>
 #include <string.h>
 
+/* A step that was started and not collected. */
+typedef struct {
+    int64_t it;
+    tr_step_result result; /* rate and λ; on the CPU all of it */
+    uint64_t mark;         /* of its end */
+} started;
+
+/* A filtered prediction on its way through the host. */
+typedef struct {
+    ssl_filter filter;
+    uint8_t *classes;
+    int n, h, w, n_classes;
+} filter_job;
+
 struct tr_step {
     tr_learner *learner; /* borrowed */
     const tr_options *options;
@@ -20,10 +34,14 @@ struct tr_step {
     kn_tensor composed[SSL_FORWARDS_MAX]; /* of composed and repeated forwards */
     tr_prediction of[SSL_FORWARDS_MAX];
     tr_image *images; /* of the largest forward */
-    uint8_t *classes; /* of filtered forwards */
+    /* Of filtered forwards: the host's, and the same where the engine has memory of its own. */
+    kn_block classes, classes_there;
+    filter_job jobs[SSL_FORWARDS_MAX];
     tr_losses *losses;
     tr_feed *feed;         /* borrowed; NULL: batches come ready */
     const tr_batch *batch; /* of the last step, as the losses saw it */
+    started steps[TR_LOSSES_AHEAD]; /* oldest first, in a ring */
+    int first_step, n_steps;
 };
 
 /* ---- planning ------------------------------------------------------------------------------ */
@@ -145,6 +163,17 @@ static void say_precision(const tr_step *s)
             wide, all, s->options->method);
 }
 
+static bool open_filters(tr_step *s, GError **error)
+{
+    kn_engine *engine = s->learner->engine;
+    size_t bytes = (size_t)most_images(s->plan) * (size_t)s->patch_px * (size_t)s->patch_px;
+    if (!any_filter(s->plan))
+        return true;
+    return kn_engine_host_alloc(engine, &s->classes, bytes, "filtered predictions", error) &&
+           (!kn_engine_is_device(engine) ||
+            kn_engine_alloc(engine, &s->classes_there, bytes, "filtered predictions", error));
+}
+
 tr_step *tr_step_create(tr_learner *learner, const tr_options *options, int patch_px, tr_feed *feed,
                         GError **error)
 {
@@ -156,9 +185,7 @@ tr_step *tr_step_create(tr_learner *learner, const tr_options *options, int patc
     s->feed = feed;
     s->losses = tr_losses_create(learner, options, patch_px, error);
     s->images = g_new0(tr_image, (gsize)most_images(s->plan));
-    if (any_filter(s->plan))
-        s->classes = g_malloc((gsize)most_images(s->plan) * (gsize)patch_px * (gsize)patch_px);
-    bool ok = s->losses != NULL;
+    bool ok = s->losses != NULL && open_filters(s, error);
     for (int f = 0; ok && f < s->plan->n_forwards; f++)
         ok = open_forward(s, f, error);
     if (ok) {
@@ -180,7 +207,9 @@ void tr_step_destroy(tr_step *s)
     }
     tr_losses_destroy(s->losses);
     g_free(s->images);
-    g_free(s->classes);
+    kn_engine_free(s->learner->engine, &s->classes_there);
+    if (s->classes.data)
+        kn_engine_host_free(s->learner->engine, &s->classes);
     g_free(s);
 }
 
@@ -285,13 +314,29 @@ static void compose(tr_step *s, int f, int64_t it)
     }
 }
 
+static void run_filter(void *user)
+{
+    const filter_job *job = user;
+    job->filter(job->classes, job->n, job->h, job->w, job->n_classes);
+}
+
+/* Through the host, in the step's order: nobody waits but the device for the filter. */
 static void apply_filter(tr_step *s, int f)
 {
     kn_engine *engine = s->learner->engine;
     const kn_tensor *z = s->of[f].z[0];
-    kn_argmax(engine, z, s->classes);
-    s->plan->forwards[f].filter(s->classes, z->n, z->h, z->w, z->c);
-    kn_engine_ops(engine)->relabel(engine, z, s->classes);
+    uint8_t *classes = s->classes.data, *there = s->classes_there.data;
+    size_t bytes = (size_t)kn_pixels(z);
+    s->jobs[f] = (filter_job){s->plan->forwards[f].filter, classes, z->n, z->h, z->w, z->c};
+    if (!kn_engine_is_device(engine))
+        there = classes;
+    kn_argmax_at(engine, z, there);
+    if (there != classes)
+        kn_engine_fetch(engine, classes, there, bytes);
+    kn_engine_on_host(engine, run_filter, &s->jobs[f]);
+    if (there != classes)
+        kn_engine_upload(engine, there, classes, bytes);
+    kn_engine_ops(engine)->relabel(engine, z, there);
 }
 
 static bool run_forwards(tr_step *s, const tr_batch *batch, int64_t it, int stage, GError **error)
@@ -410,39 +455,89 @@ static bool learn(tr_step *s, int64_t it, int stage, double lr, GError **error)
     return true;
 }
 
-static bool run_step(tr_step *s, const tr_batch *batch, int64_t it, int64_t total,
-                     tr_step_result *result, GError **error)
+static bool is_finite(const started *step, GError **error)
 {
-    memset(result, 0, sizeof *result);
-    result->lr = tr_schedule_lr(s->options, it, total);
-    result->lambda = tr_schedule_lambda(s->options, it, total);
+    const tr_step_result *r = &step->result;
+    if (isfinite(r->loss))
+        return true;
+    g_set_error(error, QS_ERROR, QS_ERROR_FORMAT,
+                "step %" G_GINT64_FORMAT ": the loss is %g (supervised %g, unsupervised %g, lr %g)",
+                step->it, r->loss, r->sup, r->unsup, r->lr);
+    return false;
+}
+
+/* On the CPU the losses are known before anything is learnt from them. */
+static bool run_step(tr_step *s, const tr_batch *batch, int64_t it, int64_t total, started *step,
+                     GError **error)
+{
+    kn_engine *engine = s->learner->engine;
+    *step = (started){.it = it,
+                      .result = {.lr = tr_schedule_lr(s->options, it, total),
+                                 .lambda = tr_schedule_lambda(s->options, it, total)}};
     int stage = ssl_stage(s->plan, it, total);
     enter_stage(s, stage);
     if (!run_forwards(s, batch, it, stage, error))
         return false;
-    tr_losses_run(s->losses, batch, s->of, it, total, result);
-    if (!kn_engine_peek(s->learner->engine, error))
-        return false;
-    if (!isfinite(result->loss)) {
-        g_set_error(error, QS_ERROR, QS_ERROR_FORMAT,
-                    "step %" G_GINT64_FORMAT
-                    ": the loss is %g (supervised %g, unsupervised %g, lr %g)",
-                    it, result->loss, result->sup, result->unsup, result->lr);
-        return false;
+    tr_losses_start(s->losses, batch, s->of, it, total);
+    if (!kn_engine_is_device(engine)) {
+        tr_losses_collect(s->losses, &step->result);
+        if (!is_finite(step, error))
+            return false;
     }
-    return learn(s, it, stage, result->lr, error);
+    return kn_engine_peek(engine, error) && learn(s, it, stage, step->result.lr, error);
+}
+
+/* Images that the host makes go where the last step's lie: the device must have them. */
+static void await_last_step(tr_step *s)
+{
+    int last = (s->first_step + s->n_steps - 1) % TR_LOSSES_AHEAD;
+    if (s->n_steps > 0)
+        kn_engine_await(s->learner->engine, s->steps[last].mark);
+}
+
+bool tr_step_start(tr_step *s, const tr_batch *batch, int64_t it, int64_t total, GError **error)
+{
+    kn_engine *engine = s->learner->engine;
+    g_assert(s->n_steps < TR_LOSSES_AHEAD);
+    started *step = &s->steps[(s->first_step + s->n_steps) % TR_LOSSES_AHEAD];
+    if (!s->feed)
+        await_last_step(s);
+    kn_engine_begin(engine);
+    s->batch = s->feed ? tr_feed_batch(s->feed, batch, it) : batch;
+    bool ok = run_step(s, s->batch, it, total, step, error);
+    kn_engine_end(engine);
+    if (s->feed)
+        tr_feed_end(s->feed);
+    step->mark = kn_engine_mark(engine);
+    s->n_steps += ok;
+    return ok;
+}
+
+int tr_step_n_started(const tr_step *s)
+{
+    return s->n_steps;
+}
+
+bool tr_step_collect(tr_step *s, tr_step_result *result, GError **error)
+{
+    kn_engine *engine = s->learner->engine;
+    g_assert(s->n_steps > 0);
+    started *step = &s->steps[s->first_step];
+    s->first_step = (s->first_step + 1) % TR_LOSSES_AHEAD;
+    s->n_steps--;
+    kn_engine_await(engine, step->mark);
+    if (!kn_engine_peek(engine, error))
+        return false;
+    if (kn_engine_is_device(engine))
+        tr_losses_collect(s->losses, &step->result);
+    *result = step->result;
+    return is_finite(step, error);
 }
 
 bool tr_step_run(tr_step *s, const tr_batch *batch, int64_t it, int64_t total,
                  tr_step_result *result, GError **error)
 {
-    kn_engine_begin(s->learner->engine);
-    s->batch = s->feed ? tr_feed_batch(s->feed, batch, it) : batch;
-    bool ok = run_step(s, s->batch, it, total, result, error);
-    kn_engine_end(s->learner->engine);
-    if (s->feed)
-        tr_feed_end(s->feed);
-    return ok;
+    return tr_step_start(s, batch, it, total, error) && tr_step_collect(s, result, error);
 }
 
 void tr_step_snapshot(tr_step *s, int64_t it, tr_snapshot *snapshot)

@@ -20,8 +20,15 @@ int64_t tr_step_memory(const tr_learner *learner, const tr_options *options, int
 tr_step *tr_step_create(tr_learner *learner, const tr_options *options, int patch_px, tr_feed *feed,
                         GError **error);
 void tr_step_destroy(tr_step *step); /* NULL accepted */
-/* Runs step `it` of `total` on a batch. QS_ERROR_FORMAT when the loss is not finite: weights and γ
- * must then be thrown away. */
+/* Asks step `it` of `total` on a batch of the engine. A device is not waited for, but for images
+ * that the host makes; of TR_LOSSES_AHEAD steps the oldest must have been collected. */
+bool tr_step_start(tr_step *step, const tr_batch *batch, int64_t it, int64_t total, GError **error);
+int tr_step_n_started(const tr_step *step); /* and not collected */
+/* Waits for the oldest started step and says what it found. QS_ERROR_FORMAT when the loss is not
+ * finite (on the CPU start says so already): weights and γ must then be thrown away. γ and the
+ * method's memory are the learner's when all is collected. */
+bool tr_step_collect(tr_step *step, tr_step_result *result, GError **error);
+/* Both. */
 bool tr_step_run(tr_step *step, const tr_batch *batch, int64_t it, int64_t total,
                  tr_step_result *result, GError **error);
 /* The last step's batch as the loss saw it. Borrowed until the next step; the batch must still be

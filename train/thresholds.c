@@ -47,23 +47,13 @@ void tr_thresholds_ask(const tr_options *options, kn_reference *reference)
         options->threshold == KN_THRESHOLD_FLEXMATCH ? options->flexmatch_tau : 0;
 }
 
-void tr_thresholds_update(tr_learner *l, const tr_options *o, int slot,
-                          const kn_reference *reference)
+kn_gamma_rule tr_thresholds_rule(const tr_options *o)
 {
-    double *gamma = l->gamma[l->slot[slot]], *state = l->gamma_state[l->slot[slot]];
-    switch (o->threshold) {
-    case KN_THRESHOLD_FIXED:
-        break;
-    case KN_THRESHOLD_ADAPTIVE:
-        kn_gamma_update(gamma, l->n_classes, reference, o->gamma_a, o->gamma_absent);
-        break;
-    case KN_THRESHOLD_FLEXMATCH:
-        kn_flexmatch_update(gamma, state, l->n_classes, reference, o->flexmatch_tau,
-                            o->flexmatch_ema);
-        break;
-    case KN_THRESHOLD_FREEMATCH:
-        kn_freematch_update(gamma, &state[QS_CLASSES_MAX], state, l->n_classes, reference,
-                            o->freematch_ema);
-        break;
-    }
+    return (kn_gamma_rule){
+        .threshold = o->threshold,
+        .a = o->gamma_a,
+        .absent = o->gamma_absent,
+        .tau = o->flexmatch_tau,
+        .ema = o->threshold == KN_THRESHOLD_FREEMATCH ? o->freematch_ema : o->flexmatch_ema,
+    };
 }

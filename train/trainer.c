@@ -364,15 +364,38 @@ static void run_close(run *r)
 /* ---- writing down -----------------------------------------------------------------------------
  */
 
+static void say_way_out(const run *r, GError **error)
+{
+    if (g_error_matches(*error, QS_ERROR, QS_ERROR_FORMAT))
+        g_prefix_error(
+            error, "%s keeps its last checkpoint; lower --lr or look at the data: ", r->dir.dir);
+}
+
 static bool save_model(run *r, const char *path, GError **error)
 {
     r->view.spec.iteration = r->progress.iteration;
     return model_save_pair(path, &r->view.spec, r->view.weights, r->view.second_weights, error);
 }
 
+/* What started steps found, to the window, but for the newest `left`. A loss that is not finite
+ * shows here: before any state, model or line is written of its step or a later one. */
+static bool collect_steps(run *r, int left, GError **error)
+{
+    tr_step_result result;
+    while (tr_step_n_started(r->step) > left) {
+        if (!tr_step_collect(r->step, &result, error)) {
+            say_way_out(r, error);
+            return false;
+        }
+        tr_window_add(&r->progress.window, &result);
+    }
+    return true;
+}
+
 static bool checkpoint(run *r, GError **error)
 {
-    if (!kn_engine_check(r->engine, error) || !tr_log_sync(r->log, error))
+    if (!collect_steps(r, 0, error) || !kn_engine_check(r->engine, error) ||
+        !tr_log_sync(r->log, error))
         return false;
     r->progress.csv_bytes = tr_log_bytes(r->log);
     r->progress.elapsed_s = elapsed_s(r);
@@ -541,6 +564,16 @@ static bool sweep_if_due(run *r, GError **error)
     return true;
 }
 
+/* Does what follows this iteration need what its steps found? */
+static bool wants_numbers(const run *r)
+{
+    const tr_progress *p = &r->progress;
+    const tr_options *o = r->options;
+    return is_due(p->iteration, o->log_every, p->iterations) ||
+           is_due(p->iteration, o->save_every, p->iterations) ||
+           is_due(p->iteration, o->val_every, p->iterations) || qs_stop_requested();
+}
+
 static bool one_iteration(run *r, GError **error)
 {
     tr_progress *p = &r->progress;
@@ -555,20 +588,18 @@ static bool one_iteration(run *r, GError **error)
         return stopped(r, error);
     }
     const tr_batch *batch = tr_loader_next(r->loader, error);
-    tr_step_result result;
     if (!batch)
         return false;
-    if (!tr_step_run(r->step, batch, p->iteration, p->iterations, &result, error)) {
-        if (g_error_matches(*error, QS_ERROR, QS_ERROR_FORMAT))
-            g_prefix_error(error, "%s keeps its last checkpoint; lower --lr or look at the data: ",
-                           r->dir.dir);
+    if (!tr_step_start(r->step, batch, p->iteration, p->iterations, error)) {
+        say_way_out(r, error);
         return false;
     }
     p->iteration++;
     r->session_steps++;
-    tr_window_add(&r->progress.window, &result);
     plan_hours(r, false);
     bool save = is_due(p->iteration, r->options->save_every, p->iterations);
+    if (!collect_steps(r, wants_numbers(r) ? 0 : TR_LOSSES_AHEAD - 1, error))
+        return false;
     GError *failed = NULL;
     if (!validate_if_due(r, batch, &save, &failed)) {
         bool stop = g_error_matches(failed, QS_ERROR, QS_ERROR_STOPPED);

@@ -370,6 +370,16 @@ static void download(kn_engine *engine, void *dst, const void *src, size_t bytes
     kn_device_download(device_of(engine), dst, src, bytes);
 }
 
+static void fetch(kn_engine *engine, void *dst, const void *src, size_t bytes)
+{
+    kn_device_fetch(device_of(engine), dst, src, bytes);
+}
+
+static void on_host(kn_engine *engine, void (*fn)(void *user), void *user)
+{
+    kn_device_host(device_of(engine), fn, user);
+}
+
 static void clear(kn_engine *engine, void *dst, size_t bytes)
 {
     kn_device_clear(device_of(engine), dst, bytes);
@@ -418,6 +428,8 @@ static const kn_device_memory MEMORY = {
     .host_free = host_free,
     .upload = upload,
     .download = download,
+    .fetch = fetch,
+    .on_host = on_host,
     .clear = clear,
     .check = check,
     .peek = peek,

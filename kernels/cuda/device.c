@@ -229,6 +229,13 @@ void kn_device_do(kn_device *device, const kn_op *op)
         ok(device, "cudaMemcpyAsync",
            cudaMemcpyAsync(op->dst, op->src, op->bytes, cudaMemcpyDeviceToDevice, device->stream));
         break;
+    case KN_OP_FETCH:
+        ok(device, "cudaMemcpyAsync from the GPU",
+           cudaMemcpyAsync(op->dst, op->src, op->bytes, cudaMemcpyDeviceToHost, device->stream));
+        break;
+    case KN_OP_HOST:
+        ok(device, "cudaLaunchHostFunc", cudaLaunchHostFunc(device->stream, op->host, op->dst));
+        break;
     case KN_OP_CLEAR:
         ok(device, "cudaMemsetAsync", cudaMemsetAsync(op->dst, 0, op->bytes, device->stream));
         break;
@@ -326,7 +333,9 @@ static struct cudaMemsetParams clear_params(const kn_op *op)
 
 static enum cudaMemcpyKind way_of(const kn_op *op)
 {
-    return op->kind == KN_OP_UPLOAD ? cudaMemcpyHostToDevice : cudaMemcpyDeviceToDevice;
+    return op->kind == KN_OP_UPLOAD  ? cudaMemcpyHostToDevice
+           : op->kind == KN_OP_FETCH ? cudaMemcpyDeviceToHost
+                                     : cudaMemcpyDeviceToDevice;
 }
 
 /* What the library puts on the stream, as a graph within the graph. */
@@ -365,8 +374,13 @@ static cudaError_t add_node(kn_device *device, kn_graph *g, const kn_op *op, int
         struct cudaMemsetParams params = clear_params(op);
         return cudaGraphAddMemsetNode(node, g->graph, after, n_after, &params);
     }
+    case KN_OP_HOST: {
+        struct cudaHostNodeParams params = {.fn = op->host, .userData = op->dst};
+        return cudaGraphAddHostNode(node, g->graph, after, n_after, &params);
+    }
     case KN_OP_UPLOAD:
     case KN_OP_COPY:
+    case KN_OP_FETCH:
         return cudaGraphAddMemcpyNode1D(node, g->graph, after, n_after, op->dst, op->src, op->bytes,
                                         way_of(op));
     case KN_OP_CALL:
@@ -401,6 +415,10 @@ void kn_graph_update(kn_device *device, kn_graph *g, int i, const kn_op *op)
         struct cudaMemsetParams params = clear_params(op);
         ok(device, "cudaGraphExecMemsetNodeSetParams",
            cudaGraphExecMemsetNodeSetParams(g->exec, g->nodes[i], &params));
+    } else if (op->kind == KN_OP_HOST) {
+        struct cudaHostNodeParams params = {.fn = op->host, .userData = op->dst};
+        ok(device, "cudaGraphExecHostNodeSetParams",
+           cudaGraphExecHostNodeSetParams(g->exec, g->nodes[i], &params));
     } else if (op->kind != KN_OP_CALL) {
         ok(device, "cudaGraphExecMemcpyNodeSetParams1D",
            cudaGraphExecMemcpyNodeSetParams1D(g->exec, g->nodes[i], op->dst, op->src, op->bytes,

@@ -41,6 +41,11 @@ void kn_device_host_free(kn_device *device, void *p);
  * kn_device_host_alloc, only after a wait. Defined in program.c. */
 void kn_device_upload(kn_device *device, void *dst, const void *src, size_t bytes);
 void kn_device_copy(kn_device *device, void *dst, const void *src, size_t bytes);
+/* To memory of kn_device_host_alloc: there after a wait, or the await of a later mark. */
+void kn_device_fetch(kn_device *device, void *dst, const void *src, size_t bytes);
+/* fn(user) in its turn, on another thread; what it reads and writes is pinned or the host's alone.
+ */
+void kn_device_host(kn_device *device, kn_host_fn *fn, void *user);
 void kn_device_clear(kn_device *device, void *dst, size_t bytes);
 /* Waits for all before it. */
 void kn_device_download(kn_device *device, void *dst, const void *src, size_t bytes);
@@ -54,7 +59,7 @@ void kn_device_fail(kn_device *device, const char *call, const char *message);
 
 /* A name for all that was put on the stream so far, from 1; and the wait for it alone (0: none). Of
  * KN_MARKS names the oldest waits for the newest. */
-enum { KN_MARKS = 4 };
+enum { KN_MARKS = 16 };
 uint64_t kn_device_mark(kn_device *device);
 void kn_device_await(kn_device *device, uint64_t mark);
 

@@ -1,7 +1,11 @@
 /* device.h without a GPU, for the tests, where it stands in for device.c: kernels run at once, in
  * the emulation. The device's memory may be touched by kernels and copies only: outside of them its
  * pages are shut, so host code that follows a device pointer faults here as it would with a GPU;
- * and it ends at a page that is always shut, so a kernel that runs past its array faults too. A
+ * and it ends at a page that is always shut, so a kernel that runs past its array faults too.
+ *
+ * The stream is as late as a GPU's can be: what is put on it waits, with its arguments of then,
+ * until the host waits for it (or names a mark and awaits that). So a number that is read before it
+ * was waited for is an old one, and pinned memory that is written too early spoils the copy. A
  * graph is a copy of its ops with the arguments that they had: played again, it does what it was
  * last told, not what its caller would do now. */
 #include "kernels/cuda/device.h"
@@ -19,21 +23,23 @@ typedef struct {
     size_t bytes; /* without the last page */
 } pages;
 
-struct kn_device {
-    kn_device_info info;
-    GHashTable *memory;  /* pointer handed out → pages */
-    double clock, start; /* ms: one for each kernel and copy, so that tests know the time */
-    uint64_t marked;
-    kn_program *program; /* owned */
-    char failed[256];
-};
-
 /* One op, with its own arguments. */
 typedef struct {
     kn_op op;
     void **args;
     void *data; /* of a call */
 } node;
+
+struct kn_device {
+    kn_device_info info;
+    GQueue late;                      /* of node, owned: put on the stream and not done */
+    uint64_t put, done;               /* nodes, ever */
+    uint64_t marks[KN_MARKS], marked; /* of a mark: how many had been put */
+    GHashTable *memory;               /* pointer handed out → pages */
+    double clock, start; /* ms: one for each kernel and copy, so that tests know the time */
+    kn_program *program; /* owned */
+    char failed[256];
+};
 
 struct kn_graph {
     node *nodes;
@@ -89,6 +95,7 @@ void kn_device_close(kn_device *device)
 {
     if (!device)
         return;
+    kn_device_wait(device);
     kn_program_destroy(device->program);
     g_hash_table_destroy(device->memory);
     g_free(device);
@@ -182,7 +189,28 @@ static void copy_now(kn_device *device, void *dst, const void *src, size_t bytes
     shut(device);
 }
 
-void kn_device_do(kn_device *device, const kn_op *op)
+static void node_clear(node *n)
+{
+    for (int i = 0; n->args && i < n->op.launch.n_args; i++)
+        g_free(n->args[i]);
+    g_free(n->args);
+    g_free(n->data);
+}
+
+static void node_set(node *n, const kn_op *op)
+{
+    *n = (node){.op = *op};
+    if (op->kind == KN_OP_CALL)
+        n->op.src = n->data = g_memdup2(op->src, op->bytes);
+    if (op->kind != KN_OP_KERNEL)
+        return;
+    n->args = g_new(void *, (gsize)op->launch.n_args);
+    for (int i = 0; i < op->launch.n_args; i++)
+        n->args[i] = g_memdup2(op->launch.args[i], op->launch.bytes[i]);
+    n->op.launch.args = n->args;
+}
+
+static void do_now(kn_device *device, const kn_op *op)
 {
     switch (op->kind) {
     case KN_OP_KERNEL:
@@ -190,6 +218,7 @@ void kn_device_do(kn_device *device, const kn_op *op)
         break;
     case KN_OP_UPLOAD:
     case KN_OP_COPY:
+    case KN_OP_FETCH:
         copy_now(device, op->dst, op->src, op->bytes);
         break;
     case KN_OP_CLEAR:
@@ -197,10 +226,46 @@ void kn_device_do(kn_device *device, const kn_op *op)
         memset(op->dst, 0, op->bytes);
         shut(device);
         break;
+    case KN_OP_HOST:
+        op->host(op->dst);
+        break;
     case KN_OP_CALL:
         op->call(device, op->src);
         break;
     }
+}
+
+/* Does what was put first, until so many are done. */
+static void catch_up(kn_device *device, uint64_t until)
+{
+    while (device->done < until) {
+        node *n = g_queue_pop_head(&device->late);
+        device->done++;
+        do_now(device, &n->op);
+        node_clear(n);
+        g_free(n);
+    }
+}
+
+void kn_emu_catch_up(kn_device *device)
+{
+    catch_up(device, device->put);
+}
+
+static void put_late(kn_device *device, const kn_op *op)
+{
+    if (op->kind == KN_OP_CALL) { /* it looks at the clock */
+        catch_up(device, device->put);
+        do_now(device, op);
+        return;
+    }
+    node *n = g_new(node, 1);
+    node_set(n, op);
+    device->put++;
+    g_queue_push_tail(&device->late, n);
+    bool pageable = op->kind == KN_OP_UPLOAD && !kn_program_is_pinned(device->program, op->src);
+    if (pageable) /* the runtime copies it before it returns */
+        catch_up(device, device->put);
 }
 
 void kn_device_download(kn_device *device, void *dst, const void *src, size_t bytes)
@@ -213,18 +278,22 @@ void kn_device_download(kn_device *device, void *dst, const void *src, size_t by
 void kn_device_wait(kn_device *device)
 {
     kn_program_cut(device->program);
+    catch_up(device, device->put);
     kn_program_waited(device->program);
 }
 
 uint64_t kn_device_mark(kn_device *device)
 {
     kn_program_cut(device->program);
-    return ++device->marked;
+    device->marks[++device->marked % KN_MARKS] = device->put;
+    return device->marked;
 }
 
 void kn_device_await(kn_device *device, uint64_t mark)
 {
     g_assert(mark <= device->marked);
+    if (mark > 0)
+        catch_up(device, device->marks[mark % KN_MARKS]);
 }
 
 void kn_device_fail(kn_device *device, const char *call, const char *message)
@@ -251,13 +320,21 @@ bool kn_device_peek(kn_device *device, GError **error)
 void kn_device_timer_start(kn_device *device)
 {
     kn_program_cut(device->program);
+    catch_up(device, device->put);
     device->start = device->clock;
 }
 
 double kn_device_timer_stop(kn_device *device)
 {
     kn_program_cut(device->program);
+    catch_up(device, device->put);
     return device->clock - device->start;
+}
+
+void kn_device_do(kn_device *device, const kn_op *op)
+{
+    graphs.alone++;
+    put_late(device, op);
 }
 
 /* ---- graphs
@@ -266,27 +343,6 @@ double kn_device_timer_stop(kn_device *device)
 kn_emu_graphs kn_emu_graphs_now(void)
 {
     return graphs;
-}
-
-static void node_clear(node *n)
-{
-    for (int i = 0; n->args && i < n->op.launch.n_args; i++)
-        g_free(n->args[i]);
-    g_free(n->args);
-    g_free(n->data);
-}
-
-static void node_set(node *n, const kn_op *op)
-{
-    *n = (node){.op = *op};
-    if (op->kind == KN_OP_CALL)
-        n->op.src = n->data = g_memdup2(op->src, op->bytes);
-    if (op->kind != KN_OP_KERNEL)
-        return;
-    n->args = g_new(void *, (gsize)op->launch.n_args);
-    for (int i = 0; i < op->launch.n_args; i++)
-        n->args[i] = g_memdup2(op->launch.args[i], op->launch.bytes[i]);
-    n->op.launch.args = n->args;
 }
 
 kn_graph *kn_graph_create(kn_device *device, const kn_op *ops, int n)
@@ -310,7 +366,7 @@ void kn_graph_update(kn_device *device, kn_graph *graph, int i, const kn_op *op)
 void kn_graph_launch(kn_device *device, kn_graph *graph)
 {
     for (int i = 0; i < graph->n; i++)
-        kn_device_do(device, &graph->nodes[i].op);
+        put_late(device, &graph->nodes[i].op);
     graphs.launches++;
 }
 

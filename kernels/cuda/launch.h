@@ -35,13 +35,16 @@ void kn_device_launched(kn_device *device, const char *kernel);
 #ifdef KN_EMULATE
 /* Runs all blocks and threads now. */
 void kn_emu_run(kn_device *device, const kn_launch *launch);
-/* Graphs launched so far, and nodes whose arguments were changed before that. */
+/* Graphs launched so far, nodes whose arguments were changed before that, and what was put on the
+ * stream without a graph. */
 typedef struct {
-    int64_t launches, updates;
+    int64_t launches, updates, alone;
 } kn_emu_graphs;
 kn_emu_graphs kn_emu_graphs_now(void);
 /* 0 forward, 1 backward, 2 shuffled by seed: blocks, and threads of a block. */
 void kn_emu_set_order(int mode, unsigned seed);
+/* Does all that was put on the stream; for what runs there without having been put on it. */
+void kn_emu_catch_up(kn_device *device);
 /* Until the next kn_device_launched. */
 void kn_emu_open_memory(kn_device *device);
 /* The device's clock goes 1 ms a kernel or copy, and by this. */

@@ -9,10 +9,11 @@
 enum {
     OPS_MAX = 8192,        /* of a piece: one that is longer is cut there */
     ARENA_BYTES = 4 << 20, /* of a piece's arguments */
-    RING_BYTES = 32 << 20, /* of uploads from pageable memory that wait for their turn */
-    UPLOAD_MAX = 8 << 20,  /* a larger one goes out at once */
-    PIECES_MAX = 512,      /* shapes that are remembered */
-    OPS_MIN = 3            /* fewer are no gain as a graph */
+    RING_BYTES =
+        32 << 20,         /* of a program's uploads from pageable memory that wait for their turn */
+    UPLOAD_MAX = 8 << 20, /* a larger one goes out at once */
+    PIECES_MAX = 512,     /* shapes that are remembered */
+    OPS_MIN = 3           /* fewer are no gain as a graph */
 };
 
 /* Ops and the bytes that they point to. */
@@ -40,9 +41,11 @@ struct kn_program {
     bool open, poor;   /* no room for uploads: never opened */
     list kept;
     GHashTable *pieces; /* hash of the shape → piece, both owned */
-    char *ring;         /* pinned; NULL until the first begin */
-    size_t ring_used;
-    GArray *pinned; /* of range */
+    char *ring;         /* pinned, two halves; NULL until the first begin */
+    size_t ring_used;   /* of the half of this program */
+    int half;
+    uint64_t ended[2]; /* marks of the programs that had the halves last */
+    GArray *pinned;    /* of range */
 };
 
 /* ---- shapes -----------------------------------------------------------------------------------
@@ -75,6 +78,8 @@ static uint64_t shape_of(const list *l)
         } else {
             hash = mix(hash, op->bytes);
         }
+        if (op->kind == KN_OP_HOST)
+            hash = mix(hash, (uint64_t)(uintptr_t)op->host);
         if (op->kind == KN_OP_CALL)
             hash = mix_bytes(mix(hash, (uint64_t)(uintptr_t)op->call), op->src, op->bytes);
     }
@@ -88,7 +93,8 @@ static bool same_shape(const list *a, const list *b)
         const kn_op *x = &a->ops[i], *y = &b->ops[i];
         same = x->kind == y->kind && x->launch.kernel == y->launch.kernel &&
                x->launch.grid_x == y->launch.grid_x && x->launch.grid_y == y->launch.grid_y &&
-               x->launch.block == y->launch.block && x->call == y->call && x->bytes == y->bytes &&
+               x->launch.block == y->launch.block && x->call == y->call && x->host == y->host &&
+               x->bytes == y->bytes &&
                (x->kind != KN_OP_CALL || memcmp(x->src, y->src, x->bytes) == 0);
     }
     return same;
@@ -249,7 +255,7 @@ void kn_program_begin(kn_program *p)
     void *ring = p->ring;
     if (p->poor || p->open)
         return;
-    if (!ring && !kn_device_host_alloc(p->device, &ring, RING_BYTES, "uploads", &failed)) {
+    if (!ring && !kn_device_host_alloc(p->device, &ring, 2 * RING_BYTES, "uploads", &failed)) {
         qs_warn("%s: without CUDA graphs", failed->message);
         p->poor = true;
         return;
@@ -258,12 +264,17 @@ void kn_program_begin(kn_program *p)
         p->ring = ring;
         p->kept = (list){.ops = g_new(kn_op, OPS_MAX), .arena = g_malloc(ARENA_BYTES)};
     }
+    p->half = !p->half;
+    p->ring_used = 0;
+    kn_device_await(p->device, p->ended[p->half]);
     p->open = true;
 }
 
 void kn_program_end(kn_program *p)
 {
     kn_program_cut(p);
+    if (p->open)
+        p->ended[p->half] = kn_device_mark(p->device);
     p->open = false;
 }
 
@@ -277,19 +288,26 @@ void kn_program_waited(kn_program *p)
     p->ring_used = 0;
 }
 
+bool kn_program_is_pinned(const kn_program *p, const void *at)
+{
+    bool is = false;
+    for (guint i = 0; i < p->pinned->len && !is; i++) {
+        const range *r = &g_array_index(p->pinned, range, i);
+        is = (const char *)at >= r->at && (const char *)at < r->at + r->bytes;
+    }
+    return is;
+}
+
 /* The source of an upload, where it stays until the stream comes to it; NULL: it is too large. */
 static const void *steady(kn_program *p, const void *src, size_t bytes)
 {
-    for (guint i = 0; i < p->pinned->len; i++) {
-        const range *r = &g_array_index(p->pinned, range, i);
-        if ((const char *)src >= r->at && (const char *)src + bytes <= r->at + r->bytes)
-            return src;
-    }
+    if (kn_program_is_pinned(p, src))
+        return src;
     if (bytes > UPLOAD_MAX)
         return NULL;
     if (p->ring_used + bytes > RING_BYTES)
         kn_device_wait(p->device);
-    char *at = p->ring + p->ring_used;
+    char *at = p->ring + (p->half ? RING_BYTES : 0) + p->ring_used;
     memcpy(at, src, bytes);
     p->ring_used += kn_round_up(bytes, 256);
     return at;
@@ -348,6 +366,17 @@ void kn_device_upload(kn_device *device, void *dst, const void *src, size_t byte
 void kn_device_copy(kn_device *device, void *dst, const void *src, size_t bytes)
 {
     move(device, KN_OP_COPY, dst, src, bytes);
+}
+
+void kn_device_fetch(kn_device *device, void *dst, const void *src, size_t bytes)
+{
+    move(device, KN_OP_FETCH, dst, src, bytes);
+}
+
+void kn_device_host(kn_device *device, kn_host_fn *fn, void *user)
+{
+    kn_op op = {.kind = KN_OP_HOST, .host = fn, .dst = user};
+    kn_program_put(kn_device_program(device), &op);
 }
 
 void kn_device_clear(kn_device *device, void *dst, size_t bytes)

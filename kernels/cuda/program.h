@@ -11,6 +11,9 @@
  * and set in the graph's nodes before the launch, so nothing can be baked in. A step whose shape
  * changes (another stage, an empty set) is another piece, and nothing need be told of it.
  *
+ * Programs follow each other without a wait: one that begins waits for the end of the one before
+ * the last, whose half of the room for uploads it takes over. So at most two are on their way.
+ *
  * The same kernels run in the same order with and without graphs: the bits are the same.
  * QS_DISABLE=graph leaves everything out. One thread drives a device. */
 #ifndef QS_KERNELS_CUDA_PROGRAM_H
@@ -20,16 +23,28 @@
 
 #include <stdbool.h>
 
-typedef enum { KN_OP_KERNEL, KN_OP_UPLOAD, KN_OP_COPY, KN_OP_CLEAR, KN_OP_CALL } kn_op_kind;
+typedef enum {
+    KN_OP_KERNEL,
+    KN_OP_UPLOAD,
+    KN_OP_COPY,
+    KN_OP_FETCH, /* to pinned memory of the host */
+    KN_OP_CLEAR,
+    KN_OP_HOST, /* something on the host, in its turn */
+    KN_OP_CALL,
+} kn_op_kind;
 
 /* Something that a library does on the stream; may be recorded, so it must not wait. */
 typedef void kn_call(kn_device *device, const void *data);
+
+/* Runs on a thread of the runtime's and may not use the device; user outlives it. */
+typedef void kn_host_fn(void *user);
 
 typedef struct {
     kn_op_kind kind;
     kn_launch launch; /* of a kernel */
     kn_call *call;
-    void *dst;       /* copies, clear */
+    kn_host_fn *host;
+    void *dst;       /* copies, clear; of KN_OP_HOST its user */
     const void *src; /* copies; of a call its data */
     size_t bytes;
 } kn_op;
@@ -58,8 +73,9 @@ void kn_program_put(kn_program *program, const kn_op *op);
 void kn_program_cut(kn_program *program);
 /* The stream has been waited for: what was sent from the program's own room has arrived. */
 void kn_program_waited(kn_program *program);
-/* Is [p, p+bytes) pinned? Blocks are added and taken away by device.c. */
+/* Pinned blocks, added and taken away by device.c; is p in one? */
 void kn_program_add_pinned(kn_program *program, const void *p, size_t bytes);
 void kn_program_remove_pinned(kn_program *program, const void *p);
+bool kn_program_is_pinned(const kn_program *program, const void *p);
 
 #endif

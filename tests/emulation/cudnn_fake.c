@@ -172,6 +172,7 @@ bool kn_cudnn_run(kn_cudnn *cudnn, const kn_cudnn_plan *plan, const void *a, con
         g_set_error(error, QS_ERROR, QS_ERROR_UNSUPPORTED, "cuDNN: cudnnBackendExecute: made up");
         return false;
     }
+    kn_emu_catch_up(cudnn->device);
     kn_emu_open_memory(cudnn->device);
     memset(workspace, 0xff, WORKSPACE);
     kn_emu_pass_time(cudnn->device, TIMES[plan->kind] - 1); /* 1 comes with the launch */

@@ -102,7 +102,7 @@ static void test_state_moves(void)
 /* What the GPU does not do is refused before anything is made, with the way out. */
 static void test_refused(void)
 {
-    static const char *const methods[] = {"SDCL", "CEUD"};
+    static const char *const methods[] = {"CEUD"};
     for (size_t i = 0; i < G_N_ELEMENTS(methods); i++) {
         fixture_source s;
         model_spec spec;

@@ -143,6 +143,7 @@ static void test_mistake(gconstpointer which)
         KN_LAUNCH(b.device, too_far, 1, N, b.out, b.in);
     else
         b.got[0] = b.in[0] + 1;
+    kn_device_wait(b.device);
     exit(b.got[0] == 12345 ? 1 : 0);
 }
 

@@ -1,6 +1,6 @@
-/* Programs and graphs (kernels/cuda/program.h) on the emulated device: a graph does what it was last
- * told and nothing newer, so a value that a program forgot to renew would be seen here; a program
- * gives the same numbers with graphs and without, whatever changes between two rounds. */
+/* Programs and graphs (kernels/cuda/program.h) on the emulated device: a graph does what it was
+ * last told and nothing newer, so a value that a program forgot to renew would be seen here; a
+ * program gives the same numbers with graphs and without, whatever changes between two rounds. */
 #include "kernels/cuda/lang.cuh"
 
 #include <glib.h>
@@ -162,6 +162,52 @@ static void test_kept(void)
     rig_clear(&r);
 }
 
+struct note {
+    const float *from;
+    float seen;
+};
+
+static void write_down(void *user)
+{
+    note *n = (note *)user;
+    n->seen = n->from[0];
+}
+
+/* Numbers that nobody waits for: old until the mark is awaited, then those of their time; the
+ * host's turn comes between what was before and what is after; programs overtake nothing. */
+static void test_fetch(void)
+{
+    rig r;
+    void *p = NULL;
+    rig_init(&r);
+    kn_device_host_alloc(r.device, &p, 2 * sizeof(float), "numbers", NULL);
+    float *pinned = (float *)p;
+    note notes[2] = {{&pinned[0], -1}, {&pinned[1], -1}};
+    uint64_t marks[2] = {0, 0};
+    for (int i = 0; i < 8; i++) {
+        int k = i % 2;
+        kn_device_await(r.device, marks[k]);
+        if (i > 1) {
+            g_assert_cmpfloat(pinned[k], ==, (float)i - 1);
+            g_assert_cmpfloat(notes[k].seen, ==, (float)i - 1);
+        }
+        notes[k].seen = -1;
+        kn_program_begin(r.program);
+        KN_LAUNCH(r.device, add, 1, N, r.x, 1.0f);
+        kn_device_fetch(r.device, &pinned[k], r.x, sizeof(float));
+        kn_device_host(r.device, write_down, &notes[k]);
+        kn_program_end(r.program);
+        marks[k] = kn_device_mark(r.device);
+        g_assert_cmpfloat(pinned[k], ==, i > 1 ? (float)i - 1 : 0);
+        g_assert_cmpfloat(notes[k].seen, ==, -1);
+    }
+    kn_device_wait(r.device);
+    g_assert_cmpfloat(notes[1].seen, ==, 8);
+    g_assert_cmpint(kn_emu_graphs_now().launches, >, 0);
+    kn_device_host_free(r.device, p);
+    rig_clear(&r);
+}
+
 /* Uploads of more than the program's room, from memory that changes, and from pinned memory. */
 static void test_uploads(void)
 {
@@ -228,6 +274,7 @@ static void test_calls(void)
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/program/fetch", test_fetch);
     g_test_add_func("/program/graph", test_graph);
     g_test_add_func("/program/rounds", test_rounds);
     g_test_add_func("/program/shapes", test_shapes);

@@ -567,6 +567,7 @@ static void check_ema(const lf_side *side, const kn_ops *ops)
     for (int it = 0; it < 4; it++) {
         lf_set(&student, 0, 0, students[it]);
         ops->ema(side->engine, teacher.data, student.data, 1, kn_ema_alpha(0.99, it));
+        g_assert_true(kn_engine_check(side->engine, NULL));
         lf_check(side, "ema", lf_get(&teacher, 0, 0), want[it]);
     }
     lf_tensor_free(&teacher);
@@ -586,6 +587,7 @@ static void check_sgd(const lf_side *side, const kn_ops *ops)
     for (int i = 0; i < 3; i++) {
         lf_set(&grad, 0, 0, grads[i]);
         ops->sgd(side->engine, theta.data, grad.data, momentum.data, 1, 0.01, 0.9, 1e-4);
+        g_assert_true(kn_engine_check(side->engine, NULL));
         lf_check(side, "sgd", lf_get(&theta, 0, 0), want[i]);
     }
     lf_tensor_free(&theta);

@@ -545,6 +545,7 @@ static void test_accumulate(void)
         lf_from_planar(&z, b.z);
         kn_loss_gradient(side->engine, &z, b.label, NULL, out.region, NULL, &c.config, &out.result,
                          -2, true, &dz);
+        g_assert_true(kn_engine_check(side->engine, NULL));
         for (int64_t i = 0; i < b.n_px; i++)
             for (int k = 0; k < 3; k++)
                 g_assert_true(lf_near(lf_get(&dz, i, k), 7 - 2 * out.grad[k * 35 + i],

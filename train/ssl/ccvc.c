@@ -23,38 +23,39 @@ static const ssl_option options[] = {
     {NULL, 0, 0, 0, NULL},
 };
 
-/* y, regions, confidences. */
+/* y, regions, confidences, the reference's sums. */
 static size_t scratch_bytes(int64_t pixels, int n_classes, size_t real_bytes)
 {
     (void)n_classes;
-    return 2 * kn_round_up((size_t)pixels, KN_ALIGN) + (size_t)pixels * real_bytes;
+    return 2 * kn_round_up((size_t)pixels, KN_ALIGN) +
+           kn_round_up((size_t)pixels * real_bytes, KN_ALIGN) + sizeof(kn_ref_sums);
 }
 
 /* Operand 0 learns from operand 1. */
-static double run_cross(const ssl_own *own)
+static void run_cross(const ssl_own *own)
 {
     size_t px = kn_round_up((size_t)kn_pixels(own->z[0]), KN_ALIGN);
     uint8_t *region = (uint8_t *)own->scratch + px;
     kn_reference ref = {.y = own->scratch, .conf = (char *)own->scratch + 2 * px};
+    size_t conf = (size_t)kn_pixels(own->z[0]) * kn_dtype_bytes(kn_engine_dtype(own->engine));
+    kn_ref_sums *sums = (kn_ref_sums *)(void *)((char *)ref.conf + kn_round_up(conf, KN_ALIGN));
     kn_quad_config config = {
         .weights = {1, 1, own->values[OMEGA], 1}, .norm = KN_CE_PIXELS, .ce_scale = 1};
-    kn_quad_result result;
     for (int c = 0; c < QS_CLASSES_MAX; c++)
         config.gamma[c] = own->values[THETA];
-    kn_loss_reference(own->engine, own->z[1], KN_CONF_MAX, own->exclude, &ref);
-    kn_loss_partition(own->engine, own->z[0], NULL, own->exclude, &ref, NULL, &config, region, NULL,
-                      &result);
+    kn_loss_reference_at(own->engine, own->z[1], KN_CONF_MAX, own->exclude, &ref, sums);
+    kn_loss_partition_at(own->engine, own->z[0], NULL, own->exclude, &ref, NULL, &config, region,
+                         NULL, own->quad);
     if (own->dz[0])
-        kn_loss_gradient(own->engine, own->z[0], NULL, &ref, region, NULL, &config, &result,
-                         own->scale, true, own->dz[0]);
-    return result.loss;
+        kn_loss_gradient_at(own->engine, own->z[0], NULL, &ref, region, NULL, &config, own->quad,
+                            own->scale, true, own->dz[0]);
 }
 
 /* Features of a lower level: what is excluded at full size is not looked up. */
-static double run_discrepancy(const ssl_own *own)
+static void run_discrepancy(const ssl_own *own)
 {
-    return kn_loss_cosine(own->engine, own->z[0], own->z[1], NULL, own->scale, true, own->dz[0],
-                          own->dz[1]);
+    kn_loss_cosine_at(own->engine, own->z[0], own->z[1], NULL, own->scale, true, own->dz[0],
+                      own->dz[1], own->value);
 }
 
 static void add_view(const ssl_config *config, ssl_plan *plan, int own, int other)

@@ -31,23 +31,23 @@ static size_t scratch_bytes(int64_t pixels, int n_classes, size_t real_bytes)
     return tr_rank_bytes(pixels, real_bytes);
 }
 
-static double run_rank(const ssl_own *own, tr_history_counter counter)
+static void run_rank(const ssl_own *own, tr_history_counter counter)
 {
     tr_rank rank;
     uint64_t stream = qs_rng_stream_id(TR_STREAM_RANK, (uint64_t)own->it, (uint64_t)counter);
     tr_rank_init(&rank, own->engine, own->scratch, kn_pixels(own->z[0]));
     tr_rank_prepare(&rank, own->history, counter, own->batch, own->z[0]->n, own->seed, stream);
-    return tr_rank_loss(&rank, own->z[0], own->scale, true, own->dz[0]);
+    tr_rank_loss(&rank, own->z[0], own->scale, true, own->dz[0], own->value);
 }
 
-static double run_correct(const ssl_own *own)
+static void run_correct(const ssl_own *own)
 {
-    return run_rank(own, TR_HISTORY_CORRECTNESS);
+    run_rank(own, TR_HISTORY_CORRECTNESS);
 }
 
-static double run_agree(const ssl_own *own)
+static void run_agree(const ssl_own *own)
 {
-    return run_rank(own, TR_HISTORY_AGREEMENT);
+    run_rank(own, TR_HISTORY_AGREEMENT);
 }
 
 static void plan_ceud(const ssl_config *config, ssl_plan *plan)

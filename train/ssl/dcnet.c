@@ -14,10 +14,7 @@
 #include "kernels/memory.h"
 #include "train/ssl/method.h"
 
-#include <math.h>
-
 enum { W_DIRECT, W_DECOUPLED, W_ATTENTION };
-enum { MU, ALL_SURE }; /* of memory */
 enum { N_LEVELS = 4, OF_ENCODER = 2, OF_DECODER = OF_ENCODER + N_LEVELS };
 
 static const double HIGH = 0.95, LOW = 0.25;
@@ -29,55 +26,56 @@ static const ssl_option options[] = {
     {NULL, 0, 0, 0, NULL},
 };
 
-/* Classes and confidences. */
+/* Classes, confidences, and the sums of both predictions. */
 static size_t scratch_bytes(int64_t pixels, int n_classes, size_t real_bytes)
 {
     (void)n_classes;
-    return kn_round_up((size_t)pixels, KN_ALIGN) + (size_t)pixels * real_bytes;
+    return kn_round_up((size_t)pixels, KN_ALIGN) +
+           kn_round_up((size_t)pixels * real_bytes, KN_ALIGN) + 2 * sizeof(kn_ref_sums);
 }
 
-static double mean_confidence(const ssl_own *own, const kn_tensor *z)
+/* What `memory` holds. */
+static kn_dcnet_state *state_of(const ssl_own *own)
+{
+    return (kn_dcnet_state *)(void *)own->memory;
+}
+
+static void add_up_confidence(const ssl_own *own, const kn_tensor *z, int which, kn_ref_sums **sums)
 {
     size_t px = kn_round_up((size_t)kn_pixels(z), KN_ALIGN);
-    kn_reference ref = {.y = own->scratch, .conf = (char *)own->scratch + px};
-    double sum = 0, n = 0;
-    kn_loss_reference(own->engine, z, KN_CONF_MAX, own->exclude, &ref);
-    for (int c = 0; c < z->c; c++) {
-        sum += ref.sum_conf[c];
-        n += (double)ref.count[c];
-    }
-    return n > 0 ? sum / n : 1.0 / z->c;
+    size_t conf = (size_t)kn_pixels(z) * kn_dtype_bytes(kn_engine_dtype(own->engine));
+    const kn_reference ref = {.y = own->scratch, .conf = (char *)own->scratch + px};
+    *sums = (kn_ref_sums *)(void *)((char *)ref.conf + kn_round_up(conf, KN_ALIGN)) + which;
+    kn_loss_reference_at(own->engine, z, KN_CONF_MAX, own->exclude, &ref, *sums);
 }
 
 /* Comes first in a step and moves μ for the decoupled term too. */
-static double run_direct(const ssl_own *own)
+static void run_direct(const ssl_own *own)
 {
-    int n_classes = own->z[0]->c;
-    double *m = own->memory, start = 1.0 / n_classes;
-    double r = (double)(own->it + 1) / (double)own->total;
-    double mean1 = mean_confidence(own, own->z[0]), mean2 = mean_confidence(own, own->z[1]);
-    m[MU] = kn_dcnet_threshold(m[MU] > 0 ? m[MU] : start, r, mean1, mean2, fmax(LOW, start), HIGH);
-    m[ALL_SURE] = mean1 >= HIGH && mean2 >= HIGH;
-    return kn_loss_dcnet(own->engine, own->z[0], own->z[1], own->exclude,
-                         m[ALL_SURE] > 0 ? -1 : m[MU], 0, own->scale, true, own->dz[0], own->dz[1])
-        .direct;
+    static const double factor[2] = {0, 1};
+    const kn_dcnet_rule rule = {
+        .r = (double)(own->it + 1) / (double)own->total, .low = LOW, .high = HIGH};
+    kn_ref_sums *sums[2];
+    for (int i = 0; i < 2; i++)
+        add_up_confidence(own, own->z[i], i, &sums[i]);
+    kn_dcnet_move_at(own->engine, &rule, own->z[0]->c, sums[0], sums[1], state_of(own));
+    kn_loss_dcnet_at(own->engine, own->z[0], own->z[1], own->exclude, &state_of(own)->direct, 0,
+                     own->scale, true, own->dz[0], own->dz[1], factor, own->value);
 }
 
-static double run_decoupled(const ssl_own *own)
+static void run_decoupled(const ssl_own *own)
 {
-    return kn_loss_dcnet(own->engine, own->z[0], own->z[1], own->exclude, own->memory[MU],
-                         own->scale, 0, true, own->dz[0], own->dz[1])
-        .decoupled;
+    static const double factor[2] = {1, 0};
+    kn_loss_dcnet_at(own->engine, own->z[0], own->z[1], own->exclude, &state_of(own)->mu,
+                     own->scale, 0, true, own->dz[0], own->dz[1], factor, own->value);
 }
 
 /* Operands: the encoder's levels, then the second decoder's. */
-static double run_attention(const ssl_own *own)
+static void run_attention(const ssl_own *own)
 {
-    double loss = 0;
     for (int level = 0; level < N_LEVELS; level++)
-        loss += kn_loss_attention(own->engine, own->z[level], own->z[N_LEVELS + level], own->scale,
-                                  true, own->dz[level]);
-    return loss;
+        kn_loss_attention_at(own->engine, own->z[level], own->z[N_LEVELS + level], own->scale, true,
+                             own->dz[level], own->value);
 }
 
 /* Dice alone, of a decoder. */

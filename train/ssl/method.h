@@ -24,7 +24,7 @@
 #ifndef QS_TRAIN_SSL_METHOD_H
 #define QS_TRAIN_SSL_METHOD_H
 
-#include "kernels/engine.h"
+#include "kernels/loss.h"
 
 #include <glib.h>
 #include <stdbool.h>
@@ -124,15 +124,19 @@ typedef struct {
     double scale;           /* of the gradient */
     int64_t it, total;
     const double *values; /* of the method's options */
-    double *memory;       /* SSL_MEMORY_MAX numbers, 0 at the start, kept in the state */
-    void *scratch;        /* of the bytes that `own_bytes` asked for */
+    /* Numbers, in the engine's memory: the loss without scale is what is added to *value (0 before)
+     * and what *quad says, if it is written. */
+    double *value;
+    kn_quad_result *quad;
+    double *memory; /* SSL_MEMORY_MAX numbers, 0 at the start, kept in the state; there too */
+    void *scratch;  /* of the bytes that `own_bytes` asked for */
     /* On the host: */
     const struct tr_batch *batch;
     const struct tr_history *history; /* where the plan wants one */
     uint64_t seed;
 } ssl_own;
-/* Returns the loss, without scale. */
-typedef double (*ssl_own_run)(const ssl_own *own);
+/* Asks it of the engine and waits for nothing. */
+typedef void (*ssl_own_run)(const ssl_own *own);
 
 typedef enum {
     SSL_CONST,       /* 1 */

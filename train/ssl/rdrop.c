@@ -6,10 +6,10 @@
 #include "kernels/compare.h"
 #include "train/ssl/method.h"
 
-static double run_kl(const ssl_own *own)
+static void run_kl(const ssl_own *own)
 {
-    return kn_loss_kl(own->engine, own->z[0], own->z[1], own->exclude, own->scale, true, own->dz[0],
-                      own->dz[1]);
+    kn_loss_kl_at(own->engine, own->z[0], own->z[1], own->exclude, own->scale, true, own->dz[0],
+                  own->dz[1], own->value);
 }
 
 static void add_unlabelled(const ssl_config *config, ssl_plan *plan, int f1, int f2)

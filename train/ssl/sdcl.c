@@ -13,8 +13,6 @@
 #include "kernels/memory.h"
 #include "train/ssl/bcp.h"
 
-#include <string.h>
-
 enum { PRETRAIN, BOX, U_WEIGHT, EMA, W_MSE, W_KL };
 
 static const ssl_option options[] = {
@@ -38,23 +36,17 @@ static size_t scratch_bytes(int64_t pixels, int n_classes, size_t real_bytes)
 }
 
 /* Operands: the student, the other, the teacher. */
-static double run_correction(const ssl_own *own)
+static void run_correction(const ssl_own *own)
 {
-    const double *v = own->values, weight[2] = {1, v[U_WEIGHT]};
+    const double *v = own->values, weight[2] = {1, v[U_WEIGHT]}, factor[2] = {v[W_MSE], v[W_KL]};
     size_t n = (size_t)kn_pixels(own->z[0]), step = kn_round_up(n, KN_ALIGN);
     uint8_t *label = own->scratch, *other = label + step, *pseudo = other + step;
-    kn_argmax(own->engine, own->z[1], other);
-    kn_argmax(own->engine, own->z[2], label);
-    for (size_t i = 0; i < n; i++) {
-        bool known = own->label[i] != QS_CLASS_IGNORE;
-        pseudo[i] = !known;
-        label[i] = known                                ? own->label[i]
-                   : own->exclude[i] == QS_CLASS_IGNORE ? QS_CLASS_IGNORE
-                                                        : label[i];
-    }
-    kn_sdcl_loss l = kn_loss_sdcl(own->engine, own->z[0], label, other, pseudo, weight, NULL,
-                                  v[W_MSE] * own->scale, v[W_KL] * own->scale, true, own->dz[0]);
-    return v[W_MSE] * l.mse + v[W_KL] * l.kl;
+    kn_argmax_at(own->engine, own->z[1], other);
+    kn_argmax_at(own->engine, own->z[2], label);
+    kn_sdcl_labels_at(own->engine, own->label, own->exclude, (int64_t)n, label, pseudo);
+    kn_loss_sdcl_at(own->engine, own->z[0], label, other, pseudo, weight, NULL,
+                    v[W_MSE] * own->scale, v[W_KL] * own->scale, true, own->dz[0], factor,
+                    own->value);
 }
 
 /* One student's losses on one kind of mixed images. */
@@ -114,6 +106,5 @@ const ssl_method ssl_method_sdcl = {
     .options = options,
     .defaults = defaults,
     .plain_only = true,
-    .host_only = true,
     .plan = plan_sdcl,
 };

@@ -28,7 +28,7 @@ static size_t scratch_bytes(int64_t pixels, int n_classes, size_t real_bytes)
 }
 
 /* Operands: student, target, logarithm of the mean prediction. */
-static double run_consistency(const ssl_own *own)
+static void run_consistency(const ssl_own *own)
 {
     kn_tensor prob = *own->z[2];
     size_t bytes = (size_t)kn_pixels(&prob) * (size_t)prob.c * kn_dtype_bytes(prob.dtype);
@@ -37,8 +37,9 @@ static double run_consistency(const ssl_own *own)
     prob.ldc = prob.c;
     prob.data = own->scratch;
     kn_prob_add(own->engine, own->z[2], 1, false, &prob);
-    kn_uncertainty(own->engine, &prob, own->exclude, below, unsure, NULL);
-    return kn_loss_mse(own->engine, own->z[0], own->z[1], unsure, own->scale, true, own->dz[0]);
+    kn_uncertainty_at(own->engine, &prob, own->exclude, below, unsure, NULL);
+    kn_loss_mse_at(own->engine, own->z[0], own->z[1], unsure, own->scale, true, own->dz[0],
+                   own->value);
 }
 
 static void plan_uamt(const ssl_config *config, ssl_plan *plan)

@@ -9,9 +9,10 @@
 
 enum { N_HEADS = 4 };
 
-static double run_consistency(const ssl_own *own)
+static void run_consistency(const ssl_own *own)
 {
-    return kn_loss_urpc(own->engine, own->z, N_HEADS, own->exclude, own->scale, true, own->dz);
+    kn_loss_urpc_at(own->engine, own->z, N_HEADS, own->exclude, own->scale, true, own->dz,
+                    own->value);
 }
 
 static void plan_urpc(const ssl_config *config, ssl_plan *plan)
