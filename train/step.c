@@ -38,8 +38,8 @@ struct tr_step {
     kn_block classes, classes_there;
     filter_job jobs[SSL_FORWARDS_MAX];
     tr_losses *losses;
-    tr_feed *feed;         /* borrowed; NULL: batches come ready */
-    const tr_batch *batch; /* of the last step, as the losses saw it */
+    tr_feed *feed;                  /* borrowed; NULL: batches come ready */
+    const tr_batch *batch;          /* of the last step, as the losses saw it */
     started steps[TR_LOSSES_AHEAD]; /* oldest first, in a ring */
     int first_step, n_steps;
 };

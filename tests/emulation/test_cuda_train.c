@@ -5,6 +5,7 @@
 #include "base/report.h"
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/launch.h"
+#include "model/safetensors.h"
 #include "tests/train/fixture.h"
 
 #include <math.h>
@@ -49,6 +50,65 @@ static void assert_same(const char *dir_a, const char *dir_b)
     fixture_assert_same(a, b, "");
 }
 
+/* What moves from step to step and is no weight: thresholds, what their rules average, counts of
+ * held-back pixels, a method's memory. */
+static void assert_state_near(const char *dir_a, const char *dir_b, const char *moved)
+{
+    static const char *const names[] = {"gamma", "gamma_state", "held", "memory"};
+    g_autofree char *pa = g_build_filename(dir_a, "state.safetensors", NULL);
+    g_autofree char *pb = g_build_filename(dir_b, "state.safetensors", NULL);
+    g_autoptr(st_file) a = st_open(pa, NULL);
+    g_autoptr(st_file) b = st_open(pb, NULL);
+    g_assert_true(a && b);
+    for (size_t i = 0; i < G_N_ELEMENTS(names); i++) {
+        const st_tensor *x = st_find(a, names[i]), *y = st_find(b, names[i]);
+        double most = 0;
+        g_assert_true(x && y && x->dtype == ST_F64 && st_elements(x) == st_elements(y));
+        for (int64_t k = 0; k < st_elements(x); k++) {
+            double u = ((const double *)x->data)[k], v = ((const double *)y->data)[k];
+            most = fmax(most, fabs(u));
+            g_assert_true(fabs(u - v) <= 1e-3 + 1e-2 * fabs(u)); /* counts: a pixel or two */
+        }
+        if (g_str_equal(names[i], moved))
+            g_assert_cmpfloat(most, >, 0);
+    }
+}
+
+typedef struct {
+    const char *name, *method;
+    tr_loss loss;
+    kn_threshold threshold;
+    tr_weights weights;
+    const char *moved; /* of the state, so that it is not all zeros */
+} rule;
+
+static const rule rules[] = {
+    {"flexmatch", "MT", TR_LOSS_METASSL, KN_THRESHOLD_FLEXMATCH, TR_WEIGHTS_FIXED, "gamma_state"},
+    {"freematch", "MT", TR_LOSS_METASSL, KN_THRESHOLD_FREEMATCH, TR_WEIGHTS_FIXED, "gamma_state"},
+    {"weights-auto", "MT", TR_LOSS_METASSL, KN_THRESHOLD_ADAPTIVE, TR_WEIGHTS_AUTO, "held"},
+    {"dcnet", "DCNet", TR_LOSS_PLAIN, KN_THRESHOLD_ADAPTIVE, TR_WEIGHTS_FIXED, "memory"},
+};
+
+/* Numbers that a device moves from step to step, and the CPU's. */
+static void test_rules(gconstpointer data)
+{
+    const rule *r = data;
+    const recipe of = {r->method, r->loss};
+    char *dirs[2] = {fixture_dir(), fixture_dir()};
+    for (int d = 0; d < 2; d++) {
+        tr_options o = options_of(&of, d ? "cuda" : "cpu", KN_PRECISION_F32, dirs[d]);
+        o.threshold = r->threshold;
+        o.weights = r->weights;
+        o.flexmatch_tau = 0.5;
+        o.batch_unlabelled = r->weights == TR_WEIGHTS_AUTO ? 2 : 1;
+        train(&o, 0);
+    }
+    assert_state_near(dirs[0], dirs[1], r->moved);
+    g_assert_true(fixture_difference(dirs[0], dirs[1]) <= 1e-3);
+    fixture_dir_remove(dirs[0]);
+    fixture_dir_remove(dirs[1]);
+}
+
 static void test_beside_cpu(gconstpointer data)
 {
     const recipe *r = data;
@@ -62,6 +122,7 @@ static void test_beside_cpu(gconstpointer data)
     double of_f32 = fixture_difference(cpu, f32), of_bf16 = fixture_difference(cpu, bf16);
     g_test_message("after %d steps: f32 %.2g, bf16 %.2g from the CPU", STEPS, of_f32, of_bf16);
     g_assert_true(of_f32 <= 1e-3);
+    assert_state_near(cpu, f32, "gamma");
     g_assert_true(of_bf16 > 0 && of_bf16 <= 0.2);
     fixture_dir_remove(cpu);
     fixture_dir_remove(f32);
@@ -252,6 +313,10 @@ int main(int argc, char **argv)
     }
     g_test_add_func("/cuda-train/data/too-many", test_too_many);
     g_test_add_func("/cuda-train/data/loading", test_loading);
+    for (size_t i = 0; i < G_N_ELEMENTS(rules); i++) {
+        g_autofree char *path = g_strdup_printf("/cuda-train/%s", rules[i].name);
+        g_test_add_data_func(path, &rules[i], test_rules);
+    }
     g_test_add_func("/cuda-train/deterministic", test_deterministic);
     g_test_add_func("/cuda-train/refused", test_refused);
     g_test_add_func("/cuda-train/state-moves", test_state_moves);
