@@ -158,9 +158,21 @@ static double processor_seconds(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* Seconds of one run on zeroed memory; the best of a few. prim NULL: our own. -1: no memory to try.
- */
-static double time_run(kn_engine *engine, const kn_conv_spec *s, kn_direction d, kn_prim *prim)
+/* prim over all images of s, `chunk` at a time. */
+static bool run_chunks(kn_prim *prim, const kn_conv_spec *s, int chunk, char *x, char *w, char *b,
+                       char *y, char *scratch)
+{
+    size_t pixels = (size_t)chunk * (size_t)s->h * (size_t)s->w * sizeof(float);
+    for (int i = 0; i < s->n; i += chunk, x += pixels * (size_t)s->ic, y += pixels * (size_t)s->oc)
+        if (!kn_prim_run(prim, x, w, b, y, scratch, NULL))
+            return false;
+    return true;
+}
+
+/* Seconds of one run on zeroed memory; the best of a few. prim NULL: our own, else made for `chunk`
+ * images. -1: no memory to try. */
+static double time_run(kn_engine *engine, const kn_conv_spec *s, kn_direction d, kn_prim *prim,
+                       int chunk)
 {
     size_t pixels = (size_t)s->n * (size_t)s->h * (size_t)s->w;
     size_t src = kn_round_up(pixels * (size_t)s->ic * sizeof(float), KN_ALIGN);
@@ -178,7 +190,7 @@ static double time_run(kn_engine *engine, const kn_conv_spec *s, kn_direction d,
     for (int i = 0; i <= TRIAL_RUNS; i++) {
         double start = processor_seconds();
         if (prim) {
-            if (!kn_prim_run(prim, x, w, b, y, temporary, NULL))
+            if (!run_chunks(prim, s, chunk, x, w, b, y, temporary))
                 break;
         } else if (d == KN_BWD_WEIGHTS) {
             kn_tensor src_view = own_view(s, s->ic, x), dst_view = own_view(s, s->oc, y);
@@ -207,18 +219,22 @@ static int winograd_chunk(const kn_conv_spec *s, kn_direction d)
     return chunk;
 }
 
-/* Seconds an image; -1: not to be had here. */
+/* Seconds an image; -1: not to be had here. All are tried on as many images, so that none finds its
+ * operands in a cache where the others do not. */
 static double time_algorithm(kn_engine *engine, const kn_conv_spec *s, kn_direction d, algorithm a)
 {
     kn_conv_spec trial = *s;
-    trial.n = MIN(a == WINOGRAD ? winograd_chunk(s, d) : s->n, TRIAL_IMAGES);
+    trial.n = MIN(s->n, TRIAL_IMAGES);
     if (a == WINOGRAD && is_bf16(s))
         return -1;
     if (a == OWN)
-        return own_possible(engine, s, d) ? time_run(engine, &trial, d, NULL) / trial.n : -1;
+        return own_possible(engine, s, d) ? time_run(engine, &trial, d, NULL, 0) / trial.n : -1;
     trial.leaky = s->leaky && a == DIRECT;
-    kn_prim *prim = kn_prim_create(kn_cpu_of(engine)->dnnl, &trial, d, a == WINOGRAD, NULL);
-    double seconds = prim ? time_run(engine, &trial, d, prim) : -1;
+    kn_conv_spec one = trial;
+    one.n = a == WINOGRAD ? MIN(winograd_chunk(s, d), trial.n) : trial.n;
+    trial.n -= trial.n % one.n;
+    kn_prim *prim = kn_prim_create(kn_cpu_of(engine)->dnnl, &one, d, a == WINOGRAD, NULL);
+    double seconds = prim ? time_run(engine, &trial, d, prim, one.n) : -1;
     kn_prim_destroy(prim);
     return seconds / trial.n;
 }
