@@ -55,6 +55,7 @@ typedef struct {
     uint8_t *region;       /* (n,h,w) */
     double *z_image;       /* (n), there */
     void *scratch;         /* of SSL_OWN */
+    void *staging;         /* to fill it on the host */
 } prepared_term;
 
 /* What a step counts for a slot: several terms may share one, and none of them sees what another
@@ -74,8 +75,9 @@ struct tr_losses {
     prepared_term terms[SSL_TERMS_MAX];
     mixed mixes[SSL_FORWARDS_MAX];
     int n_mixes;
-    kn_block arena;      /* the engine's: what its passes over pixels read and write */
-    kn_block host_arena; /* the rest */
+    kn_block arena;             /* the engine's: what its passes over pixels read and write */
+    const tr_batch *host_batch; /* of the step being made */
+    kn_block host_arena;        /* the rest */
     size_t arena_used, host_used;
     /* Where the engine has memory of its own: the batch's planes there. */
     uint8_t *label, *truth, *exclude;
@@ -222,6 +224,9 @@ static void lay_out_term(tr_losses *s, int t, size_t px, size_t real)
     ready->z_image = take(s, n * sizeof(double));
     if (term->kind == SSL_OWN && term->own_bytes)
         ready->scratch = take(s, term->own_bytes((int64_t)(n * px), s->learner->n_classes, real));
+    if (term->own_staged && kn_engine_is_device(s->learner->engine))
+        ready->staging =
+            take_host(s, term->own_bytes((int64_t)(n * px), s->learner->n_classes, real));
 }
 
 enum { N_PLANES = 6 };
@@ -600,7 +605,8 @@ static void run_own(tr_losses *s, int t, const tr_batch *batch, const tr_predict
                    .memory = kn_engine_is_device(s->learner->engine) ? s->there->memory
                                                                      : s->learner->memory,
                    .scratch = s->terms[t].scratch,
-                   .batch = batch,
+                   .staging = s->terms[t].staging,
+                   .batch = s->host_batch,
                    .history = s->learner->history,
                    .seed = s->options->seed};
     for (int i = 0; i < own.n; i++) {
@@ -685,6 +691,7 @@ void tr_losses_start(tr_losses *s, const tr_batch *host_batch, const tr_predicti
     int stage = ssl_stage(s->plan, it, total);
     s->it = it;
     s->stage = stage;
+    s->host_batch = host_batch;
     fill_planes(s, host_batch, it);
     run_references(s, batch, of, stage);
     clear_gradients(s, of);

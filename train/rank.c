@@ -29,10 +29,16 @@ size_t tr_rank_bytes(int64_t pixels, size_t real_bytes)
     return lay_out(&r, NULL, (size_t)pixels, real_bytes);
 }
 
-void tr_rank_init(tr_rank *r, kn_engine *engine, void *memory, int64_t pixels)
+void tr_rank_init(tr_rank *r, kn_engine *engine, void *memory, void *staging, int64_t pixels)
 {
+    size_t real = kn_dtype_bytes(kn_engine_dtype(engine));
+    tr_rank host = {0};
     *r = (tr_rank){.engine = engine};
-    lay_out(r, memory, (size_t)pixels, kn_dtype_bytes(kn_engine_dtype(engine)));
+    lay_out(&host, staging ? staging : memory, (size_t)pixels, real);
+    lay_out(r, memory, (size_t)pixels, real);
+    r->host_order = host.order;
+    r->host_agreement = host.agreement;
+    r->count = host.count;
 }
 
 /* 255 where the pixels of image j of the batch do not count. */
@@ -49,10 +55,20 @@ static void fill_agreement(tr_rank *r, uint8_t least, uint8_t most, size_t n)
     for (size_t i = 0; i < n; i++) { /* excluded pixels may leave [0,1]: nothing reads them */
         double k = scale * (r->count[i] - least);
         if (f64)
-            ((double *)r->agreement)[i] = k;
+            ((double *)r->host_agreement)[i] = k;
         else
-            ((float *)r->agreement)[i] = (float)k;
+            ((float *)r->host_agreement)[i] = (float)k;
     }
+}
+
+/* The whole of both, however many pixels count, so that every step's copies have one shape. */
+static void bring(tr_rank *r, size_t n)
+{
+    if (r->host_order == r->order)
+        return;
+    kn_engine_upload(r->engine, r->order, r->host_order, n * sizeof *r->order);
+    kn_engine_upload(r->engine, r->agreement, r->host_agreement,
+                     n * kn_dtype_bytes(kn_engine_dtype(r->engine)));
 }
 
 void tr_rank_prepare(tr_rank *r, const tr_history *history, tr_history_counter counter,
@@ -68,7 +84,7 @@ void tr_rank_prepare(tr_rank *r, const tr_history *history, tr_history_counter c
         for (size_t p = 0; p < px; p++) {
             if (out[p] == QS_CLASS_IGNORE)
                 continue;
-            r->order[r->n_order++] = (uint32_t)((size_t)j * px + p);
+            r->host_order[r->n_order++] = (uint32_t)((size_t)j * px + p);
             least = MIN(least, count[p]);
             most = MAX(most, count[p]);
         }
@@ -76,7 +92,8 @@ void tr_rank_prepare(tr_rank *r, const tr_history *history, tr_history_counter c
     fill_agreement(r, least, most, (size_t)n * px);
     qs_rng rng;
     qs_rng_init(&rng, seed, stream);
-    qs_rng_shuffle_u32(&rng, r->order, (size_t)r->n_order);
+    qs_rng_shuffle_u32(&rng, r->host_order, (size_t)r->n_order);
+    bring(r, (size_t)n * px);
 }
 
 void tr_rank_loss(tr_rank *r, const kn_tensor *z, double scale, bool accumulate,

@@ -154,12 +154,6 @@ static bool open_learner(run *r, GError **error)
     if (!method)
         return false;
     method->plan(&config, &plan);
-    if (method->host_only && kn_engine_is_device(r->engine)) {
-        g_set_error(error, QS_ERROR, QS_ERROR_ARG,
-                    "--method %s: its loss is computed on the CPU alone; leave --device at cpu",
-                    method->name);
-        return false;
-    }
     if (!ssl_plan_check(&plan, error) || !tr_weights_plan(r->options, &plan, error) ||
         !tr_learner_init(&r->learner, r->engine, r->options, &plan, &r->spec, error))
         return false;
@@ -198,7 +192,8 @@ static bool open_sweep(run *r, GError **error)
 }
 
 /* Where the patches will lie. Resident leaves a tenth of what is free to what nobody plans
- * (libraries' workspaces, fragments). */
+ * (libraries' workspaces, fragments). A history of the training pixels is kept on the host and
+ * moved with the batch's labels, so there they must be. */
 static bool choose_data(run *r, int64_t available, int64_t step, GError **error)
 {
     static const char *const names[] = {
@@ -206,18 +201,24 @@ static bool choose_data(run *r, int64_t available, int64_t step, GError **error)
     tr_gpu_data wanted = r->options->gpu_data;
     int64_t all = tr_feed_data_bytes(r->source);
     bool fits = step + all <= available - available / 10;
-    bool can = tr_feed_can(r->engine);
+    bool device = tr_feed_can(r->engine), can = device && !r->learner.plan.history;
     r->data = !can                     ? TR_DATA_HOST
               : wanted != TR_DATA_AUTO ? wanted
               : fits                   ? TR_DATA_RESIDENT
                                        : TR_DATA_RING;
-    if (can)
+    if (device)
         r->facts.gpu_data = names[r->data];
     if (can || wanted == TR_DATA_AUTO || wanted == TR_DATA_HOST)
         return true;
-    g_set_error(error, QS_ERROR, QS_ERROR_ARG,
-                "--gpu-data %s is for --device cuda; on %s leave it at auto", names[wanted],
-                r->options->backend);
+    if (device)
+        g_set_error(
+            error, QS_ERROR, QS_ERROR_ARG,
+            "--gpu-data %s: %s keeps a history of the patches on the host; leave it at auto",
+            names[wanted], r->options->method);
+    else
+        g_set_error(error, QS_ERROR, QS_ERROR_ARG,
+                    "--gpu-data %s is for --device cuda; on %s leave it at auto", names[wanted],
+                    r->options->backend);
     return false;
 }
 

@@ -32,7 +32,7 @@ static const recipe recipes[] = {
     {"FixMatch", TR_LOSS_PLAIN, 1, 3, true, 1}, {"R-Drop", TR_LOSS_METASSL, 1, 3, true, 1},
     {"CCT", TR_LOSS_PLAIN, 1, 3, true, 1},      {"URPC", TR_LOSS_PLAIN, 1, 3, true, 1},
     {"CCVC", TR_LOSS_PLAIN, 1, 3, true, 1},     {"DCNet", TR_LOSS_PLAIN, 1, 3, true, 1},
-    {"SDCL", TR_LOSS_PLAIN, 2, 6, true, 1},
+    {"SDCL", TR_LOSS_PLAIN, 2, 6, true, 1},     {"CEUD", TR_LOSS_PLAIN, 1, 4, true, 1},
 };
 
 static tr_options options_of(const recipe *r, const char *dir)
@@ -44,6 +44,9 @@ static tr_options options_of(const recipe *r, const char *dir)
     o.batch_labelled = o.batch_unlabelled = r->batch;
     o.iterations = r->steps;
     o.log_every = 1;
+    bool set = !g_str_equal(r->method, "CEUD") || /* a sweep is no part of a step */
+               tr_options_set(&o, "ceud-sweep-every", "100", NULL);
+    g_assert_true(set);
     return o;
 }
 

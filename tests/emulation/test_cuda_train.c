@@ -160,30 +160,95 @@ static void test_state_moves(void)
     fixture_dir_remove(moved);
 }
 
-/* What the GPU does not do is refused before anything is made, with the way out. */
-static void test_refused(void)
+static tr_options ceud_options(const char *device, kn_precision precision, const char *dir)
 {
-    static const char *const methods[] = {"CEUD"};
-    for (size_t i = 0; i < G_N_ELEMENTS(methods); i++) {
-        fixture_source s;
-        model_spec spec;
-        g_autoptr(GError) error = NULL;
-        char *dir = fixture_dir();
-        const recipe plain = {methods[i], TR_LOSS_PLAIN};
-        tr_options o = options_of(&plain, "cuda", KN_PRECISION_AUTO, dir);
-        fixture_source_init(&s, PX, ITEMS, LABELLED);
-        fixture_spec_init(&spec, PX);
-        g_assert_false(tr_run(&o, &s.source, &spec, NULL, &error));
-        g_assert_error(error, QS_ERROR, QS_ERROR_ARG);
-        g_autofree char *want = g_strdup_printf(
-            "--method %s: its loss is computed on the CPU alone; leave --device at cpu",
-            methods[i]);
-        g_assert_nonnull(strstr(error->message, want));
-        g_autofree char *written = g_build_filename(dir, "last.safetensors", NULL);
-        g_assert_false(g_file_test(written, G_FILE_TEST_EXISTS));
-        fixture_source_clear(&s);
-        fixture_dir_remove(dir);
+    const recipe ceud = {"CEUD", TR_LOSS_PLAIN};
+    tr_options o = options_of(&ceud, device, precision, dir);
+    o.iterations = 5;
+    /* It ranks from the third step. Adam would make steps of the noise of biases before BatchNorm.
+     */
+    bool set = tr_options_set(&o, "ceud-sweep-every", "1", NULL) &&
+               tr_options_set(&o, "optimiser", "sgd", NULL);
+    g_assert_true(set);
+    return o;
+}
+
+/* Shares of a byte array of the state that are equal in both, and not 0. */
+static void compare_bytes(const char *dir_a, const char *dir_b, const char *name, double *equal,
+                          double *counted)
+{
+    g_autofree char *pa = g_build_filename(dir_a, "state.safetensors", NULL);
+    g_autofree char *pb = g_build_filename(dir_b, "state.safetensors", NULL);
+    g_autoptr(st_file) a = st_open(pa, NULL);
+    g_autoptr(st_file) b = st_open(pb, NULL);
+    g_assert_true(a && b);
+    const st_tensor *x = st_find(a, name), *y = st_find(b, name);
+    g_assert_true(x && y && x->dtype == ST_U8 && st_elements(x) == st_elements(y));
+    int64_t n = st_elements(x), same = 0, there = 0;
+    for (int64_t i = 0; i < n; i++) {
+        same += ((const uint8_t *)x->data)[i] == ((const uint8_t *)y->data)[i];
+        there += ((const uint8_t *)y->data)[i] > 0;
     }
+    *equal = (double)same / (double)n;
+    *counted = (double)there / (double)n;
+}
+
+/* CEUD: the history is swept and kept by the host, the ranking computed on the device. Beside the
+ * CPU's, and stopped and resumed to the same bits. */
+static void test_history(void)
+{
+    char *cpu = fixture_dir(), *gpu = fixture_dir(), *whole = fixture_dir(), *cut = fixture_dir();
+    tr_options on_cpu = ceud_options("cpu", KN_PRECISION_F32, cpu);
+    tr_options on_gpu = ceud_options("cuda", KN_PRECISION_F32, gpu);
+    train(&on_cpu, 0);
+    train(&on_gpu, 0);
+    tr_options unranked = ceud_options("cpu", KN_PRECISION_F32, whole);
+    bool set = tr_options_set(&unranked, "ceud-correct", "0", NULL) &&
+               tr_options_set(&unranked, "ceud-agree", "0", NULL);
+    g_assert_true(set);
+    train(&unranked, 0);
+    double equal, counted, apart = fixture_difference(cpu, gpu);
+    double effect = fixture_difference(cpu, whole);
+    fixture_dir_remove(whole);
+    whole = fixture_dir();
+    compare_bytes(cpu, gpu, "history.agreed", &equal, &counted);
+    g_test_message("weights differ by %.2g, without ranking by %.2g; %.1f %% of the history is "
+                   "the same",
+                   apart, effect, 100 * equal);
+    g_assert_true(apart <= 5e-3 && apart <= 0.1 * effect);
+    g_assert_true(equal >= 0.99 && counted > 0.5);
+    tr_options o = ceud_options("cuda", KN_PRECISION_BF16, whole);
+    train(&o, 0);
+    o.out_dir = cut;
+    kn_emu_set_order(2, 5);
+    train(&o, 3);
+    train(&o, 0);
+    kn_emu_set_order(0, 0);
+    assert_same(whole, cut);
+    fixture_dir_remove(cpu);
+    fixture_dir_remove(gpu);
+    fixture_dir_remove(whole);
+    fixture_dir_remove(cut);
+}
+
+/* Such a history is on the host, so the patches cannot lie on the GPU alone. */
+static void test_history_refused(void)
+{
+    fixture_source s;
+    model_spec spec;
+    g_autoptr(GError) error = NULL;
+    char *dir = fixture_dir();
+    tr_options o = ceud_options("cuda", KN_PRECISION_BF16, dir);
+    o.gpu_data = TR_DATA_RESIDENT;
+    fixture_source_init(&s, PX, ITEMS, LABELLED);
+    fixture_spec_init(&spec, PX);
+    g_assert_false(tr_run(&o, &s.source, &spec, NULL, &error));
+    g_assert_error(error, QS_ERROR, QS_ERROR_ARG);
+    g_assert_nonnull(strstr(error->message, "--gpu-data resident: CEUD keeps a history"));
+    g_autofree char *written = g_build_filename(dir, "last.safetensors", NULL);
+    g_assert_false(g_file_test(written, G_FILE_TEST_EXISTS));
+    fixture_source_clear(&s);
+    fixture_dir_remove(dir);
 }
 
 /* Wherever the patches lie, and whoever augments: the same bits, shuffled too. */
@@ -318,7 +383,8 @@ int main(int argc, char **argv)
         g_test_add_data_func(path, &rules[i], test_rules);
     }
     g_test_add_func("/cuda-train/deterministic", test_deterministic);
-    g_test_add_func("/cuda-train/refused", test_refused);
+    g_test_add_func("/cuda-train/history", test_history);
+    g_test_add_func("/cuda-train/history/refused", test_history_refused);
     g_test_add_func("/cuda-train/state-moves", test_state_moves);
     return g_test_run();
 }

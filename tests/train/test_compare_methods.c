@@ -224,7 +224,7 @@ static ranking *ranking_of(const tr_learner *l, const tr_options *o, const image
         tr_rank rank;
         tr_history_counter counter = all ? TR_HISTORY_AGREEMENT : TR_HISTORY_CORRECTNESS;
         int n = all ? N : HALF;
-        tr_rank_init(&rank, l->engine, memory + KN_ALIGN - (uintptr_t)memory % KN_ALIGN,
+        tr_rank_init(&rank, l->engine, memory + KN_ALIGN - (uintptr_t)memory % KN_ALIGN, NULL,
                      n * PIXELS);
         tr_rank_prepare(&rank, l->history, counter, &batch, n, o->seed,
                         qs_rng_stream_id(TR_STREAM_RANK, (uint64_t)it_of(o), (uint64_t)counter));

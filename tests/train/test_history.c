@@ -212,7 +212,8 @@ static void test_rank(void)
                       .exclude = exclude};
     g_autofree char *memory = g_malloc(tr_rank_bytes(N * PIXELS, sizeof(float)) + KN_ALIGN);
     tr_rank ranking, *rank = &ranking;
-    tr_rank_init(rank, b.engine, memory + KN_ALIGN - (uintptr_t)memory % KN_ALIGN, N * PIXELS);
+    tr_rank_init(rank, b.engine, memory + KN_ALIGN - (uintptr_t)memory % KN_ALIGN, NULL,
+                 N * PIXELS);
     for (int all = 0; all < 2; all++) {
         int n = all ? N : LABELLED;
         tr_history_counter counter = all ? TR_HISTORY_AGREEMENT : TR_HISTORY_CORRECTNESS;

@@ -35,7 +35,7 @@ static void run_rank(const ssl_own *own, tr_history_counter counter)
 {
     tr_rank rank;
     uint64_t stream = qs_rng_stream_id(TR_STREAM_RANK, (uint64_t)own->it, (uint64_t)counter);
-    tr_rank_init(&rank, own->engine, own->scratch, kn_pixels(own->z[0]));
+    tr_rank_init(&rank, own->engine, own->scratch, own->staging, kn_pixels(own->z[0]));
     tr_rank_prepare(&rank, own->history, counter, own->batch, own->z[0]->n, own->seed, stream);
     tr_rank_loss(&rank, own->z[0], own->scale, true, own->dz[0], own->value);
 }
@@ -67,6 +67,7 @@ static void plan_ceud(const ssl_config *config, ssl_plan *plan)
     term.kind = SSL_OWN;
     term.own = run_correct;
     term.own_bytes = scratch_bytes;
+    term.own_staged = true;
     term.grads = 1;
     term.on = SSL_LABELLED;
     term.scale = config->values[W_CORRECT];
@@ -87,6 +88,5 @@ const ssl_method ssl_method_ceud = {
     .options = options,
     .defaults = defaults,
     .plain_only = true,
-    .host_only = true,
     .plan = plan_ceud,
 };

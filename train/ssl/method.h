@@ -131,6 +131,8 @@ typedef struct {
     double *memory; /* SSL_MEMORY_MAX numbers, 0 at the start, kept in the state; there too */
     void *scratch;  /* of the bytes that `own_bytes` asked for */
     /* On the host: */
+    void *staging; /* with `own_staged`, as many bytes to fill and bring to the scratch; NULL: the
+                    * scratch is the host's */
     const struct tr_batch *batch;
     const struct tr_history *history; /* where the plan wants one */
     uint64_t seed;
@@ -168,6 +170,7 @@ typedef struct {
     unsigned grads;
     ssl_half on;
     size_t (*own_bytes)(int64_t pixels, int n_classes, size_t real_bytes); /* (optional) */
+    bool own_staged; /* `own` fills its scratch on the host */
 } ssl_term;
 
 /* Thresholds of one reference role on one half. Several references may share a slot: each updates
@@ -239,7 +242,6 @@ typedef struct {
     /* Other defaults of `train`'s options, name and value; ends with name NULL; (optional) */
     const char *const (*defaults)[2];
     bool plain_only; /* no MetaSSL loss takes its losses' place */
-    bool host_only;  /* its terms read the batch's planes on the host: not on a GPU */
     void (*plan)(const ssl_config *config, ssl_plan *plan); /* plan comes zeroed */
 } ssl_method;
 
