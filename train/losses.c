@@ -1,99 +1,11 @@
-#include "train/losses.h"
+#include "train/losses_priv.h"
 
-#include "kernels/memory.h"
 #include "train/feed.h"
 #include "train/schedule.h"
-#include "train/thresholds.h"
 #include "train/weights.h"
 
 #include <math.h>
 #include <string.h>
-
-/* What a run leaves where the engine computes: later passes read it, and it is fetched for the log
- * and the state. γ and the memory of the method's own terms are the learner's own on the host. */
-typedef struct {
-    double value[SSL_TERMS_MAX]; /* of terms that are not quadripartite */
-    kn_quad_result quad[SSL_TERMS_MAX];
-    double memory[SSL_MEMORY_MAX];
-    double gamma[SSL_GAMMAS_MAX][QS_CLASSES_MAX];
-    double gamma_state[SSL_GAMMAS_MAX][TR_GAMMA_STATE];
-} numbers;
-
-/* A run whose numbers have not been looked at. */
-typedef struct {
-    struct tr_losses *losses;
-    numbers *found; /* pinned; on the host where the run has left them */
-    bool ran[SSL_TERMS_MAX];
-    double weight[SSL_TERMS_MAX];
-} run_record;
-
-/* A reference prediction: some images of one output. Terms share it. */
-typedef struct {
-    int forward, output, first, n;
-    ssl_half on;
-    int term;        /* the first that uses it: says what its pixels are */
-    unsigned stages; /* of all that use it */
-    kn_reference ref;
-    kn_ref_sums *sums; /* there */
-} reference;
-
-/* Label planes of one way of mixing. */
-typedef struct {
-    int forward;            /* the first that is mixed so */
-    kn_planes planes, host; /* where the engine computes, and as they are made */
-    size_t bytes;           /* of one */
-} mixed;
-
-/* A loss term made ready: what does not change over the steps. */
-typedef struct {
-    kn_quad_config config; /* but for γ */
-    int reference;         /* SSL_NONE where there is none; of an added term p itself */
-    int compared;          /* added: what p is compared with; else SSL_NONE */
-    bool updates_gamma;    /* the first term of its (reference, slot) */
-    int first, n;          /* images of p's forward that it is about */
-    int mixed;             /* planes of those images; SSL_NONE: the batch's own */
-    uint8_t *region;       /* (n,h,w) */
-    double *z_image;       /* (n), there */
-    void *scratch;         /* of SSL_OWN */
-    void *staging;         /* to fill it on the host */
-} prepared_term;
-
-/* What a step counts for a slot: several terms may share one, and none of them sees what another
- * has found. */
-typedef struct {
-    int64_t right[KN_N_REGIONS], seen[KN_N_REGIONS];
-    bool used;
-} held_step;
-
-struct tr_losses {
-    tr_learner *learner; /* borrowed */
-    const tr_options *options;
-    const ssl_plan *plan;
-    int patch_px;
-    reference references[2 * SSL_TERMS_MAX];
-    int n_references;
-    prepared_term terms[SSL_TERMS_MAX];
-    mixed mixes[SSL_FORWARDS_MAX];
-    int n_mixes;
-    kn_block arena;             /* the engine's: what its passes over pixels read and write */
-    const tr_batch *host_batch; /* of the step being made */
-    kn_block host_arena;        /* the rest */
-    size_t arena_used, host_used;
-    /* Where the engine has memory of its own: the batch's planes there. */
-    uint8_t *label, *truth, *exclude;
-    /* (n,h,w): 255 where neither half says anything; NULL: no term looks at both */
-    uint8_t *both, *host_both;
-    uint8_t *held_truth, *host_held;     /* (n_unlabelled,h,w) of held-back images, 255 in others */
-    numbers *there;                      /* in the engine's memory */
-    double *weights;                     /* there: --weights auto, KN_N_REGIONS of each slot */
-    double *host_weights;                /* pinned */
-    kn_block pinned;                     /* of the last two, and what the records point to */
-    run_record records[TR_LOSSES_AHEAD]; /* oldest first, in a ring */
-    int first_record, n_records;
-    uint8_t *snap_label, *snap_y, *snap_ref, *snap_region, *snap_mixed; /* (n,h,w) */
-    int64_t it; /* of the last run, and its stage */
-    int stage;
-};
 
 /* ---- preparation ---------------------------------------------------------------------------- */
 
@@ -268,6 +180,12 @@ static void lay_out(tr_losses *s)
     }
     s->there = take(s, sizeof(numbers));
     s->weights = take(s, sizeof(double[SSL_GAMMAS_MAX][KN_N_REGIONS]));
+    s->host_weights = take_host(s, sizeof(double[SSL_GAMMAS_MAX][KN_N_REGIONS]));
+    for (int i = 0; i < TR_LOSSES_AHEAD; i++) {
+        numbers *fetched = take_host(s, sizeof(numbers));
+        s->records[i] = (run_record){
+            .losses = s, .found = kn_engine_is_device(s->learner->engine) ? fetched : s->there};
+    }
     for (int t = 0; t < s->plan->n_terms; t++) {
         lay_out_term(s, t, px, real);
         looks_at_both = looks_at_both || s->plan->terms[t].kind == SSL_OWN;
@@ -308,23 +226,6 @@ int64_t tr_losses_memory(const tr_learner *learner, const tr_options *options, i
     return (int64_t)(s.arena_used + s.host_used);
 }
 
-/* What the host reads and writes while the engine goes on. */
-static bool open_records(tr_losses *s, GError **error)
-{
-    size_t one = kn_round_up(sizeof(numbers), KN_ALIGN);
-    size_t weights = sizeof(double[SSL_GAMMAS_MAX][KN_N_REGIONS]);
-    bool device = kn_engine_is_device(s->learner->engine);
-    if (!kn_engine_host_alloc(s->learner->engine, &s->pinned, TR_LOSSES_AHEAD * one + weights,
-                              "the loss's numbers", error))
-        return false;
-    char *at = s->pinned.data;
-    for (int i = 0; i < TR_LOSSES_AHEAD; i++, at += one)
-        s->records[i] =
-            (run_record){.losses = s, .found = device ? (numbers *)(void *)at : s->there};
-    s->host_weights = (double *)(void *)at;
-    return true;
-}
-
 /* What the learner has, where the engine computes. */
 static void send_state(tr_losses *s)
 {
@@ -347,15 +248,12 @@ tr_losses *tr_losses_create(tr_learner *learner, const tr_options *options, int 
     tr_losses *s = g_new(tr_losses, 1);
     losses_init(s, learner, options, patch_px);
     if (!kn_engine_alloc(learner->engine, &s->arena, s->arena_used, "the loss's buffers", error) ||
-        !kn_block_alloc(&s->host_arena, s->host_used, "the loss's buffers", error)) {
+        !kn_engine_host_alloc(learner->engine, &s->host_arena, s->host_used, "the loss's buffers",
+                              error)) {
         tr_losses_destroy(s);
         return NULL;
     }
     lay_out(s);
-    if (!open_records(s, error)) {
-        tr_losses_destroy(s);
-        return NULL;
-    }
     send_state(s);
     return s;
 }
@@ -365,9 +263,8 @@ void tr_losses_destroy(tr_losses *s)
     if (!s)
         return;
     kn_engine_free(s->learner->engine, &s->arena);
-    if (s->pinned.data)
-        kn_engine_host_free(s->learner->engine, &s->pinned);
-    kn_block_free(&s->host_arena);
+    if (s->host_arena.data)
+        kn_engine_host_free(s->learner->engine, &s->host_arena);
     g_free(s);
 }
 
@@ -754,112 +651,4 @@ void tr_losses_run(tr_losses *s, const tr_batch *batch, const tr_prediction *of,
     tr_losses_start(s, batch, of, it, total);
     kn_engine_await(s->learner->engine, kn_engine_mark(s->learner->engine));
     tr_losses_collect(s, result);
-}
-
-/* ---- pictures
- * ------------------------------------------------------------------------------------ */
-
-/* The forward to show: the model network's of this stage, with gradient; of unmixed images where
- * there is one. */
-static int shown_forward(const tr_losses *s)
-{
-    int found = SSL_NONE;
-    for (int f = s->plan->n_forwards - 1; f >= 0; f--) {
-        const ssl_forward *forward = &s->plan->forwards[f];
-        bool unmixed = forward->mix == SSL_MIX_NONE;
-        if (forward->net != s->plan->model_net || !forward->grad ||
-            !ssl_in_stage(forward->stages, s->stage))
-            continue;
-        if (found == SSL_NONE || unmixed)
-            found = f;
-    }
-    return found;
-}
-
-/* Planes of forward f's images, from `first` on, back to the images of the batch that they were
- * made of; what was covered there stays as it is. */
-static void show(const tr_losses *s, int f, int first, int n, const uint8_t *plane,
-                 const uint8_t *exclude, uint8_t *to)
-{
-    int px = s->patch_px;
-    size_t one = (size_t)px * (size_t)px;
-    for (int i = 0; i < n; i++) {
-        kn_view view = tr_view_of(s->plan, s->options, &s->plan->forwards[f], px, s->it, first + i);
-        for (int k = 0; k < px * px; k++) {
-            int x = k % px, y = k / px;
-            bool in = x >= view.box.x0 && x < view.box.x1 && y >= view.box.y0 && y < view.box.y1;
-            size_t at = (size_t)i * one + (size_t)k;
-            if (!exclude || exclude[at] != QS_CLASS_IGNORE)
-                to[(size_t)(in ? view.inner : view.outer) * one + (size_t)k] = plane[at];
-        }
-    }
-}
-
-/* Where a term on mixed images does not look, on the host; NULL: it looks everywhere. */
-static const uint8_t *unseen_of(tr_losses *s, int t, bool there)
-{
-    const ssl_term *term = &s->plan->terms[t];
-    const prepared_term *ready = &s->terms[t];
-    if (ready->mixed == SSL_NONE)
-        return NULL;
-    const mixed *m = &s->mixes[ready->mixed];
-    bool labelled = ssl_term_on(term) & SSL_LABELLED;
-    uint8_t *host = labelled ? m->host.label : m->host.exclude;
-    if (there)
-        kn_engine_download(s->learner->engine, host, labelled ? m->planes.label : m->planes.exclude,
-                           m->bytes);
-    return host + (size_t)ready->first * (size_t)s->patch_px * (size_t)s->patch_px;
-}
-
-/* One term's reference and regions, where they say something. */
-static void show_term(tr_losses *s, int t, const uint8_t *exclude, tr_snapshot *snap)
-{
-    kn_engine *engine = s->learner->engine;
-    const ssl_term *term = &s->plan->terms[t];
-    const prepared_term *ready = &s->terms[t];
-    int seen = term->added ? ready->compared : ready->reference;
-    size_t bytes = (size_t)ready->n * (size_t)s->patch_px * (size_t)s->patch_px;
-    kn_engine_download(engine, s->snap_mixed, s->references[seen].ref.y, bytes);
-    show(s, term->p, ready->first, ready->n, s->snap_mixed, exclude, s->snap_ref);
-    snap->y_ref = s->snap_ref;
-    if (term->gamma == SSL_NONE)
-        return;
-    kn_engine_download(engine, s->snap_mixed, ready->region, bytes);
-    show(s, term->p, ready->first, ready->n, s->snap_mixed, exclude, s->snap_region);
-    snap->region = s->snap_region;
-}
-
-void tr_losses_snapshot(tr_losses *s, const tr_batch *batch, const tr_prediction *of, int64_t it,
-                        tr_snapshot *snap)
-{
-    size_t px = (size_t)s->patch_px * (size_t)s->patch_px;
-    size_t n_l = (size_t)batch->n_labelled * px, n_u = (size_t)(batch->n - batch->n_labelled) * px;
-    *snap = (tr_snapshot){.iteration = it,
-                          .n = batch->n,
-                          .n_labelled = batch->n_labelled,
-                          .patch_px = s->patch_px,
-                          .n_classes = s->learner->n_classes,
-                          .rgb = batch->feed ? tr_feed_picture(batch->feed) : batch->rgb,
-                          .label = s->snap_label,
-                          .y = s->snap_y};
-    if (batch->feed)
-        kn_engine_download(s->learner->engine, s->snap_label, batch->label, n_l);
-    else
-        memcpy(s->snap_label, batch->label, n_l);
-    memset(s->snap_label + n_l, QS_CLASS_IGNORE, n_u);
-    memset(s->snap_y, QS_CLASS_IGNORE, n_l + n_u);
-    memset(s->snap_ref, QS_CLASS_IGNORE, n_l + n_u);
-    memset(s->snap_region, KN_REGION_EXCLUDED, n_l + n_u);
-    int shown = shown_forward(s);
-    if (shown == SSL_NONE)
-        return;
-    kn_argmax(s->learner->engine, of[shown].z[0], s->snap_mixed);
-    show(s, shown, 0, ssl_forward_n(s->plan, &s->plan->forwards[shown]), s->snap_mixed, NULL,
-         s->snap_y);
-    for (int t = 0; t < s->plan->n_terms; t++) {
-        const ssl_term *term = &s->plan->terms[t];
-        bool refers = s->terms[t].reference != SSL_NONE && ssl_in_stage(term->stages, s->stage);
-        if (refers && s->plan->forwards[term->p].net == s->plan->model_net)
-            show_term(s, t, unseen_of(s, t, batch->feed != NULL), snap);
-    }
 }
