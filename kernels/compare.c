@@ -91,18 +91,16 @@ static void counted_on_device(kn_engine *engine, kn_compare_pass *pass, const vo
         device_of(engine)->end(engine, t->n, n_sums, &ends[e]);
 }
 
-/* Where a call that waits has its value (n of them), and the end of the wait. `own` on the host. */
+/* Where a call that waits has its values, n of them, and the end of the wait: `own`, 0 before. */
 static double *value_open(kn_engine *engine, double *own, int n)
 {
     memset(own, 0, (size_t)n * sizeof *own);
-    return device_of(engine) ? kn_device_loss_of(engine)->room(engine, (size_t)n * sizeof *own)
-                             : own;
+    return kn_numbers_open(engine, own, (size_t)n * sizeof *own);
 }
 
 static double value_read(kn_engine *engine, double *own, const double *at, int n)
 {
-    if (at && at != own)
-        kn_engine_download(engine, own, at, (size_t)n * sizeof *own);
+    kn_numbers_read(engine, own, at, (size_t)n * sizeof *own);
     return *own;
 }
 
@@ -344,26 +342,35 @@ double kn_loss_attention(kn_engine *engine, const kn_tensor *f, const kn_tensor 
 
 /* ---- DCNet's decoders ------------------------------------------------------------------------ */
 
-/* args with scales that are not yet divided. */
-static void run_dcnet(kn_engine *engine, kn_dcnet_args *args, const kn_compare_end ends[],
-                      int n_ends)
+static void run_dcnet(kn_engine *engine, const kn_tensor *z1, const kn_tensor *z2,
+                      const uint8_t *exclude, const double *threshold, double decoupled_scale,
+                      double direct_scale, bool accumulate, const kn_tensor *dz1,
+                      const kn_tensor *dz2, const kn_compare_end ends[], int n_ends)
 {
-    const kn_tensor *z = args->z1;
-    kn_compare_pass *pass = ops_of(engine, z)->dcnet;
+    kn_compare_pass *pass = ops_of(engine, z1)->dcnet;
     double sums[KN_COMPARE_SUMS];
-    assert_logits(z);
-    assert_same(z, args->z2, true);
-    assert_same(z, args->dz1, true);
-    assert_same(z, args->dz2, true);
+    kn_dcnet_args args = {.z1 = z1,
+                          .z2 = z2,
+                          .dz1 = dz1,
+                          .dz2 = dz2,
+                          .exclude = exclude,
+                          .threshold_at = threshold,
+                          .decoupled_scale = decoupled_scale,
+                          .direct_scale = direct_scale,
+                          .accumulate = accumulate};
+    assert_logits(z1);
+    assert_same(z1, z2, true);
+    assert_same(z1, dz1, true);
+    assert_same(z1, dz2, true);
     if (device_of(engine)) {
-        counted_on_device(engine, pass, args, args->exclude, z, 2, ends, n_ends);
+        counted_on_device(engine, pass, &args, exclude, z1, 2, ends, n_ends);
         return;
     }
-    double n = (double)kn_count_kept(engine, args->exclude, kn_pixels(z));
-    args->threshold = *args->threshold_at;
-    args->decoupled_scale = cf_per(args->decoupled_scale, n * z->c);
-    args->direct_scale = cf_per(args->direct_scale, n);
-    run_over(engine, pass, args, z, 2, sums);
+    double n = (double)kn_count_kept(engine, exclude, kn_pixels(z1));
+    args.threshold = *threshold;
+    args.decoupled_scale = cf_per(decoupled_scale, n * z1->c);
+    args.direct_scale = cf_per(direct_scale, n);
+    run_over(engine, pass, &args, z1, 2, sums);
     for (int e = 0; e < n_ends; e++)
         *ends[e].value += cf_value(&ends[e], sums, n);
 }
@@ -380,16 +387,8 @@ void kn_loss_dcnet_at(kn_engine *engine, const kn_tensor *z1, const kn_tensor *z
                       const kn_tensor *dz2, const double factor[2], double *value)
 {
     const kn_compare_end end = dcnet_end(z1, factor[0], factor[1], value);
-    kn_dcnet_args args = {.z1 = z1,
-                          .z2 = z2,
-                          .dz1 = dz1,
-                          .dz2 = dz2,
-                          .exclude = exclude,
-                          .threshold_at = threshold,
-                          .decoupled_scale = decoupled_scale,
-                          .direct_scale = direct_scale,
-                          .accumulate = accumulate};
-    run_dcnet(engine, &args, &end, 1);
+    run_dcnet(engine, z1, z2, exclude, threshold, decoupled_scale, direct_scale, accumulate, dz1,
+              dz2, &end, 1);
 }
 
 kn_dcnet_loss kn_loss_dcnet(kn_engine *engine, const kn_tensor *z1, const kn_tensor *z2,
@@ -401,17 +400,9 @@ kn_dcnet_loss kn_loss_dcnet(kn_engine *engine, const kn_tensor *z1, const kn_ten
     if (!at)
         return (kn_dcnet_loss){0, 0};
     const kn_compare_end ends[] = {dcnet_end(z1, 1, 0, &at[0]), dcnet_end(z1, 0, 1, &at[1])};
-    kn_dcnet_args args = {.z1 = z1,
-                          .z2 = z2,
-                          .dz1 = dz1,
-                          .dz2 = dz2,
-                          .exclude = exclude,
-                          .threshold_at = &at[2],
-                          .decoupled_scale = decoupled_scale,
-                          .direct_scale = direct_scale,
-                          .accumulate = accumulate};
     kn_engine_upload(engine, &at[2], &threshold, sizeof threshold);
-    run_dcnet(engine, &args, ends, 2);
+    run_dcnet(engine, z1, z2, exclude, &at[2], decoupled_scale, direct_scale, accumulate, dz1, dz2,
+              ends, 2);
     value_read(engine, own, at, 3);
     return (kn_dcnet_loss){own[0], own[1]};
 }
@@ -482,29 +473,47 @@ double kn_loss_rank(kn_engine *engine, const kn_tensor *z, const void *agreement
 
 /* ---- SDCL ------------------------------------------------------------------------------------ */
 
-/* mse and kl to at[0] and at[1] by their factors, or all to one place. */
-static void run_sdcl(kn_engine *engine, kn_sdcl_args *args, const kn_compare_end ends[], int n_ends)
+static void run_sdcl(kn_engine *engine, const kn_tensor *z, const uint8_t *label,
+                     const uint8_t *y_other, const uint8_t *pseudo, const double weight[2],
+                     const uint8_t *exclude, double mse_scale, double kl_scale, bool accumulate,
+                     const kn_tensor *dz, const kn_compare_end ends[], int n_ends)
 {
-    const kn_compare_ops *ops = ops_of(engine, args->z);
+    const kn_compare_ops *ops = ops_of(engine, z);
     const kn_device_compare *device = device_of(engine);
-    const kn_tensor *z = args->z;
     double sums[KN_COMPARE_SUMS];
+    kn_sdcl_args args = {.z = z,
+                         .dz = dz,
+                         .label = label,
+                         .y_other = y_other,
+                         .pseudo = pseudo,
+                         .exclude = exclude,
+                         .weight = {weight[0], weight[1]},
+                         .mse_scale = mse_scale,
+                         .kl_scale = kl_scale,
+                         .accumulate = accumulate};
+    assert_logits(z);
+    assert_same(z, dz, true);
     if (device) {
-        pass_on_device(engine, ops->sdcl_sums, args, z, 4, false);
+        pass_on_device(engine, ops->sdcl_sums, &args, z, 4, false);
         for (int e = 0; e < n_ends; e++)
             device->end(engine, z->n, 4, &ends[e]);
         device->keep(engine, z->n, 4, true);
-        if (args->dz)
-            pass_on_device(engine, ops->sdcl_grad, args, z, 0, true);
+        if (dz)
+            pass_on_device(engine, ops->sdcl_grad, &args, z, 0, true);
         return;
     }
-    run_over(engine, ops->sdcl_sums, args, z, 4, sums);
-    args->mse_scale = cf_per(args->mse_scale, sums[2]);
-    args->kl_scale = cf_per(args->kl_scale, sums[3]);
+    run_over(engine, ops->sdcl_sums, &args, z, 4, sums);
+    args.mse_scale = cf_per(mse_scale, sums[2]);
+    args.kl_scale = cf_per(kl_scale, sums[3]);
     for (int e = 0; e < n_ends; e++)
         *ends[e].value += cf_value(&ends[e], sums, 0);
-    if (args->dz)
-        run_over(engine, ops->sdcl_grad, args, z, 0, sums);
+    if (dz)
+        run_over(engine, ops->sdcl_grad, &args, z, 0, sums);
+}
+
+static kn_compare_end sdcl_end(double mse, double kl, double *value)
+{
+    return (kn_compare_end){.kind = KN_END_SDCL, .factor = {mse, kl}, .value = value};
 }
 
 void kn_loss_sdcl_at(kn_engine *engine, const kn_tensor *z, const uint8_t *label,
@@ -512,21 +521,9 @@ void kn_loss_sdcl_at(kn_engine *engine, const kn_tensor *z, const uint8_t *label
                      const uint8_t *exclude, double mse_scale, double kl_scale, bool accumulate,
                      const kn_tensor *dz, const double factor[2], double *value)
 {
-    assert_logits(z);
-    assert_same(z, dz, true);
-    const kn_compare_end end = {
-        .kind = KN_END_SDCL, .factor = {factor[0], factor[1]}, .value = value};
-    kn_sdcl_args args = {.z = z,
-                         .dz = dz,
-                         .label = label,
-                         .y_other = y_other,
-                         .pseudo = pseudo,
-                         .exclude = exclude,
-                         .weight = {weight[0], weight[1]},
-                         .mse_scale = mse_scale,
-                         .kl_scale = kl_scale,
-                         .accumulate = accumulate};
-    run_sdcl(engine, &args, &end, 1);
+    const kn_compare_end end = sdcl_end(factor[0], factor[1], value);
+    run_sdcl(engine, z, label, y_other, pseudo, weight, exclude, mse_scale, kl_scale, accumulate,
+             dz, &end, 1);
 }
 
 kn_sdcl_loss kn_loss_sdcl(kn_engine *engine, const kn_tensor *z, const uint8_t *label,
@@ -534,24 +531,12 @@ kn_sdcl_loss kn_loss_sdcl(kn_engine *engine, const kn_tensor *z, const uint8_t *
                           const uint8_t *exclude, double mse_scale, double kl_scale,
                           bool accumulate, const kn_tensor *dz)
 {
-    assert_logits(z);
-    assert_same(z, dz, true);
     double own[2], *at = value_open(engine, own, 2);
     if (!at)
         return (kn_sdcl_loss){0, 0};
-    const kn_compare_end ends[] = {{.kind = KN_END_SDCL, .factor = {1, 0}, .value = &at[0]},
-                                   {.kind = KN_END_SDCL, .factor = {0, 1}, .value = &at[1]}};
-    kn_sdcl_args args = {.z = z,
-                         .dz = dz,
-                         .label = label,
-                         .y_other = y_other,
-                         .pseudo = pseudo,
-                         .exclude = exclude,
-                         .weight = {weight[0], weight[1]},
-                         .mse_scale = mse_scale,
-                         .kl_scale = kl_scale,
-                         .accumulate = accumulate};
-    run_sdcl(engine, &args, ends, 2);
+    const kn_compare_end ends[] = {sdcl_end(1, 0, &at[0]), sdcl_end(0, 1, &at[1])};
+    run_sdcl(engine, z, label, y_other, pseudo, weight, exclude, mse_scale, kl_scale, accumulate,
+             dz, ends, 2);
     value_read(engine, own, at, 2);
     return (kn_sdcl_loss){own[0], own[1]};
 }

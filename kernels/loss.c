@@ -36,20 +36,6 @@ static void assert_same_shape(const kn_tensor *a, const kn_tensor *b)
     g_assert(a->dtype == b->dtype && a->n == b->n && a->h == b->h && a->w == b->w && a->c == b->c);
 }
 
-/* ---- numbers of calls that wait ------------------------------------------------------------- */
-
-/* Where a device puts `bytes` of numbers, or `own` on the host; NULL when the device has failed. */
-static void *numbers_open(kn_engine *engine, void *own, size_t bytes)
-{
-    return kn_device_loss_of(engine) ? kn_device_loss_of(engine)->room(engine, bytes) : own;
-}
-
-static void numbers_read(kn_engine *engine, void *own, const void *at, size_t bytes)
-{
-    if (at != own)
-        kn_engine_download(engine, own, at, bytes);
-}
-
 /* ---- pass 1 -------------------------------------------------------------------------------- */
 static void add_ref_sums(kn_ref_sums *to, const kn_ref_sums *s, int n_classes)
 {
@@ -98,11 +84,11 @@ void kn_loss_reference_at(kn_engine *engine, const kn_tensor *z_ref, kn_confiden
 void kn_loss_reference(kn_engine *engine, const kn_tensor *z_ref, kn_confidence confidence,
                        const uint8_t *exclude, kn_reference *ref)
 {
-    kn_ref_sums found = {0}, *sums = numbers_open(engine, &found, sizeof found);
+    kn_ref_sums found = {0}, *sums = kn_numbers_open(engine, &found, sizeof found);
     if (!sums)
         return;
     kn_loss_reference_at(engine, z_ref, confidence, exclude, ref, sums);
-    numbers_read(engine, &found, sums, sizeof found);
+    kn_numbers_read(engine, &found, sums, sizeof found);
     memcpy(ref->sum_conf, found.conf, sizeof ref->sum_conf);
     memcpy(ref->sum_prob, found.prob, sizeof ref->sum_prob);
     memcpy(ref->count, found.count, sizeof ref->count);
@@ -220,16 +206,16 @@ void kn_loss_partition(kn_engine *engine, const kn_tensor *z, const uint8_t *lab
                        kn_quad_result *result)
 {
     size_t images = z_image ? (size_t)z->n * sizeof *z_image : 0;
-    kn_quad_result *at = numbers_open(engine, result, sizeof *result + images);
+    kn_quad_result *at = kn_numbers_open(engine, result, sizeof *result + images);
     double *z_at = at == result ? z_image : z_image ? (double *)(at + 1) : NULL;
     if (!at) {
         memset(result, 0, sizeof *result);
         return;
     }
     kn_loss_partition_at(engine, z, label, exclude, ref, truth, config, region, z_at, at);
-    numbers_read(engine, result, at, sizeof *result);
+    kn_numbers_read(engine, result, at, sizeof *result);
     if (z_image)
-        numbers_read(engine, z_image, z_at, images);
+        kn_numbers_read(engine, z_image, z_at, images);
 }
 
 /* ---- pass 3 -------------------------------------------------------------------------------- */
@@ -338,11 +324,11 @@ void kn_loss_mse_at(kn_engine *engine, const kn_tensor *z, const kn_tensor *z_re
 double kn_loss_mse(kn_engine *engine, const kn_tensor *z, const kn_tensor *z_ref,
                    const uint8_t *exclude, double scale, bool accumulate, const kn_tensor *dz)
 {
-    double value = 0, *at = numbers_open(engine, &value, sizeof value);
+    double value = 0, *at = kn_numbers_open(engine, &value, sizeof value);
     if (!at)
         return 0;
     kn_loss_mse_at(engine, z, z_ref, exclude, scale, accumulate, dz, at);
-    numbers_read(engine, &value, at, sizeof value);
+    kn_numbers_read(engine, &value, at, sizeof value);
     return value;
 }
 

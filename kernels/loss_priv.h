@@ -131,6 +131,19 @@ static inline const kn_device_loss *kn_device_loss_of(const kn_engine *engine)
     return engine->backend->loss;
 }
 
+/* Where a call that waits has its numbers: a device's room, or `own` on the host; NULL when the
+ * device has failed. And the end of the wait. */
+static inline void *kn_numbers_open(kn_engine *engine, void *own, size_t bytes)
+{
+    return kn_device_loss_of(engine) ? kn_device_loss_of(engine)->room(engine, bytes) : own;
+}
+
+static inline void kn_numbers_read(kn_engine *engine, void *own, const void *at, size_t bytes)
+{
+    if (at && at != own)
+        kn_engine_download(engine, own, at, bytes);
+}
+
 extern const kn_loss_ops kn_ref_loss_ops;
 /* The CPU passes for this machine, chosen once. */
 const kn_loss_ops *kn_cpu_loss_ops(void);
