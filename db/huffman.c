@@ -8,6 +8,7 @@
  * additions fill the other's waits. Any zstd reads it. */
 #include "db/huffman.h"
 
+#include <glib.h>
 #include <stdbool.h>
 #include <string.h>
 
@@ -23,11 +24,6 @@ enum {
     DESCRIPTION = 128,
     SLACK = 8 /* a store's bytes beyond what it adds */
 };
-
-static size_t min_size(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
 
 static void put_le(uint8_t *at, uint64_t value, int n_bytes)
 {
@@ -221,7 +217,7 @@ WITH_VBMI static void add64s(stream *s, const uint64_t table[256])
     uint64_t bits = 0, n = 0; /* not stored yet: the low n of bits, n < 8 */
     uint8_t *at = s->at;
     for (;;) {
-        size_t m = min_size((size_t)(s->from - s->first) / 64, BATCH);
+        size_t m = MIN((size_t)(s->from - s->first) / 64, BATCH);
         for (size_t k = 0; k < m; k++)
             join64(&r, s->from - 64 * (k + 1), &j[k]);
         for (size_t k = 0; k < m; k++)
@@ -264,7 +260,7 @@ static void write_two(const uint8_t *a, size_t n, uint8_t *dst_a, const uint8_t 
         add64s(&x, table);
         add64s(&y, table);
     }
-    for (size_t k = min_size((size_t)(x.from - a), (size_t)(y.from - b)) / 4; k > 0; k--) {
+    for (size_t k = MIN((size_t)(x.from - a), (size_t)(y.from - b)) / 4; k > 0; k--) {
         add4(&x, table);
         add4(&y, table);
     }
@@ -357,7 +353,7 @@ static size_t put_frame(const uint8_t *src, size_t n, size_t part, bool wide, ui
         return 0;
     uint8_t *at = put_frame_header(n, dst);
     for (size_t i = 0; i < n;) {
-        size_t k = min_size(step, min_size(part - i % part, n - i));
+        size_t k = MIN(step, MIN(part - i % part, n - i));
         uint32_t count[256];
         uint8_t bits[256];
         if (k < LEAST_BYTES || !count_bytes(src + i, k, count))
