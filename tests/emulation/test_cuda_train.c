@@ -50,16 +50,21 @@ static void assert_same(const char *dir_a, const char *dir_b)
     fixture_assert_same(a, b, "");
 }
 
+static st_file *open_state(const char *dir)
+{
+    g_autofree char *path = g_build_filename(dir, "state.safetensors", NULL);
+    st_file *state = st_open(path, NULL);
+    g_assert_nonnull(state);
+    return state;
+}
+
 /* What moves from step to step and is no weight: thresholds, what their rules average, counts of
  * held-back pixels, a method's memory. */
 static void assert_state_near(const char *dir_a, const char *dir_b, const char *moved)
 {
     static const char *const names[] = {"gamma", "gamma_state", "held", "memory"};
-    g_autofree char *pa = g_build_filename(dir_a, "state.safetensors", NULL);
-    g_autofree char *pb = g_build_filename(dir_b, "state.safetensors", NULL);
-    g_autoptr(st_file) a = st_open(pa, NULL);
-    g_autoptr(st_file) b = st_open(pb, NULL);
-    g_assert_true(a && b);
+    g_autoptr(st_file) a = open_state(dir_a);
+    g_autoptr(st_file) b = open_state(dir_b);
     for (size_t i = 0; i < G_N_ELEMENTS(names); i++) {
         const st_tensor *x = st_find(a, names[i]), *y = st_find(b, names[i]);
         double most = 0;
@@ -177,11 +182,8 @@ static tr_options ceud_options(const char *device, kn_precision precision, const
 static void compare_bytes(const char *dir_a, const char *dir_b, const char *name, double *equal,
                           double *counted)
 {
-    g_autofree char *pa = g_build_filename(dir_a, "state.safetensors", NULL);
-    g_autofree char *pb = g_build_filename(dir_b, "state.safetensors", NULL);
-    g_autoptr(st_file) a = st_open(pa, NULL);
-    g_autoptr(st_file) b = st_open(pb, NULL);
-    g_assert_true(a && b);
+    g_autoptr(st_file) a = open_state(dir_a);
+    g_autoptr(st_file) b = open_state(dir_b);
     const st_tensor *x = st_find(a, name), *y = st_find(b, name);
     g_assert_true(x && y && x->dtype == ST_U8 && st_elements(x) == st_elements(y));
     int64_t n = st_elements(x), same = 0, there = 0;
