@@ -79,7 +79,9 @@ typedef struct {
     kn_pass *pass;
     kn_weights *weights, *teacher; /* teacher: of training */
     bool train;
+    kn_block memory;         /* the three after this */
     uint8_t *label, *region; /* (n,h,w) */
+    kn_quad_result *result;
     kn_quad_config config;
     double loss_seconds, optimiser_seconds; /* sums over clocked steps */
 } bench;
@@ -98,14 +100,27 @@ static double clock_waiting(void)
     return now();
 }
 
-static void fill(bench *b)
+static void fill_images(const kn_tensor *in)
 {
-    const kn_tensor *in = kn_pass_input(b->pass);
-    const kn_tensor *z = kn_pass_logits(b->pass);
     for (int64_t i = 0; i < kn_pixels(in) * in->c; i++)
         kn_f32(in)[i] = (float)((i * 2654435761u >> 8) % 1000) / 500.0f - 1.0f;
-    for (int64_t i = 0; b->train && i < kn_pixels(z); i++)
-        b->label[i] = (uint8_t)(i / 64 % z->c);
+}
+
+/* Labels, room for regions and for the loss's numbers, where the losses work. */
+static bool open_loss(bench *b, int64_t px, int n_classes, GError **error)
+{
+    size_t plane = (size_t)px, result_at = (2 * plane + 15) / 16 * 16;
+    if (!kn_engine_alloc(b->engine, &b->memory, result_at + sizeof *b->result, "labels and regions",
+                         error))
+        return false;
+    b->label = b->memory.data;
+    b->region = b->label + plane;
+    b->result = (kn_quad_result *)(void *)(b->label + result_at);
+    g_autofree uint8_t *label = g_malloc(plane);
+    for (int64_t i = 0; i < px; i++)
+        label[i] = (uint8_t)(i / 64 % n_classes);
+    kn_engine_upload(b->engine, b->label, label, plane);
+    return kn_engine_check(b->engine, error);
 }
 
 static bool bench_open(bench *b, kn_engine *engine, const kn_net *net, const layers_options *o,
@@ -130,15 +145,15 @@ static bool bench_open(bench *b, kn_engine *engine, const kn_net *net, const lay
     kn_weights_init(b->weights, 1);
     if (train) {
         kn_weights_copy(b->teacher, b->weights);
-        b->label = g_malloc((gsize)px);
-        b->region = g_malloc((gsize)px);
+        if (!open_loss(b, px, o->classes, error))
+            return false;
     }
     b->config = (kn_quad_config){.labelled = true,
                                  .weights = {1, 1, 1, 1},
                                  .dice_eps = 1e-5,
                                  .ce_scale = 1,
                                  .dice_scale = 1};
-    fill(b);
+    fill_images(kn_pass_input(b->pass));
     return true;
 }
 
@@ -147,8 +162,7 @@ static void bench_close(bench *b)
     kn_pass_destroy(b->pass);
     kn_weights_destroy(b->teacher);
     kn_weights_destroy(b->weights);
-    g_free(b->label);
-    g_free(b->region);
+    kn_engine_free(b->engine, &b->memory);
 }
 
 static bool infer_step(bench *b, GError **error)
@@ -158,16 +172,15 @@ static bool infer_step(bench *b, GError **error)
 
 static bool train_step(bench *b, uint64_t stream, double (*clock)(void), GError **error)
 {
-    kn_quad_result result;
     kn_weights_zero_grads(b->weights);
     if (!kn_pass_forward(b->pass, b->weights, stream, error))
         return false;
     double start = clock();
     const kn_tensor *z = kn_pass_logits(b->pass);
-    kn_loss_partition(b->engine, z, b->label, NULL, NULL, NULL, &b->config, b->region, NULL,
-                      &result);
-    kn_loss_gradient(b->engine, z, b->label, NULL, b->region, NULL, &b->config, &result, 1, false,
-                     kn_pass_dlogits(b->pass));
+    kn_loss_partition_at(b->engine, z, b->label, NULL, NULL, NULL, &b->config, b->region, NULL,
+                         b->result);
+    kn_loss_gradient_at(b->engine, z, b->label, NULL, b->region, NULL, &b->config, b->result, 1,
+                        false, kn_pass_dlogits(b->pass));
     b->loss_seconds += clock() - start;
     if (!kn_pass_backward(b->pass, b->weights, error))
         return false;

@@ -276,8 +276,10 @@ kn_cudnn_plan *kn_cuda_plan_for(kn_engine *engine, const kn_conv_spec *spec, kn_
                             .epilogue = forward && spec->bias,
                             .leaky = forward && spec->leaky};
     trial t = {.engine = engine, .spec = spec, .shape = shape, .direction = direction};
+    /* Passes of one engine differ in their images and, for prediction, in a folded BatchNorm. */
     g_autofree char *key =
-        g_strdup_printf("%s:%s:%dx%d", spec->name, direction_names[direction], spec->w, spec->h);
+        g_strdup_printf("%s:%s:%dx%dx%d%s", spec->name, direction_names[direction], spec->n,
+                        spec->h, spec->w, asked.leaky ? ":leaky" : "");
     const char *known = g_hash_table_lookup(engine->choices, key);
     if (!suits(engine, spec) || (known && g_str_equal(known, "mma"))) {
         if (known && g_str_has_prefix(known, "cudnn:"))

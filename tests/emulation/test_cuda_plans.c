@@ -246,7 +246,7 @@ static void test_wrong_plans(void)
         fake_offered = offers[i];
         outcome got = run(&INFER, KN_CONV_AUTO, NULL);
         g_assert_cmpstr(got.how, ==, "fwd=mma");
-        g_assert_nonnull(strstr(got.choices, "layer:fwd:17x16=mma"));
+        g_assert_nonnull(strstr(got.choices, "layer:fwd:1x16x17:leaky=mma"));
         outcome_clear(&got);
     }
     fake_offered = 1u << FAKE_SLOW; /* right, but ours is faster */
@@ -267,21 +267,21 @@ static void test_known(void)
     g_autoptr(GString) said = g_string_new(NULL);
     qs_log_set_handler(on_log, said);
     fake_offered = 1u << FAKE_RIGHT | 1u << FAKE_NAN;
-    outcome gone = run(&INFER, KN_CONV_AUTO, "layer:fwd:17x16=cudnn:e9.k1=2");
+    outcome gone = run(&INFER, KN_CONV_AUTO, "layer:fwd:1x16x17:leaky=cudnn:e9.k1=2");
     g_assert_nonnull(strstr(said->str, "layer: the run had cuDNN's plan e9.k1=2"));
     g_assert_cmpstr(gone.how, ==, "fwd=cudnn:e1.k2=1");
     g_string_truncate(said, 0);
-    outcome wrong = run(&INFER, KN_CONV_AUTO, "layer:fwd:17x16=cudnn:e5");
+    outcome wrong = run(&INFER, KN_CONV_AUTO, "layer:fwd:1x16x17:leaky=cudnn:e5");
     g_assert_nonnull(strstr(said->str, "e5"));
     g_assert_cmpstr(wrong.how, ==, "fwd=cudnn:e1.k2=1");
     g_string_truncate(said, 0);
-    outcome own = run(&INFER, KN_CONV_AUTO, "layer:fwd:17x16=mma");
+    outcome own = run(&INFER, KN_CONV_AUTO, "layer:fwd:1x16x17:leaky=mma");
     g_assert_cmpstr(own.how, ==, "fwd=mma");
-    outcome other = run(&INFER, KN_CONV_AUTO, "layer:fwd:17x16=own_wino_4x3"); /* the CPU's */
+    outcome other = run(&INFER, KN_CONV_AUTO, "layer:fwd:1x16x17:leaky=own_wino_4x3"); /* the CPU's */
     g_assert_cmpstr(other.how, ==, "fwd=cudnn:e1.k2=1");
     g_assert_cmpstr(said->str, ==, "");
     fake_absent = true;
-    outcome absent = run(&INFER, KN_CONV_AUTO, "layer:fwd:17x16=cudnn:e1.k2=1");
+    outcome absent = run(&INFER, KN_CONV_AUTO, "layer:fwd:1x16x17:leaky=cudnn:e1.k2=1");
     g_assert_nonnull(strstr(said->str, "e1.k2=1"));
     g_assert_cmpstr(absent.how, ==, "fwd=mma");
     fake_absent = false;
