@@ -1,29 +1,32 @@
 /* Convolutions on the tensor cores: implicit GEMM by mma.sync m16n8k16, bf16 operands, f32 sums.
  *
- * Forward and data gradient. A block of four warps makes 8 × 16 outputs of NT·8 channels. Each turn
- * brings KC = 16 input channels of the tile with its border, and all taps' weights of them, into
- * shared memory; a warp then multiplies its two rows of 16 pixels (m) with every n-tile, tap by
- * tap:
+ * Forward and data gradient. A block of four warps makes tiles of 8 × 16 outputs of NT·8 channels,
+ * one after the other. A turn is KC = 16 input channels of a tile with its border, and all taps'
+ * weights of them, in shared memory; a warp multiplies its two rows of 16 pixels (m) with every
+ * n-tile, tap by tap, while the next turn is fetched:
  *
  *      pixels of a row × 16 channels   (A, from the tile shifted by the tap)
  *    · 16 channels × 8 outputs         (B, the tap's weights)
  *
- * Forward can take the sums for BatchNorm along: a tile's results are in registers, so a pass over
- * them in memory is spared.
+ * With 16 input channels the weights stay. Forward can take the sums for BatchNorm along: a block's
+ * results are in registers, so a pass over them in memory is spared.
  *
- * Weight gradient. M is 16 output channels, N 16 input channels, K the pixels: a block walks over
- * tiles, keeps all taps' sums in registers, adds its four warps and writes one partial a block,
- * which a second kernel adds in order. Padding with zeros makes any number of channels whole. */
+ * Weight gradient. M is output channels, N input channels, K the pixels: a block walks over tiles,
+ * the next being fetched, its warps share WO × WI weights and the tile's rows, keep all taps' sums
+ * in registers, and write one partial a block, which a second kernel adds in order. Padding with
+ * zeros makes any number of channels whole. */
 #include "kernels/cuda/lang.cuh"
 
 enum {
     THREADS = 128,
-    ROWS = 2, /* of a warp */
-    /* weight gradient: halves from one channel's pixels to the next */
-    DY_STRIDE = KN_CONV_TH * KN_CONV_TW + 8,
-    WG_O = 16,
-    WG_I = 16,
-    BLOCKS_WANTED = 528, /* of the weight gradient's grid: four for each of 132 multiprocessors */
+    WARPS = THREADS / 32,
+    ROWS = 2, /* of a warp, forward */
+#ifdef KN_EMULATE
+    MULTIPROCESSORS = 2, /* so that a block of a small test has several tiles */
+#else
+    MULTIPROCESSORS = 132, /* that grids are made for: one number, one order of sums everywhere */
+#endif
+    WGRAD_BLOCKS = 4 * MULTIPROCESSORS,
     PARTIALS_BYTES = 64 << 20,
     BIAS_BLOCKS = 256,
 };
@@ -67,156 +70,369 @@ __device__ static inline void store2(const kn_tensor &t, int64_t at, float a, fl
     }
 }
 
-__device__ static inline uint32_t word(const kn_bf16 *p)
+/* Channels c0 … c0+7 of a pixel to their place in shared memory, fetched if the tensor is `wide`.
+ */
+__device__ static inline void bring8(kn_bf16 *to, const kn_tensor &t, int64_t pixel, int c0,
+                                     bool inside, bool wide)
 {
-    return *(const uint32_t *)p;
+    if (wide)
+        kn_fetch16(to, (const kn_bf16 *)t.data + (inside ? pixel * t.ldc + c0 : 0),
+                   inside && c0 < t.c);
+    else
+        *(kn_vec<kn_bf16, 8> *)to = load8(t, pixel, c0, inside, false);
 }
 
-/* What of the tile's results is inside the image. */
+/* Rows × columns of pixels from (y, x) of image n, CH eights of channels from c0, to shared memory.
+ */
+template <int H, int W, int CH>
+__device__ static inline void bring_tile(kn_bf16 *to, const kn_tensor &t, int n, int y0, int x0,
+                                         int c0, bool wide)
+{
+    KN_NO_UNROLL
+    for (int i = (int)threadIdx.x; i < H * W * CH; i += THREADS) {
+        int c = i % CH, row = i / CH / W, column = i / CH % W, y = y0 + row, x = x0 + column;
+        bool inside = y >= 0 && y < t.h && x >= 0 && x < t.w;
+        bring8(to + kn_chunk_at(row, column, W, c, CH), t, ((int64_t)n * t.h + y) * t.w + x,
+               c0 + c * 8, inside, wide);
+    }
+}
+
+/* All taps' weights of a turn for BN outputs from o0. */
+template <int TAPS, int BN>
+__device__ static inline void bring_weights(kn_bf16 *to, const kn_bf16 *packed, int oc_padded,
+                                            int o0, int kc)
+{
+    KN_NO_UNROLL
+    for (int i = (int)threadIdx.x; i < TAPS * BN * 2; i += THREADS) {
+        int row = i / 2, o = o0 + row % BN;
+        bool there = o < oc_padded;
+        kn_fetch16(to + kn_chunk_at(0, row, 0, i % 2, 2),
+                   packed + kn_conv_packed_at(oc_padded, TAPS, there ? o : 0, kc, row / BN) +
+                       i % 2 * 8,
+                   there);
+    }
+}
+
+/* A warp's rows of a tile, with all taps of a turn. */
+template <int TAPS, int NT>
+__device__ static inline void multiply(const kn_bf16 *xs, const kn_bf16 *ws, float acc[ROWS][NT][4])
+{
+    enum { R = TAPS == 9, IW = KN_CONV_TW + 2 * R, BN = NT * 8 };
+    int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32;
+    int output = (NT > 1 ? lane / 16 * 8 : 0) + lane % 8; /* of two n-tiles */
+    ws += kn_chunk_at(0, output, 0, lane / 8 % 2, 2);
+    KN_UNROLL
+    for (int dx = 0; dx < 2 * R + 1; dx++) {
+        const kn_bf16 *column = xs + kn_chunk_at(warp * ROWS, dx + lane % 16, IW, lane / 16, 2);
+        KN_UNROLL
+        for (int dy = 0; dy < 2 * R + 1; dy++) {
+            int tap = dy * (2 * R + 1) + dx;
+            uint32_t a[ROWS][4];
+            KN_UNROLL
+            for (int m = 0; m < ROWS; m++)
+                kn_ldmatrix(a[m], column + (m + dy) * IW * KN_CONV_KC);
+            KN_UNROLL
+            for (int nt = 0; nt < NT; nt += 2) {
+                uint32_t b[4]; /* of two n-tiles */
+                kn_ldmatrix(b, ws + (tap * BN + nt * 8) * KN_CONV_KC);
+                KN_UNROLL
+                for (int k = 0; k < 2 && nt + k < NT; k++)
+                    KN_UNROLL
+                for (int m = 0; m < ROWS; m++)
+                    kn_mma_bf16(acc[m][nt + k], a[m], b + 2 * k);
+            }
+        }
+    }
+}
+
+/* What of a tile's results is inside the image. */
 typedef struct {
     int n, y0, x0, o0;
 } tile_place;
 
-/* Sums of the tile's results and of their squares, each as dst holds it (bf16), to partials (oc,
- * tiles, 2) for kn_cu_norm_stats_of_tiles. About the tile's first pixel in f32 (a thread's, then a
- * warp's, then the four warps' in order), and about 0 in f64 at the end. `room`: (9·NT·8) floats of
- * shared memory that all threads are done with. */
-template <int NT>
-__device__ static inline void tile_stats(const kn_cu_conv &c, const float acc[ROWS][NT][4],
-                                         const tile_place &at, float *room, double *partials)
+/* A thread's sums of its results in one channel and of their squares, each as dst holds it (bf16),
+ * about its first one. A thread has 2·NT channels: lane%4·2 and the next of each n-tile. */
+typedef struct {
+    float pivot, sum, square;
+} channel_sums;
+
+__device__ static inline bool is_inside(const kn_cu_conv &c, const tile_place &at, int m, int half)
 {
-    enum { BN = NT * 8, WARPS = THREADS / 32 };
-    float *pivot = room, *part = room + BN; /* part (warps, BN, 2) */
-    int t = (int)threadIdx.x, lane = t % 32, warp = t / 32;
-    __syncthreads(); /* what was in the room is done with */
-    if (warp == 0 && lane < 4)
-        KN_UNROLL
-    for (int i = 0; i < 2 * NT; i++) /* pixel (0, 0): row 0 of a fragment lies in lanes 0..3 */
-        pivot[i / 2 * 8 + lane * 2 + i % 2] =
-            kn_bf16_to_f32(kn_bf16_from_f32(acc[0][i / 2][i % 2]));
-    __syncthreads();
-    KN_UNROLL
-    for (int i = 0; i < 2 * NT; i++) {
-        int o = i / 2 * 8 + lane % 4 * 2 + i % 2;
-        float sum = 0, square = 0, first = pivot[o];
-        KN_UNROLL
-        for (int m = 0; m < ROWS; m++)
-            KN_UNROLL
-        for (int r = i % 2; r < 4; r += 2) {
-            int row, col;
-            kn_mma_c_at(lane, r, &row, &col);
-            float d = kn_bf16_to_f32(kn_bf16_from_f32(acc[m][i / 2][r])) - first;
-            if (at.y0 + warp * ROWS + m < c.h && at.x0 + row < c.w) {
-                sum += d;
-                square += d * d;
-            }
-        }
-        KN_UNROLL
-        for (int by = 16; by >= 4; by /= 2) {
-            sum += kn_shuffle_down(sum, by);
-            square += kn_shuffle_down(square, by);
-        }
-        if (lane < 4) {
-            part[(warp * BN + o) * 2] = sum;
-            part[(warp * BN + o) * 2 + 1] = square;
-        }
-    }
-    __syncthreads();
-    if (t >= BN || at.o0 + t >= c.oc)
-        return;
-    double sum = 0, square = 0, first = (double)pivot[t];
-    for (int w = 0; w < WARPS; w++) {
-        sum += (double)part[(w * BN + t) * 2];
-        square += (double)part[(w * BN + t) * 2 + 1];
-    }
-    int high = c.h - at.y0 < KN_CONV_TH ? c.h - at.y0 : KN_CONV_TH;
-    int across = c.w - at.x0 < KN_CONV_TW ? c.w - at.x0 : KN_CONV_TW;
-    double pixels = (double)(high * across);
-    double *to = partials + ((int64_t)(at.o0 + t) * gridDim.x + blockIdx.x) * 2;
-    to[0] = sum + pixels * first;
-    to[1] = square + 2 * first * sum + pixels * first * first;
+    int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32;
+    return at.y0 + warp * ROWS + m < c.h && at.x0 + lane / 4 + half * 8 < c.w;
 }
 
-/* STATS: partials get the sums of what is stored, for BatchNorm; no bias then, nor LeakyReLU. */
-template <int TAPS, int NT, bool STATS>
-__global__ void __launch_bounds__(THREADS)
-    mma_fwd(kn_cu_conv c, kn_tensor src, const kn_bf16 *packed, const float *bias, kn_tensor dst,
-            bool wide, bool pair, double *partials)
+/* Pixels of a tile that this thread has and the image too. */
+__device__ static inline int pixels_of(const kn_cu_conv &c, const tile_place &at)
 {
-    enum { R = TAPS == 9, IH = KN_CONV_TH + 2 * R, IW = KN_CONV_TW + 2 * R, BN = NT * 8 };
-    KN_SHARED(kn_bf16, xs, IH * IW * KN_CONV_STRIDE);
-    KN_SHARED(kn_bf16, ws, TAPS * BN * KN_CONV_STRIDE);
-    const kn_conv_tiles tiles = kn_conv_tiles_of(c.n, c.h, c.w);
-    int n, y0, x0, t = (int)threadIdx.x, lane = t % 32, warp = t / 32;
-    kn_conv_tile_at(&tiles, blockIdx.x, &n, &y0, &x0);
-    int o0 = (int)blockIdx.y * BN, oc_padded = (c.oc + 7) / 8 * 8;
-    float acc[ROWS][NT][4] = {};
-    for (int kc = 0; kc < c.ic; kc += KN_CONV_KC) {
-        __syncthreads(); /* the last turn's operands are done with */
-        for (int i = t; i < IH * IW * 2; i += THREADS) {
-            int at = i / 2, half = i % 2 * 8, y = y0 + at / IW - R, x = x0 + at % IW - R;
-            bool inside = y >= 0 && y < c.h && x >= 0 && x < c.w;
-            *(kn_vec<kn_bf16, 8> *)(xs + at * KN_CONV_STRIDE + half) =
-                load8(src, ((int64_t)n * c.h + y) * c.w + x, kc + half, inside, wide);
-        }
-        for (int i = t; i < TAPS * BN * 2; i += THREADS) {
-            int row = i / 2, half = i % 2 * 8, o = o0 + row % BN;
-            kn_vec<kn_bf16, 8> w;
-            for (int k = 0; k < 8; k++)
-                w.v[k].bits = 0;
-            if (o < oc_padded)
-                w = *(const kn_vec<kn_bf16, 8> *)(packed +
-                                                  kn_conv_packed_at(oc_padded, TAPS, o, kc,
-                                                                    row / BN) +
-                                                  half);
-            *(kn_vec<kn_bf16, 8> *)(ws + row * KN_CONV_STRIDE + half) = w;
-        }
-        __syncthreads();
-        /* a warp below the image has nothing to do, but for the barriers */
-        for (int tap = 0; tap < TAPS && y0 + warp * ROWS < c.h; tap++) {
-            int dy = R ? tap / 3 : 0, dx = R ? tap % 3 : 0, row, col;
-            uint32_t a[ROWS][4];
-            for (int m = 0; m < ROWS; m++)
-                for (int r = 0; r < 4; r++) {
-                    kn_mma_a_at(lane, r, &row, &col);
-                    int at = (warp * ROWS + m + dy) * IW + row + dx;
-                    a[m][r] = word(xs + at * KN_CONV_STRIDE + col);
-                }
-            KN_UNROLL
-            for (int nt = 0; nt < NT; nt++) {
-                uint32_t b[2];
-                for (int r = 0; r < 2; r++) {
-                    kn_mma_b_at(lane, r, &row, &col);
-                    b[r] = word(ws + (tap * BN + nt * 8 + col) * KN_CONV_STRIDE + row);
-                }
-                for (int m = 0; m < ROWS; m++)
-                    kn_mma_bf16(acc[m][nt], a[m], b);
-            }
+    int n = 0;
+    KN_UNROLL
+    for (int m = 0; m < ROWS; m++)
+        n += is_inside(c, at, m, 0) + is_inside(c, at, m, 1);
+    return n;
+}
+
+/* Adds a tile's results in the thread's channel i. */
+template <int NT>
+__device__ static inline void add_channel(channel_sums *s, int i, const kn_cu_conv &c,
+                                          const float acc[ROWS][NT][4], const tile_place &at,
+                                          bool first)
+{
+    KN_UNROLL
+    for (int k = 0; k < 2 * ROWS; k++) {
+        float v = kn_bf16_to_f32(kn_bf16_from_f32(acc[k / 2][i / 2][k % 2 * 2 + i % 2]));
+        if (first && k == 0)
+            s->pivot = v;
+        float d = is_inside(c, at, k / 2, k % 2) ? v - s->pivot : 0.0f;
+        s->sum += d;
+        s->square += d * d;
+    }
+}
+
+/* A warp's sums in its threads' channel i, about 0 in f64, to `room` (warps, NT·8, 2). */
+template <int NT>
+__device__ static inline void put_channel(const channel_sums &s, int i, int pixels, double *room)
+{
+    int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32;
+    double pivot = (double)s.pivot, sum = (double)s.sum, n = (double)pixels;
+    double square = (double)s.square + 2 * pivot * sum + n * pivot * pivot;
+    sum += n * pivot;
+    KN_UNROLL
+    for (int by = 16; by >= 4; by /= 2) {
+        sum += kn_shuffle_down(sum, by);
+        square += kn_shuffle_down(square, by);
+    }
+    if (lane < 4) {
+        double *to = room + (warp * NT * 8 + i / 2 * 8 + lane * 2 + i % 2) * 2;
+        to[0] = sum;
+        to[1] = square;
+    }
+}
+
+/* The warps' sums, in order, to row `at` of partials (oc, rows, 2). */
+template <int NT>
+__device__ static inline void store_row(const kn_cu_conv &c, int o0, const double *room, int64_t at,
+                                        int64_t rows, double *partials)
+{
+    int t = (int)threadIdx.x;
+    __syncthreads(); /* all warps' sums are there */
+    if (t >= NT * 8 || o0 + t >= c.oc)
+        return;
+    double sum = 0, square = 0;
+    for (int w = 0; w < WARPS; w++) {
+        sum += room[(w * NT * 8 + t) * 2];
+        square += room[(w * NT * 8 + t) * 2 + 1];
+    }
+    double *to = partials + ((o0 + t) * rows + at) * 2;
+    to[0] = sum;
+    to[1] = square;
+}
+
+template <int NT>
+__device__ static inline void add_bias(const kn_cu_conv &c, const float *bias, int o0,
+                                       float acc[ROWS][NT][4])
+{
+    int lane = (int)threadIdx.x % 32;
+    KN_UNROLL
+    for (int nt = 0; nt < NT; nt++)
+        KN_UNROLL
+    for (int r = 0; r < 4; r++) {
+        int o = o0 + nt * 8 + lane % 4 * 2 + r % 2;
+        float b = bias && o < c.oc ? bias[o] : 0.0f;
+        KN_UNROLL
+        for (int m = 0; m < ROWS; m++) {
+            float v = acc[m][nt][r] + b;
+            acc[m][nt][r] = c.leaky && !(v > 0) ? 0.01f * v : v;
         }
     }
+}
+
+/* Straight from the fragments, two channels at a time. */
+template <int NT>
+__device__ static inline void store_pairs(const kn_cu_conv &c, const kn_tensor &dst, bool pair,
+                                          const tile_place &at, const float acc[ROWS][NT][4])
+{
+    int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32;
     KN_UNROLL
     for (int m = 0; m < ROWS; m++)
         KN_UNROLL
-    for (int nt = 0; nt < NT; nt++)
-        KN_UNROLL
-    for (int r = 0; r < 4; r += 2) {
-        int row, col;
-        kn_mma_c_at(lane, r, &row, &col);
-        int y = y0 + warp * ROWS + m, x = x0 + row, o = o0 + nt * 8 + col;
-        if (y >= c.h || x >= c.w || o >= c.oc)
+    for (int half = 0; half < 2; half++) {
+        int y = at.y0 + warp * ROWS + m, x = at.x0 + lane / 4 + half * 8;
+        int64_t pixel = ((int64_t)at.n * c.h + y) * c.w + x;
+        if (y >= c.h || x >= c.w)
             continue;
-        float v[2] = {acc[m][nt][r], acc[m][nt][r + 1]};
-        for (int i = 0; i < 2; i++) {
-            if (bias && o + i < c.oc)
-                v[i] += bias[o + i];
-            if (c.leaky && !(v[i] > 0))
-                v[i] *= 0.01f;
+        KN_UNROLL
+        for (int nt = 0; nt < NT; nt++) {
+            int o = at.o0 + nt * 8 + lane % 4 * 2;
+            if (o < c.oc)
+                store2(dst, pixel * dst.ldc + o, acc[m][nt][half * 2], acc[m][nt][half * 2 + 1],
+                       o + 1 < c.oc, pair);
         }
-        store2(dst, (((int64_t)n * c.h + y) * c.w + x) * dst.ldc + o, v[0], v[1], o + 1 < c.oc,
-               pair);
     }
-    if (STATS)
-        tile_stats<NT>(c, acc, tile_place{n, y0, x0, o0}, (float *)xs, partials);
+}
+
+/* A warp's results as bf16 to its part of `room`, (warps, PIXELS, NT·8 + 8): the lanes of a
+ * fragment meet 32 banks. Returns the part. */
+template <int NT>
+__device__ static inline kn_bf16 *stage(kn_bf16 *room, const float acc[ROWS][NT][4])
+{
+    enum { STRIDE = NT * 8 + 8, PIXELS = ROWS * KN_CONV_TW };
+    int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32;
+    kn_bf16 *mine = room + warp * PIXELS * STRIDE;
+    kn_sync_warp(); /* what was there has been read */
+    KN_UNROLL
+    for (int m = 0; m < ROWS; m++)
+        KN_UNROLL
+    for (int i = 0; i < 2 * NT; i++) { /* half a row of an n-tile */
+        int pixel = m * KN_CONV_TW + lane / 4 + i % 2 * 8;
+        kn_store_v<kn_bf16, 2>(mine + pixel * STRIDE + i / 2 * 8 + lane % 4 * 2,
+                               &acc[m][i / 2][i % 2 * 2]);
+    }
+    kn_sync_warp();
+    return mine;
+}
+
+/* A warp's staged results to dst, 16 bytes at a time. */
+template <int NT>
+__device__ static inline void store_staged(const kn_cu_conv &c, const kn_tensor &dst,
+                                           const kn_bf16 *mine, const tile_place &at)
+{
+    enum { STRIDE = NT * 8 + 8 };
+    int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32;
+    KN_UNROLL
+    for (int k = 0; k < NT; k++) { /* PIXELS·NT eights, 32 at a time */
+        int i = lane + k * 32, pixel = i / NT, o = i % NT * 8;
+        int y = at.y0 + warp * ROWS + pixel / KN_CONV_TW, x = at.x0 + pixel % KN_CONV_TW;
+        if (y < c.h && x < c.w && at.o0 + o < c.oc)
+            *(kn_vec<kn_bf16, 8> *)((kn_bf16 *)dst.data +
+                                    (((int64_t)at.n * c.h + y) * c.w + x) * dst.ldc + at.o0 + o) =
+                *(const kn_vec<kn_bf16, 8> *)(mine + pixel * STRIDE + o);
+    }
+}
+
+/* A warp's sums of 64 staged channels, a lane two of them, about 0 in f64, to `room` (warps, 64,
+ * 2).
+ */
+__device__ static inline void sum_staged(const kn_cu_conv &c, const kn_bf16 *mine,
+                                         const tile_place &at, double *room)
+{
+    enum { STRIDE = 64 + 8, PIXELS = ROWS * KN_CONV_TW };
+    int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32, n = 0;
+    float pivot[2], sum[2] = {}, square[2] = {};
+    kn_load_v<kn_bf16, 2>(mine + lane * 2, pivot);
+    for (int pixel = 0; pixel < PIXELS; pixel++) {
+        bool inside =
+            at.y0 + warp * ROWS + pixel / KN_CONV_TW < c.h && at.x0 + pixel % KN_CONV_TW < c.w;
+        float v[2];
+        kn_load_v<kn_bf16, 2>(mine + pixel * STRIDE + lane * 2, v);
+        n += inside;
+        KN_UNROLL
+        for (int i = 0; i < 2; i++) {
+            float d = inside ? v[i] - pivot[i] : 0.0f;
+            sum[i] += d;
+            square[i] += d * d;
+        }
+    }
+    KN_UNROLL
+    for (int i = 0; i < 2; i++) {
+        double p = (double)pivot[i], s = (double)sum[i],
+               *to = room + (warp * 64 + lane * 2 + i) * 2;
+        to[0] = s + n * p;
+        to[1] = (double)square[i] + 2 * p * s + n * p * p;
+    }
+}
+
+/* Block x has the tiles from x·each on. STATS: partials get the sums of what is stored, for
+ * BatchNorm; no bias then, nor LeakyReLU. whole: eights of dst's channels can be stored as one. */
+template <int TAPS, int NT, bool STATS>
+__global__ void __launch_bounds__(THREADS, NT == 8   ? 3
+                                           : NT == 4 ? 4
+                                                     : 6)
+    mma_fwd(kn_cu_conv c, kn_tensor src, const kn_bf16 *packed, const float *bias, kn_tensor dst,
+            int each, bool wide, bool pair, bool whole, double *partials)
+{
+    enum {
+        R = TAPS == 9,
+        IH = KN_CONV_TH + 2 * R,
+        IW = KN_CONV_TW + 2 * R,
+        BN = NT * 8,
+        X = IH * IW * KN_CONV_KC,
+        TURN = X + TAPS * BN * KN_CONV_KC,
+        STAGED = WARPS * ROWS * KN_CONV_TW * (BN + 8),
+        WIDE = NT > 4,               /* registers have no room for a block's sums, */
+        IN_TURN = WIDE && TAPS == 9, /* nor shared memory for results beside the operands */
+        OUT = IN_TURN ? 8 : STAGED
+    };
+    static_assert(!IN_TURN || STAGED * 2 + WARPS * BN * 16 <= TURN * 2, "results' room");
+    KN_SHARED(kn_bf16, room, 2 * TURN);
+    KN_SHARED(kn_bf16, out, OUT);
+    const kn_conv_tiles tiles = kn_conv_tiles_of(c.n, c.h, c.w);
+    int64_t tile = (int64_t)blockIdx.x * each;
+    int here = (int)(tiles.tiles - tile < each ? tiles.tiles - tile : each);
+    int o0 = (int)blockIdx.y * BN, oc_padded = (c.oc + 7) / 8 * 8;
+    int turns = (c.ic + KN_CONV_KC - 1) / KN_CONV_KC, warp = (int)threadIdx.x / 32;
+    tile_place at = {0, 0, 0, o0}, next = at;
+    kn_conv_tile_at(&tiles, tile, &next.n, &next.y0, &next.x0);
+    bring_tile<IH, IW, 2>(room, src, next.n, next.y0 - R, next.x0 - R, 0, wide);
+    bring_weights<TAPS, BN>(room + X, packed, oc_padded, o0, 0);
+    kn_fetch_end();
+    float acc[ROWS][NT][4] = {};
+    channel_sums sums[WIDE ? 1 : 2 * NT] = {};
+    int pixels = 0;
+    for (int i = 0, turn = 0, half = 0; i < here; half = !half) {
+        kn_bf16 *xs = room + half * TURN, *other = room + !half * TURN;
+        bool last = turn + 1 == turns; /* of this tile */
+        kn_fetch_wait();
+        __syncthreads(); /* this turn has come, and the last one's room is free */
+        at = next;
+        if (last && i + 1 < here)
+            kn_conv_tile_at(&tiles, tile + i + 1, &next.n, &next.y0, &next.x0);
+        if (!last || i + 1 < here) {
+            int kc = last ? 0 : (turn + 1) * KN_CONV_KC;
+            bring_tile<IH, IW, 2>(other, src, next.n, next.y0 - R, next.x0 - R, kc, wide);
+            if (turns > 1)
+                bring_weights<TAPS, BN>(other + X, packed, oc_padded, o0, kc);
+            kn_fetch_end();
+        }
+        if (at.y0 + warp * ROWS < c.h) /* a warp below the image has nothing to do */
+            multiply<TAPS, NT>(xs, turns > 1 ? xs + X : room + X, acc);
+        turn++;
+        if (!last)
+            continue;
+        if (STATS && !WIDE) {
+            pixels += pixels_of(c, at);
+            KN_UNROLL
+            for (int k = 0; k < 2 * NT; k++)
+                add_channel<NT>(&sums[WIDE ? 0 : k], k, c, acc, at, i == 0);
+        } else if (!STATS) {
+            add_bias<NT>(c, bias, o0, acc);
+        }
+        if (IN_TURN)
+            __syncthreads(); /* this turn's operands are done with */
+        kn_bf16 *place = IN_TURN ? xs : out;
+        const kn_bf16 *staged = whole || (STATS && WIDE) ? stage<NT>(place, acc) : place;
+        if (whole)
+            store_staged<NT>(c, dst, staged, at);
+        else
+            store_pairs<NT>(c, dst, pair, at, acc);
+        if (STATS && WIDE) {
+            double *warps = (double *)(place + STAGED);
+            sum_staged(c, staged, at, warps);
+            store_row<NT>(c, o0, warps, tile + i, tiles.tiles, partials);
+        }
+        KN_UNROLL
+        for (int k = 0; k < ROWS * NT * 4; k++)
+            acc[k / (NT * 4)][k / 4 % NT][k % 4] = 0;
+        turn = 0;
+        i++;
+    }
+    if (!STATS || WIDE)
+        return;
+    __syncthreads(); /* the last turn's operands are done with */
+    KN_UNROLL
+    for (int k = 0; k < 2 * NT; k++)
+        put_channel<NT>(sums[WIDE ? 0 : k], k, pixels, (double *)room);
+    store_row<NT>(c, o0, (const double *)room, blockIdx.x, gridDim.x, partials);
 }
 
 /* Element i of an item: of fwd, then bwd, then ohwi, then the bias. */
@@ -272,21 +488,24 @@ __global__ void mma_pack(kn_cu_pack pack, int64_t n)
     }
 }
 
-/* Two bf16 of neighbouring pixels, which may lie at an odd place. */
-__device__ static inline uint32_t two(const kn_bf16 *p)
+/* A tile of the result's gradient and, with its border, of the source. */
+template <int TAPS, int WO, int WI>
+__device__ static inline void bring_pair(kn_bf16 *to, const kn_tensor &src, const kn_tensor &ddst,
+                                         const kn_conv_tiles &tiles, int64_t tile, int o0, int i0,
+                                         bool wide_src, bool wide_ddst)
 {
-    return (uint32_t)p[0].bits | (uint32_t)p[1].bits << 16;
+    enum { R = TAPS == 9, H = KN_CONV_TH, W = KN_CONV_TW };
+    int n, y0, x0;
+    kn_conv_tile_at(&tiles, tile, &n, &y0, &x0);
+    bring_tile<H, W, WO / 8>(to, ddst, n, y0, x0, o0, wide_ddst);
+    bring_tile<H + 2 * R, W + 2 * R, WI / 8>(to + H * W * WO, src, n, y0 - R, x0 - R, i0, wide_src);
+    kn_fetch_end();
 }
 
-/* Writes the 8 channels of load8 to 8 rows of `stride`. */
-__device__ static inline void scatter8(kn_bf16 *to, int stride, const kn_vec<kn_bf16, 8> &v)
-{
-    for (int i = 0; i < 8; i++)
-        to[i * stride] = v.v[i];
-}
-
-/* grid.x splits the tiles, grid.y = output tiles · input tiles. partials (grid.x, oc, ic, taps). */
-template <int TAPS>
+/* grid.x splits the tiles, grid.y = output patches · input patches of WO × WI weights. Warps share
+ * a patch's 16 × 16 parts, and where it has fewer than four, the tile's rows. partials (grid.x, oc,
+ * ic, taps). */
+template <int TAPS, int WO, int WI>
 __global__ void __launch_bounds__(THREADS)
     mma_bwd_weights(kn_cu_conv c, kn_tensor src, kn_tensor ddst, float *partials, bool wide_src,
                     bool wide_ddst)
@@ -295,76 +514,70 @@ __global__ void __launch_bounds__(THREADS)
         R = TAPS == 9,
         IH = KN_CONV_TH + 2 * R,
         IW = KN_CONV_TW + 2 * R,
-        X_STRIDE = IH * IW + 4,
+        DY = KN_CONV_TH * KN_CONV_TW * WO,
+        TURN = DY + IH * IW * WI,
+        PARTS = WO / 16 * (WI / 16),
+        SHARES = WARPS / PARTS, /* of the rows */
         N_ACC = TAPS * 2 * 4
     };
-    KN_SHARED(kn_bf16, dys, WG_O * DY_STRIDE);
-    KN_SHARED(kn_bf16, xs, WG_I * X_STRIDE);
-    KN_SHARED(float, sums, N_ACC * 32);
+    KN_SHARED(kn_bf16, room, 2 * TURN);
+    static_assert(PARTS * N_ACC * 32 * 4 <= 2 * TURN * 2, "sums' room");
     const kn_conv_tiles tiles = kn_conv_tiles_of(c.n, c.h, c.w);
-    int t = (int)threadIdx.x, lane = t % 32, warp = t / 32;
-    int i_tiles = (c.ic + WG_I - 1) / WG_I;
-    int o0 = (int)blockIdx.y / i_tiles * WG_O, i0 = (int)blockIdx.y % i_tiles * WG_I;
+    int t = (int)threadIdx.x, lane = t % 32, part = t / 32 % PARTS, share = t / 32 / PARTS;
+    int i_patches = (c.ic + WI - 1) / WI;
+    int o0 = (int)blockIdx.y / i_patches * WO, i0 = (int)blockIdx.y % i_patches * WI;
+    int o_eight = part / (WI / 16) * 2, i_eight = part % (WI / 16) * 2; /* of this warp's part */
     float acc[TAPS][2][4] = {};
-    for (int64_t tile = blockIdx.x; tile < tiles.tiles; tile += gridDim.x) {
-        int n, y0, x0;
-        kn_conv_tile_at(&tiles, tile, &n, &y0, &x0);
-        __syncthreads(); /* the last tile is done with */
-        for (int i = t; i < KN_CONV_TH * KN_CONV_TW * 2; i += THREADS) {
-            int at = i / 2, half = i % 2 * 8, y = y0 + at / KN_CONV_TW, x = x0 + at % KN_CONV_TW;
-            scatter8(dys + half * DY_STRIDE + at, DY_STRIDE,
-                     load8(ddst, ((int64_t)n * c.h + y) * c.w + x, o0 + half, y < c.h && x < c.w,
-                           wide_ddst));
-        }
-        for (int i = t; i < IH * IW * 2; i += THREADS) {
-            int at = i / 2, half = i % 2 * 8, y = y0 + at / IW - R, x = x0 + at % IW - R;
-            bool inside = y >= 0 && y < c.h && x >= 0 && x < c.w;
-            scatter8(xs + half * X_STRIDE + at, X_STRIDE,
-                     load8(src, ((int64_t)n * c.h + y) * c.w + x, i0 + half, inside, wide_src));
-        }
-        __syncthreads();
-        for (int m = 0; m < ROWS && y0 + warp * ROWS + m < c.h; m++) {
-            int ty = warp * ROWS + m, row, col;
+    int half = 0;
+    bring_pair<TAPS, WO, WI>(room, src, ddst, tiles, blockIdx.x, o0, i0, wide_src, wide_ddst);
+    for (int64_t tile = blockIdx.x; tile < tiles.tiles; tile += gridDim.x, half = !half) {
+        kn_fetch_wait();
+        __syncthreads(); /* this tile has come, and the last one's room is free */
+        if (tile + gridDim.x < tiles.tiles)
+            bring_pair<TAPS, WO, WI>(room + !half * TURN, src, ddst, tiles, tile + gridDim.x, o0,
+                                     i0, wide_src, wide_ddst);
+        int column = lane / 16 * 8 + lane % 8, first = share * (KN_CONV_TH / SHARES);
+        const kn_bf16 *dys = room + half * TURN +
+                             kn_chunk_at(first, column, KN_CONV_TW, o_eight + lane / 8 % 2, WO / 8);
+        const kn_bf16 *xs[2 * R + 1];
+        KN_UNROLL
+        for (int dx = 0; dx < 2 * R + 1; dx++)
+            xs[dx] = room + half * TURN + DY +
+                     kn_chunk_at(first, dx + lane % 16, IW, i_eight + lane / 16, WI / 8);
+        KN_NO_UNROLL
+        for (int k = 0; k < KN_CONV_TH / SHARES; k++) { /* rows outside are zeros */
             uint32_t a[4];
-            for (int r = 0; r < 4; r++) {
-                kn_mma_a_at(lane, r, &row, &col);
-                a[r] = word(dys + row * DY_STRIDE + ty * KN_CONV_TW + col);
-            }
+            kn_ldmatrix_t(a, dys + k * KN_CONV_TW * WO);
             KN_UNROLL
             for (int tap = 0; tap < TAPS; tap++) {
-                int at = (ty + (R ? tap / 3 : 0)) * IW + (R ? tap % 3 : 0);
-                KN_UNROLL
-                for (int nt = 0; nt < 2; nt++) {
-                    uint32_t b[2];
-                    for (int r = 0; r < 2; r++) {
-                        kn_mma_b_at(lane, r, &row, &col);
-                        b[r] = two(xs + (nt * 8 + col) * X_STRIDE + at + row);
-                    }
-                    kn_mma_bf16(acc[tap][nt], a, b);
-                }
+                uint32_t b[4];
+                kn_ldmatrix_t(b, xs[R ? tap % 3 : 0] + (k + (R ? tap / 3 : 0)) * IW * WI);
+                kn_mma_bf16(acc[tap][0], a, b);
+                kn_mma_bf16(acc[tap][1], a, b + 2);
             }
         }
     }
-    /* warps 1, 2, 3 hand their sums to warp 0, one after the other */
-    for (int w = 1; w < THREADS / 32; w++) {
+    /* the shares after the first hand their sums to it, one after the other */
+    float *sums = (float *)room + part * N_ACC * 32;
+    for (int w = 1; w < SHARES; w++) {
         __syncthreads();
-        if (warp == w)
+        if (share == w)
             KN_UNROLL
         for (int i = 0; i < N_ACC; i++)
             sums[i * 32 + lane] = acc[i / 8][i / 4 % 2][i % 4];
         __syncthreads();
-        if (warp == 0)
+        if (share == 0)
             KN_UNROLL
         for (int i = 0; i < N_ACC; i++)
             acc[i / 8][i / 4 % 2][i % 4] += sums[i * 32 + lane];
     }
-    if (warp != 0)
+    if (share != 0)
         return;
     KN_UNROLL
     for (int i = 0; i < N_ACC; i++) {
         int row, col;
         kn_mma_c_at(lane, i % 4, &row, &col);
-        int o = o0 + row, ic = i0 + i / 4 % 2 * 8 + col;
+        int o = o0 + o_eight * 8 + row, ic = i0 + i_eight * 8 + i / 4 % 2 * 8 + col;
         if (o < c.oc && ic < c.ic)
             partials[(((int64_t)blockIdx.x * c.oc + o) * c.ic + ic) * TAPS + i / 8] =
                 acc[i / 8][i / 4 % 2][i % 4];
@@ -419,7 +632,7 @@ __global__ void bias_add(float *dbias, int oc, int blocks, const double *partial
 
 static bool wide_of(const kn_tensor &t)
 {
-    return t.dtype == KN_BF16 && t.ldc % 8 == 0 && (uintptr_t)t.data % 16 == 0;
+    return t.dtype == KN_BF16 && t.c % 8 == 0 && t.ldc % 8 == 0 && (uintptr_t)t.data % 16 == 0;
 }
 
 void kn_cu_mma_pack(kn_device *device, kn_cu_pack pack)
@@ -433,14 +646,39 @@ void kn_cu_mma_pack(kn_device *device, kn_cu_pack pack)
     KN_LAUNCH(device, mma_pack, kn_grid(n, KN_CU_BLOCK, 1 << 20), KN_CU_BLOCK, pack, n);
 }
 
+/* n-tiles of a block: all outputs up to 64, fewer where there are few tiles to go round. */
+static int fwd_width(const kn_cu_conv &c)
+{
+    int64_t tiles = kn_conv_tiles_of(c.n, c.h, c.w).tiles;
+    if (c.oc <= 8)
+        return 1;
+    if (c.oc <= 16)
+        return 2;
+    return c.oc <= 32 || tiles * kn_div_up(c.oc, 64) < 2 * MULTIPROCESSORS ? 4 : 8;
+}
+
+/* Tiles of a block, so that all blocks have as many and are there at once: six, four or three on a
+ * multiprocessor, as shared memory has room. */
+static int fwd_each(const kn_cu_conv &c)
+{
+    int width = fwd_width(c), at_once = width == 8 ? 3 : width == 4 ? 4 : 6;
+    int64_t work = kn_conv_tiles_of(c.n, c.h, c.w).tiles * kn_div_up(c.oc, width * 8);
+    return (int)kn_div_up(work, at_once * MULTIPROCESSORS);
+}
+
+static int64_t fwd_blocks(const kn_cu_conv &c)
+{
+    return kn_div_up(kn_conv_tiles_of(c.n, c.h, c.w).tiles, fwd_each(c));
+}
+
 template <int TAPS, int NT, bool STATS>
 static void start_fwd(kn_device *device, const kn_cu_conv &c, const kn_tensor &src,
                       const void *packed, const float *bias, const kn_tensor &dst, double *partials)
 {
-    int64_t tiles = kn_conv_tiles_of(c.n, c.h, c.w).tiles;
-    bool wide = wide_of(src), pair = dst.ldc % 2 == 0 && (uintptr_t)dst.data % 8 == 0;
-    KN_LAUNCH(device, (mma_fwd<TAPS, NT, STATS>), KN_GRID(tiles, kn_div_up(c.oc, NT * 8)), THREADS,
-              c, src, (const kn_bf16 *)packed, bias, dst, wide, pair, partials);
+    bool pair = dst.ldc % 2 == 0 && (uintptr_t)dst.data % 8 == 0;
+    KN_LAUNCH(device, (mma_fwd<TAPS, NT, STATS>), KN_GRID(fwd_blocks(c), kn_div_up(c.oc, NT * 8)),
+              THREADS, c, src, (const kn_bf16 *)packed, bias, dst, fwd_each(c), wide_of(src), pair,
+              wide_of(dst) && c.oc % 8 == 0, partials);
 }
 
 template <int TAPS, bool STATS>
@@ -448,14 +686,19 @@ static void start_fwd_by_width(kn_device *device, const kn_cu_conv &c, const kn_
                                const void *packed, const float *bias, const kn_tensor &dst,
                                double *partials)
 {
-    if (c.oc <= 8)
+    switch (fwd_width(c)) {
+    case 1:
         start_fwd<TAPS, 1, STATS>(device, c, src, packed, bias, dst, partials);
-    else if (c.oc <= 16)
+        break;
+    case 2:
         start_fwd<TAPS, 2, STATS>(device, c, src, packed, bias, dst, partials);
-    else if (c.oc <= 32)
+        break;
+    case 4:
         start_fwd<TAPS, 4, STATS>(device, c, src, packed, bias, dst, partials);
-    else
+        break;
+    default:
         start_fwd<TAPS, 8, STATS>(device, c, src, packed, bias, dst, partials);
+    }
 }
 
 void kn_cu_mma_fwd(kn_device *device, kn_cu_conv c, kn_tensor src, const void *packed,
@@ -467,9 +710,15 @@ void kn_cu_mma_fwd(kn_device *device, kn_cu_conv c, kn_tensor src, const void *p
         start_fwd_by_width<1, false>(device, c, src, packed, bias, dst, nullptr);
 }
 
+/* Rows of the sums for BatchNorm: the blocks', or the tiles' where a block has no room for them. */
+static int64_t stats_rows(const kn_cu_conv &c)
+{
+    return fwd_width(c) > 4 ? kn_conv_tiles_of(c.n, c.h, c.w).tiles : fwd_blocks(c);
+}
+
 size_t kn_cu_mma_stats_bytes(kn_cu_conv c)
 {
-    return (size_t)kn_conv_tiles_of(c.n, c.h, c.w).tiles * (size_t)c.oc * 2 * sizeof(double);
+    return (size_t)stats_rows(c) * (size_t)c.oc * 2 * sizeof(double);
 }
 
 void kn_cu_mma_fwd_stats(kn_device *device, kn_cu_conv c, kn_tensor src, const void *packed,
@@ -477,8 +726,7 @@ void kn_cu_mma_fwd_stats(kn_device *device, kn_cu_conv c, kn_tensor src, const v
 {
     double *partials = (double *)scratch;
     start_fwd_by_width<9, true>(device, c, src, packed, nullptr, dst, partials);
-    kn_cu_norm_stats_of_tiles(device, norm, (int64_t)c.n * c.h * c.w,
-                              kn_conv_tiles_of(c.n, c.h, c.w).tiles, partials);
+    kn_cu_norm_stats_of_tiles(device, norm, (int64_t)c.n * c.h * c.w, stats_rows(c), partials);
 }
 
 void kn_cu_mma_bwd_data(kn_device *device, kn_cu_conv c, kn_tensor ddst, const void *packed,
@@ -491,15 +739,21 @@ void kn_cu_mma_bwd_data(kn_device *device, kn_cu_conv c, kn_tensor ddst, const v
     kn_cu_mma_fwd(device, back, ddst, packed, NULL, dsrc);
 }
 
-static int wgrad_tiles(const kn_cu_conv &c)
+/* Side of a patch of weights, of n channels. */
+static int wgrad_side(int n)
 {
-    return (int)(kn_div_up(c.oc, WG_O) * kn_div_up(c.ic, WG_I));
+    return n >= 32 ? 32 : 16;
+}
+
+static int wgrad_patches(const kn_cu_conv &c)
+{
+    return (int)(kn_div_up(c.oc, wgrad_side(c.oc)) * kn_div_up(c.ic, wgrad_side(c.ic)));
 }
 
 static int splits_of(const kn_cu_conv &c)
 {
     int64_t bytes = (int64_t)c.oc * c.ic * c.k * c.k * (int64_t)sizeof(float);
-    int64_t most = PARTIALS_BYTES / bytes, wanted = kn_div_up(BLOCKS_WANTED, wgrad_tiles(c));
+    int64_t most = PARTIALS_BYTES / bytes, wanted = kn_div_up(WGRAD_BLOCKS, wgrad_patches(c));
     most = most < 1 ? 1 : most < wanted ? most : wanted;
     return kn_grid(kn_conv_tiles_of(c.n, c.h, c.w).tiles, 1, most);
 }
@@ -515,6 +769,29 @@ size_t kn_cu_mma_bwd_weights_bytes(kn_cu_conv c)
     return weight_partials_bytes(c) + (size_t)BIAS_BLOCKS * (size_t)c.oc * sizeof(double);
 }
 
+template <int TAPS, int WO, int WI>
+static void start_wgrad(kn_device *device, const kn_cu_conv &c, const kn_tensor &src,
+                        const kn_tensor &ddst, float *partials)
+{
+    KN_LAUNCH(device, (mma_bwd_weights<TAPS, WO, WI>), KN_GRID(splits_of(c), wgrad_patches(c)),
+              THREADS, c, src, ddst, partials, wide_of(src), wide_of(ddst));
+}
+
+template <int TAPS>
+static void start_wgrad_by_side(kn_device *device, const kn_cu_conv &c, const kn_tensor &src,
+                                const kn_tensor &ddst, float *partials)
+{
+    bool o = wgrad_side(c.oc) == 32, i = wgrad_side(c.ic) == 32;
+    if (o && i)
+        start_wgrad<TAPS, 32, 32>(device, c, src, ddst, partials);
+    else if (o)
+        start_wgrad<TAPS, 32, 16>(device, c, src, ddst, partials);
+    else if (i)
+        start_wgrad<TAPS, 16, 32>(device, c, src, ddst, partials);
+    else
+        start_wgrad<TAPS, 16, 16>(device, c, src, ddst, partials);
+}
+
 void kn_cu_mma_bwd_weights(kn_device *device, kn_cu_conv c, kn_tensor src, kn_tensor ddst,
                            float *dweight, float *dbias, void *scratch)
 {
@@ -522,11 +799,9 @@ void kn_cu_mma_bwd_weights(kn_device *device, kn_cu_conv c, kn_tensor src, kn_te
     int64_t n = (int64_t)c.oc * c.ic * c.k * c.k;
     float *partials = (float *)scratch;
     if (c.k == 3)
-        KN_LAUNCH(device, (mma_bwd_weights<9>), KN_GRID(splits, wgrad_tiles(c)), THREADS, c, src,
-                  ddst, partials, wide_of(src), wide_of(ddst));
+        start_wgrad_by_side<9>(device, c, src, ddst, partials);
     else
-        KN_LAUNCH(device, (mma_bwd_weights<1>), KN_GRID(splits, wgrad_tiles(c)), THREADS, c, src,
-                  ddst, partials, wide_of(src), wide_of(ddst));
+        start_wgrad_by_side<1>(device, c, src, ddst, partials);
     KN_LAUNCH(device, mma_add_partials, kn_grid(n, KN_CU_BLOCK, 1 << 20), KN_CU_BLOCK, dweight, n,
               splits, partials);
     if (dbias)

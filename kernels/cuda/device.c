@@ -181,6 +181,7 @@ void kn_device_free(kn_device *device, void *p)
     if (!p)
         return;
     kn_device_wait(device);
+    kn_program_forget(device->program);
     ok(device, "cudaFree", cudaFree(p));
 }
 
@@ -208,6 +209,7 @@ void kn_device_host_free(kn_device *device, void *p)
     if (!p)
         return;
     kn_device_wait(device);
+    kn_program_forget(device->program);
     kn_program_remove_pinned(device->program, p);
     ok(device, "cudaFreeHost", cudaFreeHost(p));
 }

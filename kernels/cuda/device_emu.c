@@ -160,6 +160,8 @@ bool kn_device_alloc(kn_device *device, void **p, size_t bytes, const char *what
 void kn_device_free(kn_device *device, void *p)
 {
     kn_device_wait(device);
+    if (p)
+        kn_program_forget(device->program);
     bool known = !p || g_hash_table_remove(device->memory, p);
     g_assert(known);
 }
@@ -177,6 +179,7 @@ bool kn_device_host_alloc(kn_device *device, void **p, size_t bytes, const char 
 void kn_device_host_free(kn_device *device, void *p)
 {
     kn_device_wait(device);
+    kn_program_forget(device->program);
     kn_program_remove_pinned(device->program, p);
     g_aligned_free(p);
 }

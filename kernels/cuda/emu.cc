@@ -52,6 +52,11 @@ static std::vector<int> free_fibers, fiber_of; /* fiber_of[thread], -1 none */
 static std::vector<kn_emu_thread> threads;
 static std::vector<kn_emu_warp> warps;
 static std::vector<int> thread_order;
+struct fetch {
+    void *to;
+    const void *from; /* NULL: zeros */
+};
+static std::vector<std::vector<fetch>> fetches; /* of each thread, on their way */
 static jmp_buf scheduler_at;
 static ucontext_t scheduler_context;
 static fiber *current;
@@ -92,6 +97,8 @@ static void fiber_main()
     AFTER_SWITCH(nullptr, &scheduler_bottom, &scheduler_size);
     for (;;) {
         kernel->thread(kernel->kernel, kernel->args);
+        if (!fetches[kn_emu_now->thread.x].empty())
+            die("a thread ends before what it fetches has come", kn_emu_now->thread.x, 0);
         kn_emu_now->state = ENDED;
         give_way();
     }
@@ -152,8 +159,8 @@ void *kn_emu_shared(size_t bytes)
     return shared_memory + at;
 }
 
-/* Puts `mine` into the warp's slots; the last lane to come runs `all_here` on them, if there is one,
- * before the others go on. */
+/* Puts `mine` into the warp's slots; the last lane to come runs `all_here` on them, if there is
+ * one, before the others go on. */
 static unsigned char *exchange(const void *mine, size_t bytes, void (*all_here)(unsigned char *))
 {
     kn_emu_warp *w = kn_emu_now->warp;
@@ -178,6 +185,62 @@ static unsigned char *exchange(const void *mine, size_t bytes, void (*all_here)(
 const unsigned char *kn_emu_exchange(const void *mine, size_t bytes)
 {
     return exchange(mine, bytes, nullptr);
+}
+
+void kn_fetch16(void *to, const void *from, bool there)
+{
+    if ((uintptr_t)to % 16 || (there && (uintptr_t)from % 16))
+        die("a fetch of 16 bytes from or to an address that is not aligned", 0, 0);
+    fetches[kn_emu_now->thread.x].push_back(fetch{to, there ? from : nullptr});
+}
+
+void kn_fetch_wait()
+{
+    for (const fetch &f : fetches[kn_emu_now->thread.x])
+        if (f.from)
+            memcpy(f.to, f.from, 16);
+        else
+            memset(f.to, 0, 16);
+    fetches[kn_emu_now->thread.x].clear();
+}
+
+/* A slot: the lane's row, then its four words; what the rows hold now, whoever reads it later. */
+enum { WORDS_AT = 16 };
+
+static void read_matrices(unsigned char *slots, bool transposed)
+{
+    uint16_t m[4][8][8];
+    for (int lane = 0; lane < 32; lane++) {
+        const void *row;
+        memcpy(&row, slots + (size_t)lane * KN_EMU_SLOT, sizeof row);
+        if ((uintptr_t)row % 16)
+            die("ldmatrix of an address that is not aligned", lane, 0);
+        memcpy(m[lane / 8][lane % 8], row, 16);
+    }
+    for (int lane = 0; lane < 32; lane++)
+        for (int i = 0; i < 4; i++) {
+            int at = lane / 4, two = lane % 4 * 2;
+            uint32_t low = transposed ? m[i][two][at] : m[i][at][two];
+            uint32_t high = transposed ? m[i][two + 1][at] : m[i][at][two + 1],
+                     word = low | high << 16;
+            memcpy(slots + (size_t)lane * KN_EMU_SLOT + WORDS_AT + 4 * i, &word, 4);
+        }
+}
+
+static void read_straight(unsigned char *slots)
+{
+    read_matrices(slots, false);
+}
+static void read_transposed(unsigned char *slots)
+{
+    read_matrices(slots, true);
+}
+
+void kn_emu_ldmatrix(uint32_t r[4], const void *row, bool transposed)
+{
+    const unsigned char *all =
+        exchange(&row, sizeof row, transposed ? read_transposed : read_straight);
+    memcpy(r, all + (size_t)kn_emu_now->lane * KN_EMU_SLOT + WORDS_AT, 16);
 }
 
 /* A slot: 4 + 2 words of the lane's a and b, then its 4 products as f32. */
@@ -208,7 +271,8 @@ static void multiply(unsigned char *slots)
     for (int lane = 0; lane < 32; lane++)
         for (int r = 0; r < 4; r++) {
             kn_mma_c_at(lane, r, &row, &col);
-            memcpy(slots + (size_t)lane * KN_EMU_SLOT + RESULT_AT + 4 * (size_t)r, &cm[row][col], 4);
+            memcpy(slots + (size_t)lane * KN_EMU_SLOT + RESULT_AT + 4 * (size_t)r, &cm[row][col],
+                   4);
         }
 }
 
@@ -325,6 +389,7 @@ void kn_emu_run(kn_device *device, const kn_launch *launch)
     threads.resize(block);
     fiber_of.assign(block, -1);
     fibers.reserve(THREADS_MAX); /* its elements must not move */
+    fetches.resize(THREADS_MAX);
     warps.resize((block + 31) / 32);
     for (size_t w = 0; w < warps.size(); w++)
         warps[w].lanes = (int)(block - w * 32 < 32 ? block - w * 32 : 32);

@@ -65,6 +65,20 @@ template <class T> static inline T kn_shuffle_down(T value, int by)
     return out;
 }
 
+static inline void kn_sync_warp()
+{
+    kn_emu_exchange("", 1);
+}
+
+void kn_emu_ldmatrix(uint32_t r[4], const void *row, bool transposed);
+#define kn_ldmatrix(r, row) kn_emu_ldmatrix(r, row, false)
+#define kn_ldmatrix_t(r, row) kn_emu_ldmatrix(r, row, true)
+
+/* Arrive when they are waited for, not before. */
+void kn_fetch16(void *to, const void *from, bool there);
+static inline void kn_fetch_end() {}
+void kn_fetch_wait();
+
 void kn_mma_bf16(float d[4], const uint32_t a[4], const uint32_t b[2]);
 
 /* One thread of a kernel with parameters P. */

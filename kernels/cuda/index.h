@@ -100,10 +100,18 @@ QS_DEVICE float kn_up_weight(int o, int i, int size)
 enum {
     KN_CONV_TH = 8,
     KN_CONV_TW = 16,
-    KN_CONV_KC = 16,    /* input channels of one turn */
-    KN_CONV_STRIDE = 24 /* halves from one pixel's (or output's) KC channels to the next in shared
-                         * memory: 12 words, so that the 8 × 4 lanes of a fragment meet 32 banks */
+    KN_CONV_KC = 16 /* input channels of one turn */
 };
+
+/* Half at which eight channels of a pixel, the c-th of `chunks` eights (2 or 4), lie in shared
+ * memory: pixels close together, row by row, a pixel's eights changed about by its column so that
+ * those of eight pixels side by side, which ldmatrix reads at once, meet all 32 banks. From row to
+ * row the distance is the same, and from column to column of eight. */
+QS_DEVICE int kn_chunk_at(int y, int x, int width, int c, int chunks)
+{
+    int by = x >> (chunks == 2 ? 2 : 1) & (chunks - 1);
+    return ((y * width + x) * chunks + (c ^ by)) * 8;
+}
 
 typedef struct {
     int tiles_y, tiles_x;

@@ -2,7 +2,10 @@
  * compiler with -DKN_EMULATE compiles for the emulation of emu.hh. A kernel in this subset
  *   - is one-dimensional in its block (threadIdx.x) and one- or two-dimensional in its grid;
  *   - takes its shared memory from KN_SHARED at its top, meets at __syncthreads() with its whole
- *     block, and speaks within a warp through kn_shuffle_down and kn_mma_bf16 with the whole warp;
+ *     block, and speaks within a warp through kn_shuffle_down, kn_sync_warp, kn_ldmatrix… and
+ *     kn_mma_bf16 with the whole warp;
+ *   - may have 16 bytes brought to shared memory beside its work: kn_fetch16 … kn_fetch_end, and a
+ *     kn_fetch_wait and a barrier before anyone reads them;
  *   - uses no atomics, so its result has one order of additions and one only;
  *   - is started by KN_LAUNCH from a plain C function that launch.h declares.
  *
@@ -21,16 +24,62 @@
 #include "kernels/cuda/emu.hh"
 
 #define KN_UNROLL
+#define KN_NO_UNROLL
 #else
 #include <cuda_runtime.h>
 
 #define KN_UNROLL _Pragma("unroll")
+#define KN_NO_UNROLL _Pragma("unroll 1") /* or addresses of every turn would fill the registers */
 
-#define KN_SHARED(type, name, n) __shared__ type name[n]
+#define KN_SHARED(type, name, n) __shared__ __align__(16) type name[n]
 
 template <class T> __device__ static inline T kn_shuffle_down(T value, int by)
 {
     return __shfl_down_sync(0xffffffffu, value, (unsigned)by);
+}
+
+__device__ static inline void kn_sync_warp()
+{
+    __syncwarp();
+}
+
+/* Four 8×8 matrices of bf16 from shared memory; lane l gives the address of row l%8 of matrix l/8,
+ * 16 bytes. r[i] of a lane: of matrix i row lane/4, columns lane%4·2 and the next. */
+__device__ static inline void kn_ldmatrix(uint32_t r[4], const kn_bf16 *row)
+{
+    uint32_t at = (uint32_t)__cvta_generic_to_shared(row);
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                 : "r"(at)
+                 : "memory");
+}
+/* The same of the transposed matrices: column lane/4, rows lane%4·2 and the next. */
+__device__ static inline void kn_ldmatrix_t(uint32_t r[4], const kn_bf16 *row)
+{
+    uint32_t at = (uint32_t)__cvta_generic_to_shared(row);
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                 : "r"(at)
+                 : "memory");
+}
+
+/* 16 bytes on their way to shared memory, both addresses aligned; zeros unless `there`. */
+__device__ static inline void kn_fetch16(void *to, const void *from, bool there)
+{
+    uint32_t at = (uint32_t)__cvta_generic_to_shared(to);
+    int bytes = there ? 16 : 0;
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(at), "l"(from), "r"(bytes)
+                 : "memory");
+}
+/* All that this thread has sent since the last end belongs together. */
+__device__ static inline void kn_fetch_end()
+{
+    asm volatile("cp.async.commit_group;" ::: "memory");
+}
+/* This thread's have arrived. */
+__device__ static inline void kn_fetch_wait()
+{
+    asm volatile("cp.async.wait_all;" ::: "memory");
 }
 
 /* d (16×8 f32) += a (16×16 bf16, rows) · b (16×8 bf16, columns), spread over the warp's lanes as

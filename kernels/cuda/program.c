@@ -283,6 +283,11 @@ bool kn_program_is_open(const kn_program *p)
     return p->open;
 }
 
+void kn_program_forget(kn_program *p)
+{
+    g_hash_table_remove_all(p->pieces);
+}
+
 void kn_program_waited(kn_program *p)
 {
     p->ring_used = 0;

@@ -71,6 +71,10 @@ bool kn_program_is_open(const kn_program *program);
 void kn_program_put(kn_program *program, const kn_op *op);
 /* Hands to the stream what is kept. */
 void kn_program_cut(kn_program *program);
+/* Memory is about to be freed: graphs that may name it are thrown away, and made again when their
+ * pieces are next seen twice. (A launch may follow what a graph named before its arguments were set
+ * anew: a driver of CUDA 13.0 does.) After a wait. */
+void kn_program_forget(kn_program *program);
 /* The stream has been waited for: what was sent from the program's own room has arrived. */
 void kn_program_waited(kn_program *program);
 /* Pinned blocks, added and taken away by device.c; is p in one? */

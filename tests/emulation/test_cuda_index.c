@@ -114,17 +114,22 @@ static void test_fragments(void)
         }
 }
 
-/* Shared-memory words that the 32 lanes of a fragment ask for at once lie in 32 banks. */
+/* Eight pixels side by side, wherever they begin, lie in 32 banks; and no two eights of channels
+ * share a place. */
 static void test_banks(void)
 {
-    for (int r = 0; r < 4; r++) {
-        uint32_t banks = 0;
-        for (int lane = 0; lane < 32; lane++) {
-            int row, col;
-            kn_mma_a_at(lane, r, &row, &col);
-            banks |= 1u << (row * KN_CONV_STRIDE + col) / 2 % 32;
-        }
-        g_assert_cmpuint(banks, ==, UINT32_MAX);
+    enum { H = 10, W = 18 };
+    for (int chunks = 2; chunks <= 4; chunks *= 2) {
+        uint8_t seen[H * W * 4] = {0};
+        for (int y = 0; y < H; y++)
+            for (int x = 0; x < W; x++)
+                for (int c = 0; c < chunks; c++) {
+                    uint32_t banks = 0;
+                    for (int k = 0; k < 8; k++)
+                        banks |= 0xfu << kn_chunk_at(y, x + k, W, c, chunks) / 2 % 32;
+                    g_assert_cmpuint(banks, ==, UINT32_MAX);
+                    g_assert_cmpint(seen[kn_chunk_at(y, x, W, c, chunks) / 8]++, ==, 0);
+                }
     }
 }
 

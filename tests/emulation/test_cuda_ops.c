@@ -176,6 +176,28 @@ static void stats(const bench_pair *pair, GString *message)
                 g_string_append_printf(message, " (stats case %d, %s)\n", (int)i, fill_names[fill]);
 }
 
+/* So many tiles that a block has several, one after the other: with one and with several turns of
+ * input channels, and blocks of 16, 32 and 64 outputs; edges inside. */
+static void test_many_tiles(void)
+{
+    static const conv_case cases[] = {{1, 46, 95, 16, 16, 3, false, false, 0, 4},
+                                      {2, 38, 45, 24, 24, 3, false, false, 0, 4},
+                                      {1, 29, 59, 17, 40, 3, false, false, 0, 4},
+                                      {1, 29, 59, 8, 40, 1, true, false, 0, 4}};
+    g_autoptr(GString) message = g_string_new(NULL);
+    bench_pair pair = pair_new(KN_PRECISION_BF16);
+    ops_check_act(pair.engine->act);
+    kn_emu_set_order(2, 5);
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++)
+        if (!run_conv_case(&pair, &cases[i], FILL_RANDOM, message) ||
+            (cases[i].k == 3 && !run_stats_case(&pair, &cases[i], FILL_RANDOM, message)))
+            g_string_append_printf(message, " (case %d of many tiles)\n", (int)i);
+    kn_emu_set_order(0, 0);
+    ops_check_act(KN_F32);
+    pair_free(&pair);
+    g_assert_cmpstr(message->str, ==, "");
+}
+
 /* SGD and a teacher's moving average in one pass: every bit as in two. */
 static void sgd_emas(const bench_pair *pair, GString *message)
 {
@@ -369,6 +391,7 @@ int main(int argc, char **argv)
     kn_cuda_register();
     g_test_add_func("/cuda/conv", test_conv);
     g_test_add_func("/cuda/conv-stats", test_stats);
+    g_test_add_func("/cuda/conv-many-tiles", test_many_tiles);
     g_test_add_func("/cuda/pack", test_pack);
     g_test_add_func("/cuda/sgd-ema", test_sgd_ema);
     g_test_add_func("/cuda/norm", test_norm);
