@@ -13,8 +13,8 @@
  *
  * Weight gradient. M is output channels, N input channels, K the pixels: a block walks over tiles,
  * the next being fetched, its warps share WO × WI weights and the tile's rows, keep all taps' sums
- * in registers, and write one partial a block, which a second kernel adds in order. Padding with
- * zeros makes any number of channels whole. */
+ * in registers, and write one partial a block, which sums.cu adds in order. Padding with zeros
+ * makes any number of channels whole. */
 #include "kernels/cuda/lang.cuh"
 
 enum {
@@ -28,7 +28,6 @@ enum {
 #endif
     WGRAD_BLOCKS = 4 * MULTIPROCESSORS,
     PARTIALS_BYTES = 64 << 20,
-    BIAS_BLOCKS = 256,
 };
 
 /* Eight channels c0 … c0+7 of one pixel as bf16; zeros past the tensor's channels. `wide`: 8
@@ -584,49 +583,6 @@ __global__ void __launch_bounds__(THREADS)
     }
 }
 
-__global__ void mma_add_partials(float *dweight, int64_t n, int splits, const float *partials)
-{
-    for (int64_t i = KN_THREAD; i < n; i += KN_THREADS) {
-        double sum = 0;
-        for (int s = 0; s < splits; s++)
-            sum += (double)partials[s * n + i];
-        dweight[i] += (float)sum;
-    }
-}
-
-/* Sums of channel blockIdx.y over the pixels of block blockIdx.x: partials (grid.x, oc). */
-__global__ void bias_sums(kn_tensor ddst, double *partials)
-{
-    KN_SHARED(double, part, KN_CU_BLOCK);
-    int64_t pixels = (int64_t)ddst.n * ddst.h * ddst.w, each = kn_div_up(pixels, gridDim.x);
-    int64_t first = blockIdx.x * each, last = first + each < pixels ? first + each : pixels;
-    int t = (int)threadIdx.x;
-    double sum = 0;
-    for (int64_t p = first + t; p < last; p += KN_CU_BLOCK) {
-        int64_t at = p * ddst.ldc + (int)blockIdx.y;
-        sum += (double)(ddst.dtype == KN_BF16 ? kn_load((const kn_bf16 *)ddst.data + at)
-                                              : kn_load((const float *)ddst.data + at));
-    }
-    part[t] = sum;
-    for (int n = KN_CU_BLOCK / 2; n > 0; n /= 2) {
-        __syncthreads();
-        if (t < n)
-            part[t] += part[t + n];
-    }
-    if (t == 0)
-        partials[blockIdx.x * gridDim.y + blockIdx.y] = part[0];
-}
-
-__global__ void bias_add(float *dbias, int oc, int blocks, const double *partials)
-{
-    for (int o = (int)KN_THREAD; o < oc; o += (int)KN_THREADS) {
-        double sum = 0;
-        for (int b = 0; b < blocks; b++)
-            sum += partials[(int64_t)b * oc + o];
-        dbias[o] += (float)sum;
-    }
-}
-
 /* ---- from C
  * -------------------------------------------------------------------------------------- */
 
@@ -766,7 +722,7 @@ static size_t weight_partials_bytes(const kn_cu_conv &c)
 
 size_t kn_cu_mma_bwd_weights_bytes(kn_cu_conv c)
 {
-    return weight_partials_bytes(c) + (size_t)BIAS_BLOCKS * (size_t)c.oc * sizeof(double);
+    return weight_partials_bytes(c) + kn_cu_bias_grad_bytes(c.oc);
 }
 
 template <int TAPS, int WO, int WI>
@@ -802,21 +758,7 @@ void kn_cu_mma_bwd_weights(kn_device *device, kn_cu_conv c, kn_tensor src, kn_te
         start_wgrad_by_side<9>(device, c, src, ddst, partials);
     else
         start_wgrad_by_side<1>(device, c, src, ddst, partials);
-    KN_LAUNCH(device, mma_add_partials, kn_grid(n, KN_CU_BLOCK, 1 << 20), KN_CU_BLOCK, dweight, n,
-              splits, partials);
+    kn_cu_add_splits(device, dweight, n, splits, partials);
     if (dbias)
         kn_cu_bias_grad(device, ddst, dbias, (char *)scratch + weight_partials_bytes(c));
-}
-
-size_t kn_cu_bias_grad_bytes(int oc)
-{
-    return (size_t)BIAS_BLOCKS * (size_t)oc * sizeof(double);
-}
-
-void kn_cu_bias_grad(kn_device *device, kn_tensor ddst, float *dbias, void *scratch)
-{
-    int blocks = kn_grid((int64_t)ddst.n * ddst.h * ddst.w, KN_CU_BLOCK, BIAS_BLOCKS);
-    KN_LAUNCH(device, bias_sums, KN_GRID(blocks, ddst.c), KN_CU_BLOCK, ddst, (double *)scratch);
-    KN_LAUNCH(device, bias_add, kn_grid(ddst.c, KN_CU_BLOCK, 64), KN_CU_BLOCK, dbias, ddst.c,
-              blocks, (const double *)scratch);
 }

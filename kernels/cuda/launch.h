@@ -204,6 +204,12 @@ void kn_cu_mma_bwd_data(kn_device *device, kn_cu_conv c, kn_tensor ddst, const v
 size_t kn_cu_mma_bwd_weights_bytes(kn_cu_conv c);
 void kn_cu_mma_bwd_weights(kn_device *device, kn_cu_conv c, kn_tensor src, kn_tensor ddst,
                            float *dweight, float *dbias, void *scratch);
+
+/* ---- sums.cu
+ * ------------------------------------------------------------------------------------- */
+/* dweight (n) += partials (splits, n), in one order. */
+void kn_cu_add_splits(kn_device *device, float *dweight, int64_t n, int splits,
+                      const float *partials);
 /* dbias (c) += the sums of ddst over all pixels. */
 size_t kn_cu_bias_grad_bytes(int oc);
 void kn_cu_bias_grad(kn_device *device, kn_tensor ddst, float *dbias, void *scratch);

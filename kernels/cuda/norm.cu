@@ -7,34 +7,40 @@
  *      pixels  t0 t1   a tile is so many pixels that mask chunks of 128 elements never cross it
  *              t2 t3
  *
- * Statistics are sums about a pivot (the first pixel), in f32 over eight pixels, then in f64; block
- * b adds tiles b, b + grid, …, its threads are added by a tree, the blocks' sums by a second
- * kernel: one order, whatever runs when. The mask's bits are made once a tile into shared memory,
- * eight elements a Philox call, in forward and again in backward, so no mask is stored. */
-#include "kernels/cuda/lang.cuh"
+ * So a thread's channels never change: what belongs to them is read once into registers, and the
+ * thread has the vectors of AHEAD pixels under way. Block b takes tiles b, b + grid, ….
+ *
+ * Statistics are sums about a pivot (the first pixel), in f32 over eight pixels, then in f64, added
+ * in one order (sums.cuh). The mask's bits are made once a tile into shared memory, eight elements
+ * a Philox call, in forward and again in backward, so no mask is stored; two tiles' bits lie there
+ * in turn, so that one barrier a tile is enough. */
+#include "kernels/cuda/sums.cuh"
 
 #define BN_EPS 1e-5
 #define BN_MOMENTUM 0.1
 
-enum { FLUSH = 8, SHARED_DOUBLES = KN_CU_BLOCK * 8 * 2 };
-
-/* Bits of the elements [first, first + n) of the mask; first divides by 128. All threads, then a
- * barrier. */
+/* Bits of the elements [first, first + n) of the mask; first divides by 128. Whole warps, then a
+ * barrier. A thread makes 4 of a chunk's 16 calls, and a byte has bits of two threads. */
 __device__ static inline void make_mask(const kn_cu_norm &norm, uint64_t stream, int64_t first,
                                         int n, uint8_t *bits)
 {
-    int halves = (n + 127) / 128 * 2;
-    for (int i = (int)threadIdx.x; i < halves; i += KN_CU_BLOCK) {
-        int half = i % 2, chunk = i / 2;
-        uint64_t counter = (uint64_t)(first / 128 + chunk) * 16 + (uint64_t)half * 8;
+    int quarters = (n + 127) / 128 * 4;
+    for (int i = (int)threadIdx.x; i - (int)threadIdx.x < quarters; i += KN_CU_BLOCK) {
+        int quarter = i % 4, chunk = i / 4, half = quarter / 2;
+        uint64_t counter = (uint64_t)(first / 128 + chunk) * 16 + (uint64_t)quarter * 4;
         uint32_t low = 0, high = 0; /* bytes of groups 0 2 4 6, and 1 3 5 7: 8 lanes each */
-        for (int lane = 0; lane < 8; lane++) {
+        KN_UNROLL
+        for (int lane = 0; lane < 4; lane++) {
             qs_philox4 r = qs_philox(stream, counter + (uint64_t)lane, norm.layer);
             for (int k = 0; k < 4; k++) {
                 low |= (uint32_t)((r.v[k] & 0xffffu) >= norm.threshold) << (8 * k + lane);
                 high |= (uint32_t)((r.v[k] >> 16) >= norm.threshold) << (8 * k + lane);
             }
         }
+        low |= kn_shuffle_down(low, 1) << 4;
+        high |= kn_shuffle_down(high, 1) << 4;
+        if (quarter % 2 != 0 || i >= quarters)
+            continue;
         for (int k = 0; k < 4; k++) {
             bits[chunk * 16 + 4 * k + half] = (uint8_t)(low >> (8 * k));
             bits[chunk * 16 + 4 * k + 2 + half] = (uint8_t)(high >> (8 * k));
@@ -42,10 +48,17 @@ __device__ static inline void make_mask(const kn_cu_norm &norm, uint64_t stream,
     }
 }
 
-/* What element e of the tile is multiplied with. */
-__device__ static inline float mask_at(const kn_cu_norm &norm, const uint8_t *bits, int e)
+/* Bytes of a tile's bits: a tile of V channels a thread is no larger (test_cuda_index.c). */
+#define MASK_BYTES(v) (KN_CU_TILE_MAX / 8 / (v))
+
+/* Multiplies elements e … e + V - 1 of the tile with their mask; V divides e. */
+template <int V>
+__device__ static inline void drop(const kn_cu_norm &norm, const uint8_t *bits, int e, float *x)
 {
-    return bits[e / 8] >> (e % 8) & 1 ? norm.scale : 0.0f;
+    int kept = bits[e / 8] >> (e % 8);
+    KN_UNROLL
+    for (int i = 0; i < V; i++)
+        x[i] *= kept >> i & 1 ? norm.scale : 0.0f;
 }
 
 __device__ static inline uint64_t stream_of(const kn_cu_norm &norm)
@@ -53,94 +66,88 @@ __device__ static inline uint64_t stream_of(const kn_cu_norm &norm)
     return norm.stream_at ? *norm.stream_at : norm.stream;
 }
 
-/* Adds the rows' sums; row 0 of each lane then holds them. part: (rows, lanes, 2V) doubles. */
+/* One tile's turn of a block. */
+struct tile_at {
+    int64_t p0;
+    int here;            /* pixels */
+    const uint8_t *bits; /* of its mask */
+};
+
+/* All threads: tile `number` of `tile` pixels and, where there is dropout, its mask; turns of a
+ * block use the halves of bits one after the other. */
 template <int V>
-__device__ static inline void add_rows(double *part, const kn_norm_shape &s, int lane, int row)
+__device__ static inline tile_at open_tile(const kn_tensor &x, const kn_cu_norm &norm,
+                                           uint64_t stream, int number, int turn, int tile,
+                                           uint8_t *bits)
 {
-    for (int n = s.rows; n > 1; n = (n + 1) / 2) {
-        int half = (n + 1) / 2;
+    int64_t p0 = (int64_t)number * tile, left = (int64_t)x.n * x.h * x.w - p0;
+    tile_at at = {p0, (int)(left < tile ? left : tile), bits + turn % 2 * MASK_BYTES(V)};
+    if (norm.threshold) {
+        make_mask(norm, stream, p0 * x.c, at.here * x.c, bits + turn % 2 * MASK_BYTES(V));
         __syncthreads();
-        if (row < n - half)
-            for (int i = 0; i < 2 * V; i++)
-                part[(row * s.lanes + lane) * 2 * V + i] +=
-                    part[((row + half) * s.lanes + lane) * 2 * V + i];
     }
+    return at;
 }
 
-/* partials (grid.x, channels, 2). */
+QS_DEVICE int tiles_in(const kn_tensor &x, int tile)
+{
+    return (int)kn_div_up((int64_t)x.n * x.h * x.w, tile);
+}
+
+/* What belongs to a thread's channels: z = scale·(x - mean) + beta. */
+template <int V> struct channel_values {
+    float mean[V], scale[V], beta[V];
+};
+
 template <int V>
-__device__ static inline void store_partials(double *part, const kn_norm_shape &s, int lane,
-                                             int row, int c0, bool in, const double *sum,
-                                             const double *square, int channels, double *partials)
+__device__ static inline channel_values<V> values_of(const kn_cu_norm &norm, const kn_stand &at)
 {
-    __syncthreads(); /* what part held is done with */
-    for (int i = 0; i < V && row < s.rows; i++) {
-        part[(row * s.lanes + lane) * 2 * V + 2 * i] = sum[i];
-        part[(row * s.lanes + lane) * 2 * V + 2 * i + 1] = square[i];
+    channel_values<V> v = {};
+    KN_UNROLL
+    for (int i = 0; i < V && at.in; i++) {
+        v.mean[i] = norm.mean[at.c0 + i];
+        v.scale[i] = norm.gamma[at.c0 + i] * norm.inv_std[at.c0 + i];
+        v.beta[i] = norm.beta[at.c0 + i];
     }
-    add_rows<V>(part, s, lane, row);
-    if (row == 0 && in)
-        for (int i = 0; i < 2 * V; i++)
-            partials[((int64_t)blockIdx.x * channels + c0) * 2 + i] = part[lane * 2 * V + i];
+    return v;
 }
 
-template <class T, int V> __global__ void norm_stats_sums(kn_tensor x, int tile, double *partials)
+template <class T, int V>
+__global__ void __launch_bounds__(KN_CU_BLOCK, 3)
+    norm_stats_sums(kn_tensor x, int tile, double *partials)
 {
-    KN_SHARED(double, part, SHARED_DOUBLES);
-    const kn_norm_shape s = kn_norm_shape_of(x.c, V);
+    KN_SHARED(double, part, KN_SUMS_DOUBLES(2 * V));
+    const kn_stand at = kn_stand_of<V>(x.c);
     int64_t pixels = (int64_t)x.n * x.h * x.w;
-    int lane = (int)threadIdx.x % s.lanes, row = (int)threadIdx.x / s.lanes;
-    int c0 = ((int)blockIdx.y * s.lanes + lane) * V;
-    bool in = row < s.rows && c0 < x.c;
-    const T *data = (const T *)x.data;
-    double sum[V] = {}, square[V] = {};
-    float pivot[V] = {};
-    if (in)
-        kn_load_v<T, V>(data + c0, pivot);
-    for (int64_t p0 = (int64_t)blockIdx.x * tile; p0 < pixels && in;
+    float pivot[V] = {}, few[2 * V] = {};
+    if (at.in)
+        kn_load_v<T, V>((const T *)x.data + at.c0, pivot);
+    kn_sums_clear<2 * V>(part, at);
+    int batch = 0;
+    for (int64_t p0 = (int64_t)blockIdx.x * tile; p0 < pixels && at.in;
          p0 += (int64_t)gridDim.x * tile) {
-        int64_t p1 = p0 + tile < pixels ? p0 + tile : pixels;
-        for (int64_t p = p0 + row; p < p1;) {
-            float a[V] = {}, b[V] = {};
-            for (int k = 0; k < FLUSH && p < p1; k++, p += s.rows) {
+        int here = (int)(pixels - p0 < tile ? pixels - p0 : tile);
+        const T *data = (const T *)x.data + p0 * x.ldc + at.c0;
+        for (int p = at.row; p < here; p += AHEAD * at.rows) {
+            kn_raw<T, V> loaded[AHEAD];
+            kn_load_ahead<T, V>(data, x.ldc, p, at.rows, here, loaded);
+            KN_UNROLL
+            for (int k = 0; k < AHEAD; k++) {
                 float v[V];
-                kn_load_v<T, V>(data + p * x.ldc + c0, v);
-                for (int i = 0; i < V; i++) {
+                kn_widen(loaded[k], v);
+                KN_UNROLL
+                for (int i = 0; i < V && p + k * at.rows < here; i++) {
                     float d = v[i] - pivot[i];
-                    a[i] += d;
-                    b[i] += d * d;
+                    few[i] += d;
+                    few[V + i] += d * d;
                 }
             }
-            for (int i = 0; i < V; i++) {
-                sum[i] += (double)a[i];
-                square[i] += (double)b[i];
-            }
+            if (++batch % (FLUSH / AHEAD) == 0)
+                kn_sums_add<2 * V>(part, at, few);
         }
     }
-    store_partials<V>(part, s, lane, row, c0, in, sum, square, x.c, partials);
-}
-
-/* Both sums over the pairs first, first + step, … of partials, n of them, to thread 0. */
-__device__ static inline void add_blocks(const double *partials, int step, int64_t first, int64_t n,
-                                         double *part, double *sum, double *square)
-{
-    double a = 0, b = 0;
-    int t = (int)threadIdx.x;
-    for (int64_t i = t; i < n; i += KN_CU_BLOCK) {
-        a += partials[(first + i * step) * 2];
-        b += partials[(first + i * step) * 2 + 1];
-    }
-    part[2 * t] = a;
-    part[2 * t + 1] = b;
-    for (int half = KN_CU_BLOCK / 2; half > 0; half /= 2) {
-        __syncthreads();
-        if (t < half) {
-            part[2 * t] += part[2 * (t + half)];
-            part[2 * t + 1] += part[2 * (t + half) + 1];
-        }
-    }
-    *sum = part[0];
-    *square = part[1];
+    kn_sums_add<2 * V>(part, at, few);
+    kn_sums_store<V, 2 * V>(part, at, x.c, partials);
 }
 
 /* Channel c's statistics from Σ(x - pivot) and Σ(x - pivot)² of m pixels. */
@@ -165,146 +172,179 @@ __device__ static inline void set_stats(const kn_cu_norm &norm, int c, double m,
 template <class T>
 __global__ void norm_stats_finish(kn_tensor x, kn_cu_norm norm, int blocks, const double *partials)
 {
-    KN_SHARED(double, part, KN_CU_BLOCK * 2);
-    double sum, square;
-    add_blocks(partials, x.c, (int)blockIdx.x, blocks, part, &sum, &square);
+    KN_SHARED(double, part, 2 * KN_ADDERS);
+    double sums[2];
     int c = (int)blockIdx.x;
+    kn_add_pairs<2>(partials + (int64_t)c * blocks * 2, blocks, part, sums);
     if (threadIdx.x == 0)
         set_stats(norm, c, (double)((int64_t)x.n * x.h * x.w),
-                  (double)kn_load((const T *)x.data + c), sum, square);
+                  (double)kn_load((const T *)x.data + c), sums[0], sums[1]);
 }
 
 __global__ void norm_stats_of_tiles(kn_cu_norm norm, int64_t pixels, int64_t tiles,
                                     const double *partials)
 {
-    KN_SHARED(double, part, KN_CU_BLOCK * 2);
-    double sum, square;
-    add_blocks(partials, 1, (int64_t)blockIdx.x * tiles, tiles, part, &sum, &square);
+    KN_SHARED(double, part, 2 * KN_ADDERS);
+    double sums[2];
+    kn_add_pairs<2>(partials + (int64_t)blockIdx.x * tiles * 2, tiles, part, sums);
     if (threadIdx.x == 0)
-        set_stats(norm, (int)blockIdx.x, (double)pixels, 0, sum, square);
+        set_stats(norm, (int)blockIdx.x, (double)pixels, 0, sums[0], sums[1]);
 }
 
 template <class T, int V>
-__global__ void norm_apply(kn_tensor x, kn_cu_norm norm, kn_tensor y, int tile)
+__global__ void __launch_bounds__(KN_CU_BLOCK, 3)
+    norm_apply(kn_tensor x, kn_cu_norm norm, kn_tensor y, int tile)
 {
-    KN_SHARED(uint8_t, bits, KN_CU_TILE_MAX / 8);
-    int64_t pixels = (int64_t)x.n * x.h * x.w, p0 = (int64_t)blockIdx.x * tile;
-    int here = (int)(pixels - p0 < tile ? pixels - p0 : tile);
-    int n = here * x.c;
-    if (norm.threshold) {
-        make_mask(norm, stream_of(norm), p0 * x.c, n, bits);
-        __syncthreads();
-    }
-    for (int e = (int)threadIdx.x * V; e < n; e += KN_CU_BLOCK * V) {
-        int pixel = e / x.c, c = e % x.c;
-        float v[V];
-        kn_load_v<T, V>((const T *)x.data + (p0 + pixel) * x.ldc + c, v);
-        for (int i = 0; i < V; i++) {
-            float z = norm.gamma[c + i] * ((v[i] - norm.mean[c + i]) * norm.inv_std[c + i]) +
-                      norm.beta[c + i];
-            v[i] = z > 0 ? z : norm.slope * z;
-            if (norm.threshold)
-                v[i] *= mask_at(norm, bits, e + i);
-        }
-        kn_store_v<T, V>((T *)y.data + (p0 + pixel) * y.ldc + c, v);
-    }
-}
-
-/* dz and x-hat of V elements; e: their place in the tile. */
-template <class T, int V>
-__device__ static inline void load_dz(const kn_tensor &dy, const kn_tensor &x,
-                                      const kn_cu_norm &norm, int64_t pixel, int c,
-                                      const uint8_t *bits, int e, float *dz, float *xhat)
-{
-    kn_load_v<T, V>((const T *)dy.data + pixel * dy.ldc + c, dz);
-    kn_load_v<T, V>((const T *)x.data + pixel * x.ldc + c, xhat);
-    for (int i = 0; i < V; i++) {
-        xhat[i] = (xhat[i] - norm.mean[c + i]) * norm.inv_std[c + i];
-        float z = norm.gamma[c + i] * xhat[i] + norm.beta[c + i];
-        dz[i] *= z > 0 ? 1.0f : norm.slope;
-        if (norm.threshold)
-            dz[i] *= mask_at(norm, bits, e + i);
-    }
-}
-
-template <class T, int V>
-__global__ void norm_bwd_sums(kn_tensor dy, kn_tensor x, kn_cu_norm norm, int tile,
-                              double *partials)
-{
-    KN_SHARED(double, part, SHARED_DOUBLES);
-    uint8_t *bits = (uint8_t *)part; /* the sums take its place when the tiles are done */
-    const kn_norm_shape s = kn_norm_shape_of(x.c, V);
-    int64_t pixels = (int64_t)x.n * x.h * x.w;
-    int lane = (int)threadIdx.x % s.lanes, row = (int)threadIdx.x / s.lanes;
-    int c0 = ((int)blockIdx.y * s.lanes + lane) * V;
-    bool in = row < s.rows && c0 < x.c;
-    double sum[V] = {}, sum_xhat[V] = {};
-    for (int64_t p0 = (int64_t)blockIdx.x * tile; p0 < pixels; p0 += (int64_t)gridDim.x * tile) {
-        int here = (int)(pixels - p0 < tile ? pixels - p0 : tile);
-        if (norm.threshold) {
-            __syncthreads(); /* the last tile's bits are done with */
-            make_mask(norm, stream_of(norm), p0 * x.c, here * x.c, bits);
-            __syncthreads();
-        }
-        for (int p = row; p < here && in;) {
-            float a[V] = {}, b[V] = {};
-            for (int k = 0; k < FLUSH && p < here; k++, p += s.rows) {
-                float dz[V], xhat[V];
-                load_dz<T, V>(dy, x, norm, p0 + p, c0, bits, p * x.c + c0, dz, xhat);
+    KN_SHARED(uint8_t, bits, 2 * MASK_BYTES(V));
+    const kn_stand at = kn_stand_of<V>(x.c);
+    const channel_values<V> c = values_of<V>(norm, at);
+    uint64_t stream = norm.threshold ? stream_of(norm) : 0;
+    const int tiles = tiles_in(x, tile), step = (int)gridDim.x;
+    for (int number = (int)blockIdx.x, turn = 0; number < tiles; number += step, turn++) {
+        const tile_at in = open_tile<V>(x, norm, stream, number, turn, tile, bits);
+        const T *from = (const T *)x.data + in.p0 * x.ldc + at.c0;
+        T *to = (T *)y.data + in.p0 * y.ldc + at.c0;
+        for (int p = at.row; p < in.here && at.in; p += AHEAD * at.rows) {
+            kn_raw<T, V> loaded[AHEAD];
+            kn_load_ahead<T, V>(from, x.ldc, p, at.rows, in.here, loaded);
+            KN_UNROLL
+            for (int k = 0; k < AHEAD; k++) {
+                int pixel = p + k * at.rows;
+                float v[V];
+                kn_widen(loaded[k], v);
+                KN_UNROLL
                 for (int i = 0; i < V; i++) {
-                    a[i] += dz[i];
-                    b[i] += dz[i] * xhat[i];
+                    float z = c.scale[i] * (v[i] - c.mean[i]) + c.beta[i];
+                    v[i] = z > 0 ? z : norm.slope * z;
+                }
+                if (pixel >= in.here)
+                    continue;
+                if (norm.threshold)
+                    drop<V>(norm, in.bits, pixel * x.c + at.c0, v);
+                kn_store_v<T, V>(to + pixel * y.ldc, v);
+            }
+        }
+    }
+}
+
+/* dy becomes dz and x becomes x - mean. */
+template <int V>
+__device__ static inline void to_dz(const kn_cu_norm &norm, const channel_values<V> &c, float *dy,
+                                    float *x)
+{
+    KN_UNROLL
+    for (int i = 0; i < V; i++) {
+        x[i] -= c.mean[i];
+        dy[i] *= c.scale[i] * x[i] + c.beta[i] > 0 ? 1.0f : norm.slope;
+    }
+}
+
+template <class T, int V>
+__global__ void __launch_bounds__(KN_CU_BLOCK, 2)
+    norm_bwd_sums(kn_tensor dy, kn_tensor x, kn_cu_norm norm, int tile, double *partials)
+{
+    KN_SHARED(double, part, KN_SUMS_DOUBLES(2 * V));
+    KN_SHARED(uint8_t, bits, 2 * MASK_BYTES(V));
+    const kn_stand at = kn_stand_of<V>(x.c);
+    const channel_values<V> c = values_of<V>(norm, at);
+    uint64_t stream = norm.threshold ? stream_of(norm) : 0;
+    float few[2 * V] = {};
+    int batch = 0;
+    kn_sums_clear<2 * V>(part, at);
+    const int tiles = tiles_in(x, tile), step = (int)gridDim.x;
+    for (int number = (int)blockIdx.x, turn = 0; number < tiles; number += step, turn++) {
+        const tile_at in = open_tile<V>(x, norm, stream, number, turn, tile, bits);
+        const T *grads = (const T *)dy.data + in.p0 * dy.ldc + at.c0;
+        const T *values = (const T *)x.data + in.p0 * x.ldc + at.c0;
+        for (int p = at.row; p < in.here && at.in; p += AHEAD * at.rows) {
+            kn_raw<T, V> g[AHEAD], v[AHEAD];
+            kn_load_ahead<T, V>(grads, dy.ldc, p, at.rows, in.here, g);
+            kn_load_ahead<T, V>(values, x.ldc, p, at.rows, in.here, v);
+            KN_UNROLL
+            for (int k = 0; k < AHEAD; k++) {
+                int pixel = p + k * at.rows;
+                float dz[V], off[V];
+                kn_widen(g[k], dz);
+                kn_widen(v[k], off);
+                to_dz<V>(norm, c, dz, off);
+                if (norm.threshold && pixel < in.here)
+                    drop<V>(norm, in.bits, pixel * x.c + at.c0, dz);
+                KN_UNROLL
+                for (int i = 0; i < V; i++) { /* past the end dz is 0 */
+                    few[i] += dz[i];
+                    few[V + i] += dz[i] * off[i];
                 }
             }
-            for (int i = 0; i < V; i++) {
-                sum[i] += (double)a[i];
-                sum_xhat[i] += (double)b[i];
-            }
+            if (++batch % (FLUSH / AHEAD) == 0)
+                kn_sums_add<2 * V>(part, at, few);
         }
     }
-    store_partials<V>(part, s, lane, row, c0, in, sum, sum_xhat, x.c, partials);
+    kn_sums_add<2 * V>(part, at, few);
+    kn_sums_store<V, 2 * V>(part, at, x.c, partials);
 }
 
-/* means (2, channels): of dz, of dz·xhat. */
+/* From the sums of dz and of dz·(x - mean). means (2, channels): of dz, of dz·x-hat / σ. */
 __global__ void norm_bwd_finish(kn_tensor x, kn_cu_norm norm, int blocks, const double *partials,
                                 float *means)
 {
-    KN_SHARED(double, part, KN_CU_BLOCK * 2);
-    double sum, sum_xhat;
-    add_blocks(partials, x.c, (int)blockIdx.x, blocks, part, &sum, &sum_xhat);
+    KN_SHARED(double, part, 2 * KN_ADDERS);
+    double sums[2];
+    int c = (int)blockIdx.x;
+    kn_add_pairs<2>(partials + (int64_t)c * blocks * 2, blocks, part, sums);
     if (threadIdx.x != 0)
         return;
-    int c = (int)blockIdx.x;
-    double m = (double)((int64_t)x.n * x.h * x.w);
+    double m = (double)((int64_t)x.n * x.h * x.w), inv_std = (double)norm.inv_std[c];
+    sums[1] *= inv_std;
     if (norm.dgamma) {
-        norm.dgamma[c] += (float)sum_xhat;
-        norm.dbeta[c] += (float)sum;
+        norm.dgamma[c] += (float)sums[1];
+        norm.dbeta[c] += (float)sums[0];
     }
-    means[c] = (float)(sum / m);
-    means[x.c + c] = (float)(sum_xhat / m);
+    means[c] = (float)(sums[0] / m);
+    means[x.c + c] = (float)(sums[1] / m * inv_std);
 }
 
 template <class T, int V>
-__global__ void norm_bwd_apply(kn_tensor dy, kn_tensor x, kn_cu_norm norm, kn_tensor dx, int tile,
-                               const float *means)
+__global__ void __launch_bounds__(KN_CU_BLOCK, 2)
+    norm_bwd_apply(kn_tensor dy, kn_tensor x, kn_cu_norm norm, kn_tensor dx, int tile,
+                   const float *means)
 {
-    KN_SHARED(uint8_t, bits, KN_CU_TILE_MAX / 8);
-    int64_t pixels = (int64_t)x.n * x.h * x.w, p0 = (int64_t)blockIdx.x * tile;
-    int here = (int)(pixels - p0 < tile ? pixels - p0 : tile);
-    int n = here * x.c;
-    if (norm.threshold) {
-        make_mask(norm, stream_of(norm), p0 * x.c, n, bits);
-        __syncthreads();
+    KN_SHARED(uint8_t, bits, 2 * MASK_BYTES(V));
+    const kn_stand at = kn_stand_of<V>(x.c);
+    const channel_values<V> c = values_of<V>(norm, at);
+    uint64_t stream = norm.threshold ? stream_of(norm) : 0;
+    float mean_dz[V] = {}, mean_both[V] = {};
+    KN_UNROLL
+    for (int i = 0; i < V && at.in; i++) {
+        mean_dz[i] = means[at.c0 + i];
+        mean_both[i] = means[x.c + at.c0 + i];
     }
-    for (int e = (int)threadIdx.x * V; e < n; e += KN_CU_BLOCK * V) {
-        int64_t pixel = p0 + e / x.c;
-        int c = e % x.c;
-        float dz[V], xhat[V];
-        load_dz<T, V>(dy, x, norm, pixel, c, bits, e, dz, xhat);
-        for (int i = 0; i < V; i++)
-            dz[i] = norm.gamma[c + i] * norm.inv_std[c + i] *
-                    (dz[i] - means[c + i] - xhat[i] * means[x.c + c + i]);
-        kn_store_v<T, V>((T *)dx.data + pixel * dx.ldc + c, dz);
+    const int tiles = tiles_in(x, tile), step = (int)gridDim.x;
+    for (int number = (int)blockIdx.x, turn = 0; number < tiles; number += step, turn++) {
+        const tile_at in = open_tile<V>(x, norm, stream, number, turn, tile, bits);
+        const T *grads = (const T *)dy.data + in.p0 * dy.ldc + at.c0;
+        const T *values = (const T *)x.data + in.p0 * x.ldc + at.c0;
+        T *to = (T *)dx.data + in.p0 * dx.ldc + at.c0;
+        for (int p = at.row; p < in.here && at.in; p += AHEAD * at.rows) {
+            kn_raw<T, V> g[AHEAD], v[AHEAD];
+            kn_load_ahead<T, V>(grads, dy.ldc, p, at.rows, in.here, g);
+            kn_load_ahead<T, V>(values, x.ldc, p, at.rows, in.here, v);
+            KN_UNROLL
+            for (int k = 0; k < AHEAD; k++) {
+                int pixel = p + k * at.rows;
+                float dz[V], off[V];
+                if (pixel >= in.here)
+                    continue;
+                kn_widen(g[k], dz);
+                kn_widen(v[k], off);
+                to_dz<V>(norm, c, dz, off);
+                if (norm.threshold)
+                    drop<V>(norm, in.bits, pixel * x.c + at.c0, dz);
+                KN_UNROLL
+                for (int i = 0; i < V; i++)
+                    dz[i] = c.scale[i] * (dz[i] - mean_dz[i] - off[i] * mean_both[i]);
+                kn_store_v<T, V>(to + pixel * dx.ldc, dz);
+            }
+        }
     }
 }
 
@@ -343,9 +383,10 @@ static int vec_of(const kn_tensor &t)
     return t.dtype == KN_BF16 ? 8 : 4;
 }
 
-static int64_t tiles_of(const kn_tensor &x, int tile)
+/* Blocks for x's tiles, and for the channels that one block's threads have no room for. */
+static kn_grid_size grid_of(const kn_tensor &x, int tile, int v)
 {
-    return kn_div_up((int64_t)x.n * x.h * x.w, tile);
+    return KN_GRID(kn_grid(tiles_in(x, tile), 1, KN_CU_GRID_MAX), kn_norm_shape_of(x.c, v).groups);
 }
 
 size_t kn_cu_partials_bytes(int channels_max)
@@ -356,29 +397,26 @@ size_t kn_cu_partials_bytes(int channels_max)
 void kn_cu_norm_stats(kn_device *device, kn_tensor x, kn_cu_norm norm, double *partials)
 {
     int tile = kn_norm_tile(x.c);
-    bool wide = vectors(x, vec_of(x));
-    int blocks = kn_grid(tiles_of(x, tile), 1, KN_CU_GRID_MAX);
-    int groups = kn_norm_shape_of(x.c, wide ? vec_of(x) : 1).groups;
-    BY_TYPE(x, wide, {
-        KN_LAUNCH(device, (norm_stats_sums<T, V>), KN_GRID(blocks, groups), KN_CU_BLOCK, x, tile,
+    BY_TYPE(x, vectors(x, vec_of(x)), {
+        kn_grid_size grid = grid_of(x, tile, V);
+        KN_LAUNCH(device, (norm_stats_sums<T, V>), grid, KN_CU_BLOCK, x, tile, partials);
+        KN_LAUNCH(device, (norm_stats_finish<T>), x.c, kn_adders(grid.x), x, norm, (int)grid.x,
                   partials);
-        KN_LAUNCH(device, (norm_stats_finish<T>), x.c, KN_CU_BLOCK, x, norm, blocks, partials);
     });
 }
 
 void kn_cu_norm_stats_of_tiles(kn_device *device, kn_cu_norm norm, int64_t pixels, int64_t tiles,
                                const double *partials)
 {
-    KN_LAUNCH(device, norm_stats_of_tiles, norm.channels, KN_CU_BLOCK, norm, pixels, tiles,
+    KN_LAUNCH(device, norm_stats_of_tiles, norm.channels, kn_adders(tiles), norm, pixels, tiles,
               partials);
 }
 
 void kn_cu_norm_apply(kn_device *device, kn_tensor x, kn_cu_norm norm, kn_tensor y)
 {
     int tile = kn_norm_tile(x.c);
-    bool wide = vectors(x, vec_of(x)) && vectors(y, vec_of(y));
-    BY_TYPE(x, wide, {
-        KN_LAUNCH(device, (norm_apply<T, V>), tiles_of(x, tile), KN_CU_BLOCK, x, norm, y, tile);
+    BY_TYPE(x, vectors(x, vec_of(x)) && vectors(y, vec_of(y)), {
+        KN_LAUNCH(device, (norm_apply<T, V>), grid_of(x, tile, V), KN_CU_BLOCK, x, norm, y, tile);
     });
 }
 
@@ -387,14 +425,12 @@ void kn_cu_norm_bwd(kn_device *device, kn_tensor dy, kn_tensor x, kn_cu_norm nor
 {
     int tile = kn_norm_tile(x.c);
     bool wide = vectors(x, vec_of(x)) && vectors(dy, vec_of(dy)) && vectors(dx, vec_of(dx));
-    int blocks = kn_grid(tiles_of(x, tile), 1, KN_CU_GRID_MAX);
-    int groups = kn_norm_shape_of(x.c, wide ? vec_of(x) : 1).groups;
     float *means = (float *)(partials + (size_t)KN_CU_GRID_MAX * 2 * (size_t)x.c);
     BY_TYPE(x, wide, {
-        KN_LAUNCH(device, (norm_bwd_sums<T, V>), KN_GRID(blocks, groups), KN_CU_BLOCK, dy, x, norm,
-                  tile, partials);
-        KN_LAUNCH(device, norm_bwd_finish, x.c, KN_CU_BLOCK, x, norm, blocks, partials, means);
-        KN_LAUNCH(device, (norm_bwd_apply<T, V>), tiles_of(x, tile), KN_CU_BLOCK, dy, x, norm, dx,
-                  tile, means);
+        kn_grid_size grid = grid_of(x, tile, V);
+        KN_LAUNCH(device, (norm_bwd_sums<T, V>), grid, KN_CU_BLOCK, dy, x, norm, tile, partials);
+        KN_LAUNCH(device, norm_bwd_finish, x.c, kn_adders(grid.x), x, norm, (int)grid.x, partials,
+                  means);
+        KN_LAUNCH(device, (norm_bwd_apply<T, V>), grid, KN_CU_BLOCK, dy, x, norm, dx, tile, means);
     });
 }
