@@ -209,7 +209,7 @@ typedef struct {
     /* INFER: the logits stay in the engine's memory and forward waits for nothing. Before the input
      * is written again: kn_engine_check. */
     bool keep_logits;
-    /* TRAIN, NOGRAD: kn_pass_input is the engine's own memory, and forward brings nothing there. */
+    /* kn_pass_input is the engine's own memory, and forward brings nothing there. */
     bool input_there;
     /* Bit o: output o is wanted; 0: output 0 alone. What no wanted output needs is not run. */
     uint32_t outputs;

@@ -466,12 +466,14 @@ static bool brings_logits(const kn_pass *pass)
 /* The host's side of what the caller writes and reads. */
 static bool stage(kn_pass *pass, GError **error)
 {
-    size_t in = kn_round_up(tensor_bytes(&pass->input), KN_ALIGN);
+    bool input = !pass->options.input_there;
+    size_t in = input ? kn_round_up(tensor_bytes(&pass->input), KN_ALIGN) : 0;
     size_t out = brings_logits(pass) ? tensor_bytes(&pass->outputs[0]) : 0;
     if (!kn_engine_host_alloc(pass->engine, &pass->staging, in + out, "the images of a pass",
                               error))
         return false;
-    pass->input.data = pass->staging.data;
+    if (input)
+        pass->input.data = pass->staging.data;
     if (brings_logits(pass))
         pass->outputs[0].data = (char *)pass->staging.data + in;
     return true;
@@ -479,7 +481,7 @@ static bool stage(kn_pass *pass, GError **error)
 
 void kn_pass_upload(kn_pass *pass)
 {
-    if (pass->staging.data)
+    if (pass->staging.data && !pass->options.input_there)
         kn_engine_upload(pass->engine, kn_pass_at(pass, pass->value_item[pass->net->input]),
                          pass->input.data, tensor_bytes(&pass->input));
 }
@@ -516,7 +518,7 @@ kn_pass *kn_pass_create(kn_engine *engine, const kn_net *net, const kn_pass_opti
         if (options->mode == KN_PASS_TRAIN)
             pass->doutputs[o] = kn_pass_tensor(pass, pass->grad_item, out);
     }
-    bool staged = kn_engine_is_device(engine) && (folds(pass) || !options->input_there);
+    bool staged = kn_engine_is_device(engine) && (brings_logits(pass) || !options->input_there);
     if (staged && !stage(pass, error)) {
         kn_pass_destroy(pass);
         return NULL;

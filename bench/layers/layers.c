@@ -100,10 +100,16 @@ static double clock_waiting(void)
     return now();
 }
 
-static void fill_images(const kn_tensor *in)
+/* Images lie where the engine computes, as those of training do. */
+static bool fill_images(const bench *b, GError **error)
 {
-    for (int64_t i = 0; i < kn_pixels(in) * in->c; i++)
-        kn_f32(in)[i] = (float)((i * 2654435761u >> 8) % 1000) / 500.0f - 1.0f;
+    const kn_tensor *in = kn_pass_input(b->pass);
+    int64_t n = kn_pixels(in) * in->c;
+    g_autofree float *images = g_new(float, (gsize)n);
+    for (int64_t i = 0; i < n; i++)
+        images[i] = (float)((i * 2654435761u >> 8) % 1000) / 500.0f - 1.0f;
+    kn_engine_upload(b->engine, in->data, images, (size_t)n * sizeof *images);
+    return kn_engine_check(b->engine, error);
 }
 
 /* Labels, room for regions and for the loss's numbers, where the losses work. */
@@ -130,6 +136,7 @@ static bool bench_open(bench *b, kn_engine *engine, const kn_net *net, const lay
                                .n = o->batch,
                                .h = o->patch,
                                .w = o->patch,
+                               .input_there = true,
                                .keep_logits = !train}; /* as prediction does */
     int64_t px = (int64_t)o->batch * o->patch * o->patch;
     *b = (bench){.engine = engine, .train = train};
@@ -153,8 +160,7 @@ static bool bench_open(bench *b, kn_engine *engine, const kn_net *net, const lay
                                  .dice_eps = 1e-5,
                                  .ce_scale = 1,
                                  .dice_scale = 1};
-    fill_images(kn_pass_input(b->pass));
-    return true;
+    return fill_images(b, error);
 }
 
 static void bench_close(bench *b)
