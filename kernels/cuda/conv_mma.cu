@@ -69,30 +69,34 @@ __device__ static inline void store2(const kn_tensor &t, int64_t at, float a, fl
     }
 }
 
-/* Channels c0 … c0+7 of a pixel to their place in shared memory, fetched if the tensor is `wide`.
- */
-__device__ static inline void bring8(kn_bf16 *to, const kn_tensor &t, int64_t pixel, int c0,
-                                     bool inside, bool wide)
-{
-    if (wide)
-        kn_fetch16(to, (const kn_bf16 *)t.data + (inside ? pixel * t.ldc + c0 : 0),
-                   inside && c0 < t.c);
-    else
-        *(kn_vec<kn_bf16, 8> *)to = load8(t, pixel, c0, inside, false);
-}
-
-/* Rows × columns of pixels from (y, x) of image n, CH eights of channels from c0, to shared memory.
- */
+/* Rows × columns of pixels from (y0, x0) of image n, CH eights of channels from c0, to shared
+ * memory: fetched if the tensor is `wide`, zeros outside. A thread goes on by so many whole pixels
+ * that its eight stays, and knows where it is without dividing. */
 template <int H, int W, int CH>
 __device__ static inline void bring_tile(kn_bf16 *to, const kn_tensor &t, int n, int y0, int x0,
                                          int c0, bool wide)
 {
+    enum { PIXELS = THREADS / CH, DOWN = PIXELS / W, RIGHT = PIXELS % W };
+    int c = (int)threadIdx.x % CH, at = (int)threadIdx.x / CH, row = at / W, column = at % W;
+    int64_t corner = ((int64_t)n * t.h + y0) * t.w + x0;
+    bool here = c0 + c * 8 < t.c;
+    const kn_bf16 *from = (const kn_bf16 *)t.data + corner * t.ldc + c0 + c * 8;
     KN_NO_UNROLL
-    for (int i = (int)threadIdx.x; i < H * W * CH; i += THREADS) {
-        int c = i % CH, row = i / CH / W, column = i / CH % W, y = y0 + row, x = x0 + column;
-        bool inside = y >= 0 && y < t.h && x >= 0 && x < t.w;
-        bring8(to + kn_chunk_at(row, column, W, c, CH), t, ((int64_t)n * t.h + y) * t.w + x,
-               c0 + c * 8, inside, wide);
+    for (; at < H * W; at += PIXELS) {
+        kn_bf16 *place = to + kn_chunk_at(row, column, W, c, CH);
+        bool inside =
+            here && (unsigned)(y0 + row) < (unsigned)t.h && (unsigned)(x0 + column) < (unsigned)t.w;
+        int offset = row * t.w + column;
+        if (wide)
+            kn_fetch16(place, inside ? from + (int64_t)offset * t.ldc : (kn_bf16 *)t.data, inside);
+        else
+            *(kn_vec<kn_bf16, 8> *)place = load8(t, corner + offset, c0 + c * 8, inside, false);
+        row += DOWN;
+        column += RIGHT;
+        if (column >= W) {
+            column -= W;
+            row++;
+        }
     }
 }
 
@@ -120,16 +124,19 @@ __device__ static inline void multiply(const kn_bf16 *xs, const kn_bf16 *ws, flo
     int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32;
     int output = (NT > 1 ? lane / 16 * 8 : 0) + lane % 8; /* of two n-tiles */
     ws += kn_chunk_at(0, output, 0, lane / 8 % 2, 2);
-    KN_UNROLL
+    KN_UNROLL_BY(NT > 4 ? 1 : 2 * R + 1) /* the rest as registers allow */
     for (int dx = 0; dx < 2 * R + 1; dx++) {
         const kn_bf16 *column = xs + kn_chunk_at(warp * ROWS, dx + lane % 16, IW, lane / 16, 2);
+        uint32_t a[ROWS + 2 * R][4]; /* read once, but where registers are full of sums */
+        KN_UNROLL
+        for (int row = 0; row < ROWS + 2 * R && NT <= 4; row++)
+            kn_ldmatrix(a[row], column + row * IW * KN_CONV_KC);
         KN_UNROLL
         for (int dy = 0; dy < 2 * R + 1; dy++) {
             int tap = dy * (2 * R + 1) + dx;
-            uint32_t a[ROWS][4];
             KN_UNROLL
-            for (int m = 0; m < ROWS; m++)
-                kn_ldmatrix(a[m], column + (m + dy) * IW * KN_CONV_KC);
+            for (int m = 0; m < ROWS && NT > 4; m++)
+                kn_ldmatrix(a[m + dy], column + (m + dy) * IW * KN_CONV_KC);
             KN_UNROLL
             for (int nt = 0; nt < NT; nt += 2) {
                 uint32_t b[4]; /* of two n-tiles */
@@ -138,7 +145,7 @@ __device__ static inline void multiply(const kn_bf16 *xs, const kn_bf16 *ws, flo
                 for (int k = 0; k < 2 && nt + k < NT; k++)
                     KN_UNROLL
                 for (int m = 0; m < ROWS; m++)
-                    kn_mma_bf16(acc[m][nt + k], a[m], b + 2 * k);
+                    kn_mma_bf16(acc[m][nt + k], a[m + dy], b + 2 * k);
             }
         }
     }
@@ -516,7 +523,8 @@ __global__ void __launch_bounds__(THREADS)
         DY = KN_CONV_TH * KN_CONV_TW * WO,
         TURN = DY + IH * IW * WI,
         PARTS = WO / 16 * (WI / 16),
-        SHARES = WARPS / PARTS, /* of the rows */
+        SHARES = WARPS / PARTS, /* of the rows, OWN each */
+        OWN = KN_CONV_TH / SHARES,
         N_ACC = TAPS * 2 * 4
     };
     KN_SHARED(kn_bf16, room, 2 * TURN);
@@ -535,7 +543,7 @@ __global__ void __launch_bounds__(THREADS)
         if (tile + gridDim.x < tiles.tiles)
             bring_pair<TAPS, WO, WI>(room + !half * TURN, src, ddst, tiles, tile + gridDim.x, o0,
                                      i0, wide_src, wide_ddst);
-        int column = lane / 16 * 8 + lane % 8, first = share * (KN_CONV_TH / SHARES);
+        int column = lane / 16 * 8 + lane % 8, first = share * OWN;
         const kn_bf16 *dys = room + half * TURN +
                              kn_chunk_at(first, column, KN_CONV_TW, o_eight + lane / 8 % 2, WO / 8);
         const kn_bf16 *xs[2 * R + 1];
@@ -543,16 +551,22 @@ __global__ void __launch_bounds__(THREADS)
         for (int dx = 0; dx < 2 * R + 1; dx++)
             xs[dx] = room + half * TURN + DY +
                      kn_chunk_at(first, dx + lane % 16, IW, i_eight + lane / 16, WI / 8);
-        KN_NO_UNROLL
-        for (int k = 0; k < KN_CONV_TH / SHARES; k++) { /* rows outside are zeros */
-            uint32_t a[4];
-            kn_ldmatrix_t(a, dys + k * KN_CONV_TW * WO);
+        uint32_t a[2 * R + 1][4]; /* of the gradient's last rows; those outside are zeros */
+        KN_UNROLL
+        for (int row = 0; row < OWN + 2 * R; row++) {
+            uint32_t b[2 * R + 1][4];
+            if (row < OWN)
+                kn_ldmatrix_t(a[row % (2 * R + 1)], dys + row * KN_CONV_TW * WO);
+            KN_UNROLL
+            for (int dx = 0; dx < 2 * R + 1; dx++)
+                kn_ldmatrix_t(b[dx], xs[dx] + row * IW * WI);
             KN_UNROLL
             for (int tap = 0; tap < TAPS; tap++) {
-                uint32_t b[4];
-                kn_ldmatrix_t(b, xs[R ? tap % 3 : 0] + (k + (R ? tap / 3 : 0)) * IW * WI);
-                kn_mma_bf16(acc[tap][0], a, b);
-                kn_mma_bf16(acc[tap][1], a, b + 2);
+                int dy = tap / (2 * R + 1), dx = tap % (2 * R + 1), of = row - dy;
+                if (of < 0 || of >= OWN)
+                    continue;
+                kn_mma_bf16(acc[tap][0], a[of % (2 * R + 1)], b[dx]);
+                kn_mma_bf16(acc[tap][1], a[of % (2 * R + 1)], b[dx] + 2);
             }
         }
     }

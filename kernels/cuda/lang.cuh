@@ -24,11 +24,14 @@
 #include "kernels/cuda/emu.hh"
 
 #define KN_UNROLL
+#define KN_UNROLL_BY(n)
 #define KN_NO_UNROLL
 #else
 #include <cuda_runtime.h>
 
 #define KN_UNROLL _Pragma("unroll")
+#define KN_PRAGMA(x) _Pragma(#x)
+#define KN_UNROLL_BY(n) KN_PRAGMA(unroll(n))
 #define KN_NO_UNROLL _Pragma("unroll 1") /* or addresses of every turn would fill the registers */
 
 #define KN_SHARED(type, name, n) __shared__ __align__(16) type name[n]
@@ -103,16 +106,16 @@ template <class T> struct kn_just {
     typedef T type;
 };
 
-/* Arguments as the kernel's parameters are, so that they can be kept as bytes: a program (program.h)
- * puts the launch on the stream later, or in a graph. */
+/* Arguments as the kernel's parameters are, so that they can be kept as bytes: a program
+ * (program.h) puts the launch on the stream later, or in a graph. */
 template <class... P>
 static void kn_launch_kernel(kn_device *device, const char *name, void (*kernel)(P...),
                              kn_grid_size grid, unsigned block, typename kn_just<P>::type... values)
 {
     static const size_t bytes[] = {sizeof(P)...};
     void *args[] = {(void *)&values...};
-    kn_launch launch = {name,   (void *)kernel, nullptr, grid.x, grid.y,
-                        block, (int)sizeof...(P),    args,    bytes};
+    kn_launch launch = {name,  (void *)kernel,    nullptr, grid.x, grid.y,
+                        block, (int)sizeof...(P), args,    bytes};
 #ifdef KN_EMULATE
     launch.thread = kn_emu_thread_of<P...>;
 #endif
