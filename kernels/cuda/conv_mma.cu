@@ -457,15 +457,15 @@ QS_DEVICE int64_t ohwi_elements(const kn_cu_pack_item &c)
 
 /* What lies at element `at` of fwd, or of bwd: there outputs are the convolution's inputs and the
  * taps are mirrored. */
-__device__ static inline float packed_weight(const kn_cu_pack_item &c, int64_t at, bool back)
+__device__ static inline float packed_weight(const kn_cu_pack_item &c, uint32_t at, bool back)
 {
-    int padded = ((back ? c.ic : c.oc) + 7) / 8 * 8;
-    int in = (int)(at % KN_CONV_KC), out = (int)(at / KN_CONV_KC % padded);
-    int tap = (int)(at / KN_CONV_KC / padded % c.taps);
-    in += (int)(at / KN_CONV_KC / padded / c.taps) * KN_CONV_KC;
+    uint32_t padded = (uint32_t)((back ? c.ic : c.oc) + 7) / 8 * 8, row = at / KN_CONV_KC;
+    uint32_t turn_tap = row / padded, turn = turn_tap / (uint32_t)c.taps;
+    int out = (int)(row - turn_tap * padded), tap = (int)turn_tap - (int)turn * c.taps;
+    int in = (int)(turn * KN_CONV_KC + at % KN_CONV_KC);
     int o = back ? in : out, ic = back ? out : in;
     int from = back ? c.taps - 1 - tap : tap;
-    return o < c.oc && ic < c.ic ? c.weight[((int64_t)o * c.ic + ic) * c.taps + from] : 0.0f;
+    return o < c.oc && ic < c.ic ? c.weight[(o * c.ic + ic) * c.taps + from] : 0.0f;
 }
 
 /* One thread an element of all items, which lie one after the other: n of them. */
@@ -484,9 +484,9 @@ __global__ void mma_pack(kn_cu_pack pack, int64_t n)
         int64_t at = i - c.first, n_fwd = fwd_elements(c), n_bwd = bwd_elements(c);
         int64_t n_ohwi = ohwi_elements(c);
         if (at < n_fwd)
-            kn_store((kn_bf16 *)c.fwd + at, packed_weight(c, at, false));
+            kn_store((kn_bf16 *)c.fwd + at, packed_weight(c, (uint32_t)at, false));
         else if ((at -= n_fwd) < n_bwd)
-            kn_store((kn_bf16 *)c.bwd + at, packed_weight(c, at, true));
+            kn_store((kn_bf16 *)c.bwd + at, packed_weight(c, (uint32_t)at, true));
         else if ((at -= n_bwd) < n_ohwi)
             kn_store((kn_bf16 *)c.ohwi + at, c.weight[kn_oihw_of_ohwi(at, c.ic, c.taps)]);
         else

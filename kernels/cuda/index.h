@@ -80,23 +80,22 @@ QS_DEVICE void kn_up_position(int o, int size, int *i, float *t)
     *t = (float)(at % by) / (float)by;
 }
 
-/* Outputs that may touch input i are first … first + KN_UP_REACH - 1 (some outside 0 … 2·size-1).
- */
-enum { KN_UP_REACH = 6 };
+/* Outputs that touch input i are among first … first + KN_UP_REACH - 1 (some outside 0 …
+ * 2·size-1): those at less than 1 from i, and outputs are a little less than 1/2 apart. */
+enum { KN_UP_REACH = 4 };
 QS_DEVICE int kn_up_first(int i)
 {
-    return 2 * i - 2;
+    return 2 * i - 1;
 }
 
-/* What output o takes of input i; 0 when it does not touch it or is outside. */
+/* What output o takes of input i; 0 when it does not touch it or is outside. As kn_up_position has
+ * it, without its division of integers. */
 QS_DEVICE float kn_up_weight(int o, int i, int size)
 {
-    int i0;
-    float t;
-    if (o < 0 || o >= 2 * size)
+    int by = 2 * size - 1, off = o * (size - 1) - i * by; /* from i, in 1/by */
+    if (o < 0 || o >= 2 * size || off >= by || off <= -by)
         return 0;
-    kn_up_position(o, size, &i0, &t);
-    return i0 == i ? 1 - t : i0 + 1 == i ? t : 0;
+    return off >= 0 ? 1 - (float)off / (float)by : (float)(off + by) / (float)by;
 }
 
 /* ---- convolution by tiles of 8 × 16 outputs

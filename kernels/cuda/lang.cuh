@@ -162,18 +162,63 @@ __device__ static inline void kn_store_any(const kn_tensor &t, int64_t i, float 
         kn_store((float *)t.data + i, x);
 }
 
-template <class T, int V> __device__ static inline void kn_load_v(const T *p, float out[V])
+/* V elements as they lie in memory, in as few registers. */
+template <class T, int V> struct alignas(sizeof(T) * V) kn_raw {
+    T v[V];
+};
+template <> struct alignas(16) kn_raw<kn_bf16, 8> {
+    uint32_t two[4];
+};
+
+template <class T, int V>
+__device__ static inline void kn_widen(const kn_raw<T, V> &x, float out[V])
 {
-    kn_vec<T, V> x = *(const kn_vec<T, V> *)p;
+    KN_UNROLL
     for (int i = 0; i < V; i++)
         out[i] = kn_load(&x.v[i]);
 }
+__device__ static inline void kn_widen(const kn_raw<kn_bf16, 8> &x, float out[8])
+{
+    KN_UNROLL
+    for (int i = 0; i < 8; i++)
+        out[i] = kn_bf16_to_f32(kn_bf16{(uint16_t)(x.two[i / 2] >> (16 * (i % 2)))});
+}
+
+/* Two bf16 in one word, as kn_bf16_from_f32 rounds them. */
+__device__ static inline uint32_t kn_two_bf16(float low, float high)
+{
+#if defined(__CUDA_ARCH__)
+    uint32_t two;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(two) : "f"(high), "f"(low));
+    return two;
+#else
+    return (uint32_t)kn_bf16_from_f32(low).bits | (uint32_t)kn_bf16_from_f32(high).bits << 16;
+#endif
+}
+
+template <class T, int V>
+__device__ static inline void kn_narrow(const float in[V], kn_raw<T, V> *x)
+{
+    KN_UNROLL
+    for (int i = 0; i < V; i++)
+        kn_store(&x->v[i], in[i]);
+}
+__device__ static inline void kn_narrow(const float in[8], kn_raw<kn_bf16, 8> *x)
+{
+    KN_UNROLL
+    for (int i = 0; i < 4; i++)
+        x->two[i] = kn_two_bf16(in[2 * i], in[2 * i + 1]);
+}
+
+template <class T, int V> __device__ static inline void kn_load_v(const T *p, float out[V])
+{
+    kn_widen(*(const kn_raw<T, V> *)p, out);
+}
 template <class T, int V> __device__ static inline void kn_store_v(T *p, const float in[V])
 {
-    kn_vec<T, V> x;
-    for (int i = 0; i < V; i++)
-        kn_store(&x.v[i], in[i]);
-    *(kn_vec<T, V> *)p = x;
+    kn_raw<T, V> x;
+    kn_narrow(in, &x);
+    *(kn_raw<T, V> *)p = x;
 }
 
 /* This thread's number in the grid's first dimension, and how many there are. */

@@ -1,6 +1,7 @@
 /* 2×2 maximum pooling and bilinear ×2 upsampling (align_corners) on the GPU: one thread makes V
  * channels of one output, forward as backward, so nothing is written twice. Upsampling's transpose
- * is a gather over the few outputs that touch an input (index.h). */
+ * is a gather over the few outputs that touch an input (index.h). A thread of upsampling keeps its
+ * column and goes down some rows, so that what depends on the column is computed once. */
 #include "kernels/cuda/lang.cuh"
 
 /* Thread → pixel of an (n,h,w) plane and first channel. */
@@ -68,50 +69,86 @@ template <class T, int V> __global__ void pool_bwd(kn_tensor x, kn_tensor dy, kn
     }
 }
 
+/* Rows of one thread of upsampling. */
+enum { FWD_ROWS = 4, BWD_ROWS = 2 };
+
+/* The thread's column of t and first channel; outside t past the last. */
+template <int V> __device__ static inline place column_of(const kn_tensor &t)
+{
+    int item = (int)KN_THREAD, groups = t.c / V;
+    return place{0, 0, item / groups, item % groups * V};
+}
+
 template <class T, int V> __global__ void upsample_fwd(kn_tensor x, kn_tensor y)
 {
-    int64_t items = (int64_t)y.n * y.h * y.w * (y.c / V);
-    for (int64_t item = KN_THREAD; item < items; item += KN_THREADS) {
-        place p = place_of<V>(item, y.h, y.w, y.c);
-        int i0, j0;
-        float u, v;
-        kn_up_position(p.y, x.h, &i0, &u);
-        kn_up_position(p.x, x.w, &j0, &v);
-        int i1 = i0 + 1 < x.h ? i0 + 1 : i0, j1 = j0 + 1 < x.w ? j0 + 1 : j0;
-        float a[V], b[V], c[V], d[V];
-        kn_load_v<T, V>(at<T>(x, p.n, i0, j0, p.c), a);
-        kn_load_v<T, V>(at<T>(x, p.n, i0, j1, p.c), b);
-        kn_load_v<T, V>(at<T>(x, p.n, i1, j0, p.c), c);
-        kn_load_v<T, V>(at<T>(x, p.n, i1, j1, p.c), d);
+    const place to = column_of<V>(y);
+    const int bands = (y.h + FWD_ROWS - 1) / FWD_ROWS;
+    int j0;
+    float u, v;
+    kn_up_position(to.x, x.w, &j0, &v);
+    int right = j0 + 1 < x.w ? x.ldc : 0;
+    for (int band = (int)blockIdx.y; band < y.n * bands && to.x < y.w; band += (int)gridDim.y) {
+        int n = band / bands, first = band % bands * FWD_ROWS;
+        for (int row = first; row < first + FWD_ROWS && row < y.h; row++) {
+            int i0;
+            kn_up_position(row, x.h, &i0, &u);
+            const T *above = at<T>(x, n, i0, j0, to.c);
+            const T *below = i0 + 1 < x.h ? above + (int64_t)x.w * x.ldc : above;
+            float a[V], b[V], c[V], d[V];
+            kn_load_v<T, V>(above, a);
+            kn_load_v<T, V>(above + right, b);
+            kn_load_v<T, V>(below, c);
+            kn_load_v<T, V>(below + right, d);
+            KN_UNROLL
+            for (int i = 0; i < V; i++)
+                a[i] = (1 - u) * ((1 - v) * a[i] + v * b[i]) + u * ((1 - v) * c[i] + v * d[i]);
+            kn_store_v<T, V>(at<T>(y, n, row, to.x, to.c), a);
+        }
+    }
+}
+
+/* sum += what one row of outputs, from the first that may touch the input on, gives it. */
+template <class T, int V>
+__device__ static inline void add_row(const T *row, int ldc, float wy, const float *wx, float *sum)
+{
+    kn_raw<T, V> loaded[KN_UP_REACH];
+    KN_UNROLL
+    for (int k = 0; k < KN_UP_REACH; k++) {
+        loaded[k] = {};
+        if (wx[k] != 0)
+            loaded[k] = *(const kn_raw<T, V> *)(row + k * ldc);
+    }
+    KN_UNROLL
+    for (int k = 0; k < KN_UP_REACH; k++) {
+        float g[V];
+        kn_widen(loaded[k], g);
+        KN_UNROLL
         for (int i = 0; i < V; i++)
-            a[i] = (1 - u) * ((1 - v) * a[i] + v * b[i]) + u * ((1 - v) * c[i] + v * d[i]);
-        kn_store_v<T, V>(at<T>(y, p.n, p.y, p.x, p.c), a);
+            sum[i] += wy * wx[k] * g[i];
     }
 }
 
 template <class T, int V> __global__ void upsample_bwd(kn_tensor dy, kn_tensor dx)
 {
-    int64_t items = (int64_t)dx.n * dx.h * dx.w * (dx.c / V);
-    for (int64_t item = KN_THREAD; item < items; item += KN_THREADS) {
-        place p = place_of<V>(item, dx.h, dx.w, dx.c);
-        int first_y = kn_up_first(p.y), first_x = kn_up_first(p.x);
-        float wx[KN_UP_REACH], sum[V] = {};
-        for (int k = 0; k < KN_UP_REACH; k++)
-            wx[k] = kn_up_weight(first_x + k, p.x, dx.w);
-        for (int j = 0; j < KN_UP_REACH; j++) {
-            float wy = kn_up_weight(first_y + j, p.y, dx.h);
-            if (wy == 0)
-                continue;
-            for (int k = 0; k < KN_UP_REACH; k++) {
-                if (wx[k] == 0)
-                    continue;
-                float g[V];
-                kn_load_v<T, V>(at<T>(dy, p.n, first_y + j, first_x + k, p.c), g);
-                for (int i = 0; i < V; i++)
-                    sum[i] += wy * wx[k] * g[i];
+    const place to = column_of<V>(dx);
+    const int bands = (dx.h + BWD_ROWS - 1) / BWD_ROWS, left = kn_up_first(to.x);
+    float wx[KN_UP_REACH];
+    KN_UNROLL
+    for (int k = 0; k < KN_UP_REACH; k++)
+        wx[k] = kn_up_weight(left + k, to.x, dx.w);
+    for (int band = (int)blockIdx.y; band < dx.n * bands && to.x < dx.w; band += (int)gridDim.y) {
+        int n = band / bands, first = band % bands * BWD_ROWS;
+        for (int row = first; row < first + BWD_ROWS && row < dx.h; row++) {
+            float sum[V] = {};
+            KN_UNROLL
+            for (int j = 0; j < KN_UP_REACH; j++) {
+                int from = kn_up_first(row) + j;
+                float wy = kn_up_weight(from, row, dx.h);
+                if (wy != 0)
+                    add_row<T, V>(at<T>(dy, n, from, left, to.c), dy.ldc, wy, wx, sum);
             }
+            kn_store_v<T, V>(at<T>(dx, n, row, to.x, to.c), sum);
         }
-        kn_store_v<T, V>(at<T>(dx, p.n, p.y, p.x, p.c), sum);
     }
 }
 
@@ -123,21 +160,37 @@ static bool vectors(const kn_tensor &t, int v)
     return !t.data || (t.c % v == 0 && t.ldc % v == 0 && (uintptr_t)t.data % 16 == 0);
 }
 
-/* One thread for V channels of each pixel of `of`; 16 bytes at a time where all tensors allow. */
-#define START(kernel, of, wide, ...)                                                               \
+/* `kernel` by type, and 16 bytes at a time where all tensors allow (V is 1 if not); grid may speak
+ * of V. */
+#define START(kernel, type, wide, grid, ...)                                                       \
     do {                                                                                           \
-        int vec = (wide) ? ((of).dtype == KN_BF16 ? 8 : 4) : 1;                                    \
-        int64_t items = (int64_t)(of).n * (of).h * (of).w * ((of).c / vec);                        \
-        int grid = kn_grid(items, KN_CU_BLOCK, 1 << 20);                                           \
-        if ((of).dtype == KN_BF16 && vec == 8)                                                     \
-            KN_LAUNCH(device, (kernel<kn_bf16, 8>), grid, KN_CU_BLOCK, __VA_ARGS__);               \
-        else if ((of).dtype == KN_BF16)                                                            \
-            KN_LAUNCH(device, (kernel<kn_bf16, 1>), grid, KN_CU_BLOCK, __VA_ARGS__);               \
-        else if (vec == 4)                                                                         \
-            KN_LAUNCH(device, (kernel<float, 4>), grid, KN_CU_BLOCK, __VA_ARGS__);                 \
-        else                                                                                       \
-            KN_LAUNCH(device, (kernel<float, 1>), grid, KN_CU_BLOCK, __VA_ARGS__);                 \
+        if ((type) == KN_BF16 && (wide)) {                                                         \
+            enum { V = 8 };                                                                        \
+            KN_LAUNCH(device, (kernel<kn_bf16, V>), grid, KN_CU_BLOCK, __VA_ARGS__);               \
+        } else if ((type) == KN_BF16) {                                                            \
+            enum { V = 1 };                                                                        \
+            KN_LAUNCH(device, (kernel<kn_bf16, V>), grid, KN_CU_BLOCK, __VA_ARGS__);               \
+        } else if (wide) {                                                                         \
+            enum { V = 4 };                                                                        \
+            KN_LAUNCH(device, (kernel<float, V>), grid, KN_CU_BLOCK, __VA_ARGS__);                 \
+        } else {                                                                                   \
+            enum { V = 1 };                                                                        \
+            KN_LAUNCH(device, (kernel<float, V>), grid, KN_CU_BLOCK, __VA_ARGS__);                 \
+        }                                                                                          \
     } while (0)
+
+/* One thread for V channels of each pixel of t. */
+static int grid_of_pixels(const kn_tensor &t, int v)
+{
+    return kn_grid((int64_t)t.n * t.h * t.w * (t.c / v), KN_CU_BLOCK, 1 << 20);
+}
+
+/* One thread for V channels of a column of t in each band of so many rows. */
+static kn_grid_size grid_of_bands(const kn_tensor &t, int v, int rows)
+{
+    return KN_GRID(kn_div_up((int64_t)t.w * (t.c / v), KN_CU_BLOCK),
+                   kn_grid(t.n * kn_div_up(t.h, rows), 1, 65535));
+}
 
 static int wide_of(const kn_tensor &t)
 {
@@ -147,23 +200,27 @@ static int wide_of(const kn_tensor &t)
 void kn_cu_pool_fwd(kn_device *device, kn_tensor x, kn_tensor y, kn_tensor copy)
 {
     int v = wide_of(x);
-    START(pool_fwd, y, vectors(x, v) && vectors(y, v) && vectors(copy, v), x, y, copy);
+    START(pool_fwd, y.dtype, vectors(x, v) && vectors(y, v) && vectors(copy, v),
+          grid_of_pixels(y, V), x, y, copy);
 }
 
 void kn_cu_pool_bwd(kn_device *device, kn_tensor x, kn_tensor dy, kn_tensor dx)
 {
     int v = wide_of(x);
-    START(pool_bwd, dy, vectors(x, v) && vectors(dy, v) && vectors(dx, v), x, dy, dx);
+    START(pool_bwd, dy.dtype, vectors(x, v) && vectors(dy, v) && vectors(dx, v),
+          grid_of_pixels(dy, V), x, dy, dx);
 }
 
 void kn_cu_upsample_fwd(kn_device *device, kn_tensor x, kn_tensor y)
 {
     int v = wide_of(x);
-    START(upsample_fwd, y, vectors(x, v) && vectors(y, v), x, y);
+    START(upsample_fwd, y.dtype, vectors(x, v) && vectors(y, v), grid_of_bands(y, V, FWD_ROWS), x,
+          y);
 }
 
 void kn_cu_upsample_bwd(kn_device *device, kn_tensor dy, kn_tensor dx)
 {
     int v = wide_of(dy);
-    START(upsample_bwd, dx, vectors(dy, v) && vectors(dx, v), dy, dx);
+    START(upsample_bwd, dx.dtype, vectors(dy, v) && vectors(dx, v), grid_of_bands(dx, V, BWD_ROWS),
+          dy, dx);
 }

@@ -33,28 +33,6 @@ template <int V> __device__ static inline kn_stand kn_stand_of(int channels)
     return at;
 }
 
-/* V elements as they lie in memory, in as few registers. */
-template <class T, int V> struct alignas(sizeof(T) * V) kn_raw {
-    T v[V];
-};
-template <> struct alignas(16) kn_raw<kn_bf16, 8> {
-    uint32_t two[4];
-};
-
-template <class T, int V>
-__device__ static inline void kn_widen(const kn_raw<T, V> &x, float out[V])
-{
-    KN_UNROLL
-    for (int i = 0; i < V; i++)
-        out[i] = kn_load(&x.v[i]);
-}
-__device__ static inline void kn_widen(const kn_raw<kn_bf16, 8> &x, float out[8])
-{
-    KN_UNROLL
-    for (int i = 0; i < 8; i++)
-        out[i] = kn_bf16_to_f32(kn_bf16{(uint16_t)(x.two[i / 2] >> (16 * (i % 2)))});
-}
-
 /* Pixels p, p + rows, … of `here` pixels; data: the thread's channels of the first. Zeros past the
  * end. */
 template <class T, int V>

@@ -59,11 +59,16 @@ static void in_all_ways(with_pair run)
 static void convs(const bench_pair *pair, GString *message)
 {
     static const conv_case cases[] = {
-        {1, 1, 1, 1, 1, 3, true, false, 0, 4},     {2, 7, 5, 3, 16, 3, false, false, 0, 4},
-        {1, 17, 19, 16, 16, 3, true, false, 0, 4}, {2, 9, 33, 16, 2, 3, true, false, 0, 4},
-        {1, 7, 7, 33, 17, 3, false, false, 0, 4},  {2, 6, 6, 64, 32, 1, true, false, 0, 4},
-        {1, 1, 1, 40, 72, 1, true, false, 0, 4},   {1, 4, 18, 32, 40, 3, true, true, 0, 4},
+        {1, 1, 1, 1, 1, 3, true, false, 0, 4},
+        {2, 7, 5, 3, 16, 3, false, false, 0, 4},
+        {1, 17, 19, 16, 16, 3, true, false, 0, 4},
+        {2, 9, 33, 16, 2, 3, true, false, 0, 4},
+        {1, 7, 7, 33, 17, 3, false, false, 0, 4},
+        {2, 6, 6, 64, 32, 1, true, false, 0, 4},
+        {1, 1, 1, 40, 72, 1, true, false, 0, 4},
+        {1, 4, 18, 32, 40, 3, true, true, 0, 4},
         {1, 8, 16, 24, 80, 3, false, false, 0, 4},
+        {1, 96, 112, 2, 3, 3, true, false, 0, 4}, /* 84 splits of the weight gradient's pixels */
     };
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++)
         for (int fill = 0; fill < FILL_OFFSET; fill++)
@@ -279,11 +284,16 @@ static void packs(const bench_pair *pair, GString *message)
 static void norms(const bench_pair *pair, GString *message)
 {
     static const norm_case cases[] = {
-        {1, 1, 1, 1, 1, 0, 0.01, 0, 0},       {1, 1, 1, 16, 16, 0, 0.01, 0.5, 0},
-        {2, 7, 7, 3, 5, 1, 0.01, 0.3, 0},     {1, 33, 7, 17, 17, 0, 0.01, 0.1, 0},
-        {3, 8, 9, 16, 32, 0, 0.01, 0.05, 0},  {2, 33, 33, 32, 64, 32, 0.01, 0, 0},
-        {2, 5, 7, 256, 256, 0, 0.01, 0.5, 0}, {2, 24, 24, 16, 16, 0, 0.01, 0.2, 0},
-        {2, 9, 9, 40, 40, 0, 1, 0, 0},        {1, 3, 3, 300, 300, 0, 0.01, 0.3, 0},
+        {1, 1, 1, 1, 1, 0, 0.01, 0, 0},
+        {1, 1, 1, 16, 16, 0, 0.01, 0.5, 0},
+        {2, 7, 7, 3, 5, 1, 0.01, 0.3, 0},
+        {1, 33, 7, 17, 17, 0, 0.01, 0.1, 0},
+        {3, 8, 9, 16, 32, 0, 0.01, 0.05, 0},
+        {2, 33, 33, 32, 64, 32, 0.01, 0, 0},
+        {2, 5, 7, 256, 256, 0, 0.01, 0.5, 0},
+        {2, 49, 24, 16, 16, 0, 0.01, 0.2, 0}, /* 5 tiles: blocks go round */
+        {2, 9, 9, 40, 40, 0, 1, 0, 0},
+        {1, 3, 3, 300, 300, 0, 0.01, 0.3, 0},
     };
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++)
         for (int fill = 0; fill < N_FILLS; fill++) {
