@@ -3,8 +3,7 @@
  * A thread has V channels of every rows-th pixel (kn_norm_shape) and adds a few pixels in f32, then
  * those in f64 to its own places in shared memory, which spares 4·V registers. A block's threads
  * are added in two rounds; each block writes one pair, and a second kernel, one block a channel,
- * adds the blocks' pairs. Where several threads read or add at once they touch neighbouring
- * banks. */
+ * adds the blocks' pairs. Threads that read or add at once touch different banks. */
 #ifndef QS_KERNELS_CUDA_SUMS_H
 #define QS_KERNELS_CUDA_SUMS_H
 
@@ -49,8 +48,9 @@ __device__ static inline void kn_load_ahead(const T *data, int ldc, int p, int r
     }
 }
 
-/* part: n sums a thread, sum i of thread t at i·stride + t. The odd stride lets the threads that
- * add up rows, neighbours in (i, lane), read from 16 different pairs of banks. */
+/* part: n sums a thread, sum i of thread t at i·stride + t. The threads that add up rows are
+ * neighbours in (i, lane): by this stride their places are neighbours too, counted in the 16 pairs
+ * of banks. */
 __device__ static inline int kn_sums_stride(const kn_stand &at)
 {
     return KN_CU_BLOCK + at.lanes % 16;
