@@ -12,8 +12,8 @@
  * results are in registers, so a pass over them in memory is spared.
  *
  * Weight gradient. M is output channels, N input channels, K the pixels: a block walks over tiles,
- * the next being fetched, its warps share WO × WI weights and the tile's rows, keep all taps' sums
- * in registers, and write one partial a block, which sums.cu adds in order. Padding with zeros
+ * the next ones being fetched, its warps share 16 × WI weights and the tile's rows, keep all taps'
+ * sums in registers, and write one partial a block, which sums.cu adds in order. Padding with zeros
  * makes any number of channels whole. */
 #include "kernels/cuda/lang.cuh"
 
@@ -26,7 +26,7 @@ enum {
 #else
     MULTIPROCESSORS = 132, /* that grids are made for: one number, one order of sums everywhere */
 #endif
-    WGRAD_BLOCKS = 4 * MULTIPROCESSORS,
+    WG_O = 16, /* output channels of a patch of weights */
     PARTIALS_BYTES = 64 << 20,
 };
 
@@ -388,7 +388,7 @@ __global__ void __launch_bounds__(THREADS, NT == 8   ? 3
     for (int i = 0, turn = 0, half = 0; i < here; half = !half) {
         kn_bf16 *xs = room + half * TURN, *other = room + !half * TURN;
         bool last = turn + 1 == turns; /* of this tile */
-        kn_fetch_wait();
+        kn_fetch_wait<0>();
         __syncthreads(); /* this turn has come, and the last one's room is free */
         at = next;
         if (last && i + 1 < here)
@@ -495,7 +495,7 @@ __global__ void mma_pack(kn_cu_pack pack, int64_t n)
 }
 
 /* A tile of the result's gradient and, with its border, of the source. */
-template <int TAPS, int WO, int WI>
+template <int TAPS, int WI>
 __device__ static inline void bring_pair(kn_bf16 *to, const kn_tensor &src, const kn_tensor &ddst,
                                          const kn_conv_tiles &tiles, int64_t tile, int o0, int i0,
                                          bool wide_src, bool wide_ddst)
@@ -503,16 +503,15 @@ __device__ static inline void bring_pair(kn_bf16 *to, const kn_tensor &src, cons
     enum { R = TAPS == 9, H = KN_CONV_TH, W = KN_CONV_TW };
     int n, y0, x0;
     kn_conv_tile_at(&tiles, tile, &n, &y0, &x0);
-    bring_tile<H, W, WO / 8>(to, ddst, n, y0, x0, o0, wide_ddst);
-    bring_tile<H + 2 * R, W + 2 * R, WI / 8>(to + H * W * WO, src, n, y0 - R, x0 - R, i0, wide_src);
-    kn_fetch_end();
+    bring_tile<H, W, WG_O / 8>(to, ddst, n, y0, x0, o0, wide_ddst);
+    bring_tile<H + 2 * R, W + 2 * R, WI / 8>(to + H * W * WG_O, src, n, y0 - R, x0 - R, i0,
+                                             wide_src);
 }
 
-/* grid.x splits the tiles, grid.y = output patches · input patches of WO × WI weights. Warps share
- * a patch's 16 × 16 parts, and where it has fewer than four, the tile's rows. partials (grid.x, oc,
- * ic, taps). */
-template <int TAPS, int WO, int WI>
-__global__ void __launch_bounds__(THREADS)
+/* grid.x splits the tiles, grid.y = output patches · input patches of WG_O × WI weights. Warps
+ * share a patch's 16 × 16 parts and the tile's rows. partials (grid.x, oc, ic, taps). */
+template <int TAPS, int WI, bool WIDE>
+__global__ void __launch_bounds__(THREADS, WIDE &&WI == 16 ? 4 : 3)
     mma_bwd_weights(kn_cu_conv c, kn_tensor src, kn_tensor ddst, float *partials, bool wide_src,
                     bool wide_ddst)
 {
@@ -520,55 +519,62 @@ __global__ void __launch_bounds__(THREADS)
         R = TAPS == 9,
         IH = KN_CONV_TH + 2 * R,
         IW = KN_CONV_TW + 2 * R,
-        DY = KN_CONV_TH * KN_CONV_TW * WO,
+        DY = KN_CONV_TH * KN_CONV_TW * WG_O,
         TURN = DY + IH * IW * WI,
-        PARTS = WO / 16 * (WI / 16),
+        TURNS = WI == 16 ? 4 : 3, /* in shared memory, all but one under way */
+        PARTS = WI / 16,
         SHARES = WARPS / PARTS, /* of the rows, OWN each */
         OWN = KN_CONV_TH / SHARES,
         N_ACC = TAPS * 2 * 4
     };
-    KN_SHARED(kn_bf16, room, 2 * TURN);
-    static_assert(PARTS * N_ACC * 32 * 4 <= 2 * TURN * 2, "sums' room");
+    KN_SHARED(kn_bf16, room, TURNS * TURN);
+    static_assert(PARTS * N_ACC * 32 * 4 <= TURNS * TURN * 2, "sums' room");
     const kn_conv_tiles tiles = kn_conv_tiles_of(c.n, c.h, c.w);
     int t = (int)threadIdx.x, lane = t % 32, part = t / 32 % PARTS, share = t / 32 / PARTS;
-    int i_patches = (c.ic + WI - 1) / WI;
-    int o0 = (int)blockIdx.y / i_patches * WO, i0 = (int)blockIdx.y % i_patches * WI;
-    int o_eight = part / (WI / 16) * 2, i_eight = part % (WI / 16) * 2; /* of this warp's part */
+    int i_patches = (c.ic + WI - 1) / WI, step = (int)gridDim.x, n_tiles = (int)tiles.tiles;
+    int o0 = (int)blockIdx.y / i_patches * WG_O, i0 = (int)blockIdx.y % i_patches * WI;
     float acc[TAPS][2][4] = {};
-    int half = 0;
-    bring_pair<TAPS, WO, WI>(room, src, ddst, tiles, blockIdx.x, o0, i0, wide_src, wide_ddst);
-    for (int64_t tile = blockIdx.x; tile < tiles.tiles; tile += gridDim.x, half = !half) {
-        kn_fetch_wait();
+    for (int k = 0, tile = (int)blockIdx.x; k < TURNS - 1; k++, tile += step) {
+        if (tile < n_tiles)
+            bring_pair<TAPS, WI>(room + k * TURN, src, ddst, tiles, tile, o0, i0, WIDE || wide_src,
+                                 WIDE || wide_ddst);
+        kn_fetch_end();
+    }
+    for (int tile = (int)blockIdx.x, turn = 0; tile < n_tiles; tile += step) {
+        int coming = tile + (TURNS - 1) * step, free = turn == 0 ? TURNS - 1 : turn - 1;
+        kn_fetch_wait<TURNS - 2>();
         __syncthreads(); /* this tile has come, and the last one's room is free */
-        if (tile + gridDim.x < tiles.tiles)
-            bring_pair<TAPS, WO, WI>(room + !half * TURN, src, ddst, tiles, tile + gridDim.x, o0,
-                                     i0, wide_src, wide_ddst);
+        if (coming < n_tiles)
+            bring_pair<TAPS, WI>(room + free * TURN, src, ddst, tiles, coming, o0, i0,
+                                 WIDE || wide_src, WIDE || wide_ddst);
+        kn_fetch_end();
         int column = lane / 16 * 8 + lane % 8, first = share * OWN;
-        const kn_bf16 *dys = room + half * TURN +
-                             kn_chunk_at(first, column, KN_CONV_TW, o_eight + lane / 8 % 2, WO / 8);
-        const kn_bf16 *xs[2 * R + 1];
+        int dys = turn * TURN + kn_chunk_at(first, column, KN_CONV_TW, lane / 8 % 2, WG_O / 8);
+        int xs[2 * R + 1];
         KN_UNROLL
         for (int dx = 0; dx < 2 * R + 1; dx++)
-            xs[dx] = room + half * TURN + DY +
-                     kn_chunk_at(first, dx + lane % 16, IW, i_eight + lane / 16, WI / 8);
+            xs[dx] = turn * TURN + DY +
+                     kn_chunk_at(first, dx + lane % 16, IW, part * 2 + lane / 16, WI / 8);
         uint32_t a[2 * R + 1][4]; /* of the gradient's last rows; those outside are zeros */
         KN_UNROLL
         for (int row = 0; row < OWN + 2 * R; row++) {
-            uint32_t b[2 * R + 1][4];
             if (row < OWN)
-                kn_ldmatrix_t(a[row % (2 * R + 1)], dys + row * KN_CONV_TW * WO);
+                kn_ldmatrix_t(a[row % (2 * R + 1)], room + dys + row * KN_CONV_TW * WG_O);
             KN_UNROLL
-            for (int dx = 0; dx < 2 * R + 1; dx++)
-                kn_ldmatrix_t(b[dx], xs[dx] + row * IW * WI);
-            KN_UNROLL
-            for (int tap = 0; tap < TAPS; tap++) {
-                int dy = tap / (2 * R + 1), dx = tap % (2 * R + 1), of = row - dy;
-                if (of < 0 || of >= OWN)
-                    continue;
-                kn_mma_bf16(acc[tap][0], a[of % (2 * R + 1)], b[dx]);
-                kn_mma_bf16(acc[tap][1], a[of % (2 * R + 1)], b[dx] + 2);
+            for (int dx = 0; dx < 2 * R + 1; dx++) {
+                uint32_t b[4];
+                kn_ldmatrix_t(b, room + xs[dx] + row * IW * WI);
+                KN_UNROLL
+                for (int dy = 0; dy < 2 * R + 1; dy++) {
+                    int of = row - dy, tap = dy * (2 * R + 1) + dx;
+                    if (of < 0 || of >= OWN)
+                        continue;
+                    kn_mma_bf16(acc[tap][0], a[of % (2 * R + 1)], b);
+                    kn_mma_bf16(acc[tap][1], a[of % (2 * R + 1)], b + 2);
+                }
             }
         }
+        turn = turn + 1 == TURNS ? 0 : turn + 1;
     }
     /* the shares after the first hand their sums to it, one after the other */
     float *sums = (float *)room + part * N_ACC * 32;
@@ -590,7 +596,7 @@ __global__ void __launch_bounds__(THREADS)
     for (int i = 0; i < N_ACC; i++) {
         int row, col;
         kn_mma_c_at(lane, i % 4, &row, &col);
-        int o = o0 + o_eight * 8 + row, ic = i0 + i_eight * 8 + i / 4 % 2 * 8 + col;
+        int o = o0 + row, ic = i0 + part * 16 + i / 4 % 2 * 8 + col;
         if (o < c.oc && ic < c.ic)
             partials[(((int64_t)blockIdx.x * c.oc + o) * c.ic + ic) * TAPS + i / 8] =
                 acc[i / 8][i / 4 % 2][i % 4];
@@ -709,23 +715,25 @@ void kn_cu_mma_bwd_data(kn_device *device, kn_cu_conv c, kn_tensor ddst, const v
     kn_cu_mma_fwd(device, back, ddst, packed, NULL, dsrc);
 }
 
-/* Side of a patch of weights, of n channels. */
-static int wgrad_side(int n)
+/* Input channels of a patch of weights. */
+static int wgrad_width(const kn_cu_conv &c)
 {
-    return n >= 32 ? 32 : 16;
+    return c.ic >= 32 ? 32 : 16;
 }
 
 static int wgrad_patches(const kn_cu_conv &c)
 {
-    return (int)(kn_div_up(c.oc, wgrad_side(c.oc)) * kn_div_up(c.ic, wgrad_side(c.ic)));
+    return (int)(kn_div_up(c.oc, WG_O) * kn_div_up(c.ic, wgrad_width(c)));
 }
 
+/* As many as are there at once, three or four on a multiprocessor, and no more. */
 static int splits_of(const kn_cu_conv &c)
 {
     int64_t bytes = (int64_t)c.oc * c.ic * c.k * c.k * (int64_t)sizeof(float);
-    int64_t most = PARTIALS_BYTES / bytes, wanted = kn_div_up(WGRAD_BLOCKS, wgrad_patches(c));
-    most = most < 1 ? 1 : most < wanted ? most : wanted;
-    return kn_grid(kn_conv_tiles_of(c.n, c.h, c.w).tiles, 1, most);
+    int64_t most = PARTIALS_BYTES / bytes, at_once = wgrad_width(c) == 32 ? 3 : 4;
+    int64_t wanted = at_once * MULTIPROCESSORS / wgrad_patches(c);
+    most = most < wanted ? most : wanted;
+    return kn_grid(kn_conv_tiles_of(c.n, c.h, c.w).tiles, 1, most < 1 ? 1 : most);
 }
 
 static size_t weight_partials_bytes(const kn_cu_conv &c)
@@ -739,27 +747,18 @@ size_t kn_cu_mma_bwd_weights_bytes(kn_cu_conv c)
     return weight_partials_bytes(c) + kn_cu_bias_grad_bytes(c.oc);
 }
 
-template <int TAPS, int WO, int WI>
+template <int TAPS, int WI>
 static void start_wgrad(kn_device *device, const kn_cu_conv &c, const kn_tensor &src,
                         const kn_tensor &ddst, float *partials)
 {
-    KN_LAUNCH(device, (mma_bwd_weights<TAPS, WO, WI>), KN_GRID(splits_of(c), wgrad_patches(c)),
-              THREADS, c, src, ddst, partials, wide_of(src), wide_of(ddst));
-}
-
-template <int TAPS>
-static void start_wgrad_by_side(kn_device *device, const kn_cu_conv &c, const kn_tensor &src,
-                                const kn_tensor &ddst, float *partials)
-{
-    bool o = wgrad_side(c.oc) == 32, i = wgrad_side(c.ic) == 32;
-    if (o && i)
-        start_wgrad<TAPS, 32, 32>(device, c, src, ddst, partials);
-    else if (o)
-        start_wgrad<TAPS, 32, 16>(device, c, src, ddst, partials);
-    else if (i)
-        start_wgrad<TAPS, 16, 32>(device, c, src, ddst, partials);
+    kn_grid_size grid = KN_GRID(splits_of(c), wgrad_patches(c));
+    bool s = wide_of(src), d = wide_of(ddst);
+    if (s && d)
+        KN_LAUNCH(device, (mma_bwd_weights<TAPS, WI, true>), grid, THREADS, c, src, ddst, partials,
+                  s, d);
     else
-        start_wgrad<TAPS, 16, 16>(device, c, src, ddst, partials);
+        KN_LAUNCH(device, (mma_bwd_weights<TAPS, WI, false>), grid, THREADS, c, src, ddst, partials,
+                  s, d);
 }
 
 void kn_cu_mma_bwd_weights(kn_device *device, kn_cu_conv c, kn_tensor src, kn_tensor ddst,
@@ -768,10 +767,15 @@ void kn_cu_mma_bwd_weights(kn_device *device, kn_cu_conv c, kn_tensor src, kn_te
     int splits = splits_of(c);
     int64_t n = (int64_t)c.oc * c.ic * c.k * c.k;
     float *partials = (float *)scratch;
-    if (c.k == 3)
-        start_wgrad_by_side<9>(device, c, src, ddst, partials);
+    bool wider = wgrad_width(c) == 32;
+    if (c.k == 3 && wider)
+        start_wgrad<9, 32>(device, c, src, ddst, partials);
+    else if (c.k == 3)
+        start_wgrad<9, 16>(device, c, src, ddst, partials);
+    else if (wider)
+        start_wgrad<1, 32>(device, c, src, ddst, partials);
     else
-        start_wgrad_by_side<1>(device, c, src, ddst, partials);
+        start_wgrad<1, 16>(device, c, src, ddst, partials);
     kn_cu_add_splits(device, dweight, n, splits, partials);
     if (dbias)
         kn_cu_bias_grad(device, ddst, dbias, (char *)scratch + weight_partials_bytes(c));

@@ -55,8 +55,13 @@ static std::vector<int> thread_order;
 struct fetch {
     void *to;
     const void *from; /* NULL: zeros */
+    unsigned group;
 };
-static std::vector<std::vector<fetch>> fetches; /* of each thread, on their way */
+struct fetching {
+    std::vector<fetch> under_way;
+    unsigned groups; /* ended */
+};
+static std::vector<fetching> fetches; /* of each thread */
 static jmp_buf scheduler_at;
 static ucontext_t scheduler_context;
 static fiber *current;
@@ -97,7 +102,7 @@ static void fiber_main()
     AFTER_SWITCH(nullptr, &scheduler_bottom, &scheduler_size);
     for (;;) {
         kernel->thread(kernel->kernel, kernel->args);
-        if (!fetches[kn_emu_now->thread.x].empty())
+        if (!fetches[kn_emu_now->thread.x].under_way.empty())
             die("a thread ends before what it fetches has come", kn_emu_now->thread.x, 0);
         kn_emu_now->state = ENDED;
         give_way();
@@ -191,17 +196,27 @@ void kn_fetch16(void *to, const void *from, bool there)
 {
     if ((uintptr_t)to % 16 || (there && (uintptr_t)from % 16))
         die("a fetch of 16 bytes from or to an address that is not aligned", 0, 0);
-    fetches[kn_emu_now->thread.x].push_back(fetch{to, there ? from : nullptr});
+    fetching &f = fetches[kn_emu_now->thread.x];
+    f.under_way.push_back(fetch{to, there ? from : nullptr, f.groups});
 }
 
-void kn_fetch_wait()
+void kn_fetch_end()
 {
-    for (const fetch &f : fetches[kn_emu_now->thread.x])
-        if (f.from)
+    fetches[kn_emu_now->thread.x].groups++;
+}
+
+void kn_emu_fetch_wait(unsigned pending)
+{
+    fetching &all = fetches[kn_emu_now->thread.x];
+    std::vector<fetch> left;
+    for (const fetch &f : all.under_way)
+        if (f.group + pending >= all.groups)
+            left.push_back(f);
+        else if (f.from)
             memcpy(f.to, f.from, 16);
         else
             memset(f.to, 0, 16);
-    fetches[kn_emu_now->thread.x].clear();
+    all.under_way.swap(left);
 }
 
 /* A slot: the lane's row, then its four words; what the rows hold now, whoever reads it later. */

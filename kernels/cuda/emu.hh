@@ -76,8 +76,12 @@ void kn_emu_ldmatrix(uint32_t r[4], const void *row, bool transposed);
 
 /* Arrive when they are waited for, not before. */
 void kn_fetch16(void *to, const void *from, bool there);
-static inline void kn_fetch_end() {}
-void kn_fetch_wait();
+void kn_fetch_end();
+void kn_emu_fetch_wait(unsigned pending);
+template <int N> static inline void kn_fetch_wait()
+{
+    kn_emu_fetch_wait(N);
+}
 
 void kn_mma_bf16(float d[4], const uint32_t a[4], const uint32_t b[2]);
 

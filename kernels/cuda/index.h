@@ -130,11 +130,13 @@ QS_DEVICE kn_conv_tiles kn_conv_tiles_of(int n, int h, int w)
     return t;
 }
 
+/* A batch has fewer than 2^31 tiles: wide divisions take a GPU hundreds of instructions. */
 QS_DEVICE void kn_conv_tile_at(const kn_conv_tiles *t, int64_t tile, int *n, int *y, int *x)
 {
-    *x = (int)(tile % t->tiles_x) * KN_CONV_TW;
-    *y = (int)(tile / t->tiles_x % t->tiles_y) * KN_CONV_TH;
-    *n = (int)(tile / t->tiles_x / t->tiles_y);
+    unsigned at = (unsigned)tile, across = (unsigned)t->tiles_x, down = (unsigned)t->tiles_y;
+    *x = (int)(at % across) * KN_CONV_TW;
+    *y = (int)(at / across % down) * KN_CONV_TH;
+    *n = (int)(at / across / down);
 }
 
 /* Fragments of mma.m16n8k16 (PTX ISA, "Matrix Fragments"): where register r of a lane lies.

@@ -74,15 +74,15 @@ __device__ static inline void kn_fetch16(void *to, const void *from, bool there)
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(at), "l"(from), "r"(bytes)
                  : "memory");
 }
-/* All that this thread has sent since the last end belongs together. */
+/* All that this thread has sent since the last end is a group, be it empty. */
 __device__ static inline void kn_fetch_end()
 {
     asm volatile("cp.async.commit_group;" ::: "memory");
 }
-/* This thread's have arrived. */
-__device__ static inline void kn_fetch_wait()
+/* This thread's groups have arrived but for the last N. */
+template <int N> __device__ static inline void kn_fetch_wait()
 {
-    asm volatile("cp.async.wait_all;" ::: "memory");
+    asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
 }
 
 /* d (16×8 f32) += a (16×16 bf16, rows) · b (16×8 bf16, columns), spread over the warp's lanes as
