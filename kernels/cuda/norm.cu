@@ -10,7 +10,7 @@
  * So a thread's channels never change: what belongs to them is read once into registers, and the
  * thread has the vectors of AHEAD pixels under way. Block b takes tiles b, b + grid, ….
  *
- * Statistics are sums about a pivot (the first pixel), in f32 over eight pixels, then in f64, added
+ * Statistics are sums about a pivot (the first pixel), in f32 over a few pixels, then in f64, added
  * in one order (sums.cuh). The mask's bits are made once a tile into shared memory, eight elements
  * a Philox call, in forward and again in backward, so no mask is stored; two tiles' bits lie there
  * in turn, so that one barrier a tile is enough. */
@@ -142,7 +142,7 @@ __global__ void __launch_bounds__(KN_CU_BLOCK, 3)
                     few[V + i] += d * d;
                 }
             }
-            if (++batch % (FLUSH / AHEAD) == 0)
+            if (++batch % KN_FEW_BATCHES(T) == 0)
                 kn_sums_add<2 * V>(part, at, few);
         }
     }
@@ -275,7 +275,7 @@ __global__ void __launch_bounds__(KN_CU_BLOCK, 2)
                     few[V + i] += dz[i] * off[i];
                 }
             }
-            if (++batch % (FLUSH / AHEAD) == 0)
+            if (++batch % KN_FEW_BATCHES(T) == 0)
                 kn_sums_add<2 * V>(part, at, few);
         }
     }
