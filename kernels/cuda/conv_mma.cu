@@ -353,7 +353,7 @@ __device__ static inline void sum_staged(const kn_cu_conv &c, const kn_bf16 *min
 template <int TAPS, int NT, bool STATS>
 __global__ void __launch_bounds__(THREADS, NT == 8   ? 3
                                            : NT == 4 ? 4
-                                                     : 6)
+                                                     : 5)
     mma_fwd(kn_cu_conv c, kn_tensor src, const kn_bf16 *packed, const float *bias, kn_tensor dst,
             int each, bool wide, bool pair, bool whole, double *partials)
 {
@@ -509,7 +509,7 @@ __device__ static inline void bring_pair(kn_bf16 *to, const kn_tensor &src, cons
 }
 
 /* grid.x splits the tiles, grid.y = output patches · input patches of WG_O × WI weights. Warps
- * share a patch's 16 × 16 parts and the tile's rows. partials (grid.x, oc, ic, taps). */
+ * share a patch's 16 × 16 parts and the tile's rows. partials (grid.x, taps, oc, ic). */
 template <int TAPS, int WI, bool WIDE>
 __global__ void __launch_bounds__(THREADS, WIDE &&WI == 16 ? 4 : 3)
     mma_bwd_weights(kn_cu_conv c, kn_tensor src, kn_tensor ddst, float *partials, bool wide_src,
@@ -593,13 +593,18 @@ __global__ void __launch_bounds__(THREADS, WIDE &&WI == 16 ? 4 : 3)
     if (share != 0)
         return;
     KN_UNROLL
-    for (int i = 0; i < N_ACC; i++) {
+    for (int i = 0; i < N_ACC; i += 2) { /* two input channels side by side */
         int row, col;
         kn_mma_c_at(lane, i % 4, &row, &col);
         int o = o0 + row, ic = i0 + part * 16 + i / 4 % 2 * 8 + col;
-        if (o < c.oc && ic < c.ic)
-            partials[(((int64_t)blockIdx.x * c.oc + o) * c.ic + ic) * TAPS + i / 8] =
-                acc[i / 8][i / 4 % 2][i % 4];
+        float *to = partials + (((int64_t)blockIdx.x * TAPS + i / 8) * c.oc + o) * c.ic + ic;
+        const float *two = &acc[i / 8][i / 4 % 2][i % 4];
+        if (o < c.oc && ic + 1 < c.ic && c.ic % 2 == 0)
+            kn_store_v<float, 2>(to, two);
+        else
+            for (int k = 0; k < 2; k++)
+                if (o < c.oc && ic + k < c.ic)
+                    to[k] = two[k];
     }
 }
 
@@ -633,11 +638,11 @@ static int fwd_width(const kn_cu_conv &c)
     return c.oc <= 32 || tiles * kn_div_up(c.oc, 64) < 2 * MULTIPROCESSORS ? 4 : 8;
 }
 
-/* Tiles of a block, so that all blocks have as many and are there at once: six, four or three on a
+/* Tiles of a block, so that all blocks have as many and are there at once: five, four or three on a
  * multiprocessor, as shared memory has room. */
 static int fwd_each(const kn_cu_conv &c)
 {
-    int width = fwd_width(c), at_once = width == 8 ? 3 : width == 4 ? 4 : 6;
+    int width = fwd_width(c), at_once = width == 8 ? 3 : width == 4 ? 4 : 5;
     int64_t work = kn_conv_tiles_of(c.n, c.h, c.w).tiles * kn_div_up(c.oc, width * 8);
     return (int)kn_div_up(work, at_once * MULTIPROCESSORS);
 }
@@ -776,7 +781,7 @@ void kn_cu_mma_bwd_weights(kn_device *device, kn_cu_conv c, kn_tensor src, kn_te
         start_wgrad<1, 32>(device, c, src, ddst, partials);
     else
         start_wgrad<1, 16>(device, c, src, ddst, partials);
-    kn_cu_add_splits(device, dweight, n, splits, partials);
+    kn_cu_add_splits(device, dweight, n, c.k * c.k, splits, partials);
     if (dbias)
         kn_cu_bias_grad(device, ddst, dbias, (char *)scratch + weight_partials_bytes(c));
 }

@@ -207,8 +207,8 @@ void kn_cu_mma_bwd_weights(kn_device *device, kn_cu_conv c, kn_tensor src, kn_te
 
 /* ---- sums.cu
  * ------------------------------------------------------------------------------------- */
-/* dweight (n) += partials (splits, n), in one order. */
-void kn_cu_add_splits(kn_device *device, float *dweight, int64_t n, int splits,
+/* dweight (n/taps, taps) += partials (splits, taps, n/taps), in one order. */
+void kn_cu_add_splits(kn_device *device, float *dweight, int64_t n, int taps, int splits,
                       const float *partials);
 /* dbias (c) += the sums of ddst over all pixels. */
 size_t kn_cu_bias_grad_bytes(int oc);

@@ -7,10 +7,12 @@ enum {
     AT_ONCE = 8 /* splits that a thread loads before it adds */
 };
 
-/* dweight (n) += partials (splits, n). A block has `width` weights side by side, and for each
- * blockDim.x/width threads: thread g of them adds splits g, g + groups, …, and a tree adds those.
+/* dweight (n/taps, taps) += partials (splits, taps, n/taps). A block has `width` weights side by
+ * side, and for each blockDim.x/width threads: thread g of them adds splits g, g + groups, …, and a
+ * tree adds those.
  */
-__global__ void add_splits(float *dweight, int64_t n, int splits, int width, const float *partials)
+__global__ void add_splits(float *dweight, int64_t n, int taps, int splits, int width,
+                           const float *partials)
 {
     KN_SHARED(double, part, KN_ADDERS);
     int t = (int)threadIdx.x, group = t / width, groups = (int)blockDim.x / width;
@@ -31,8 +33,10 @@ __global__ void add_splits(float *dweight, int64_t n, int splits, int width, con
         if (group < half)
             part[t] += part[t + half * width];
     }
-    if (group == 0 && i < n)
-        dweight[i] += (float)part[t];
+    if (group == 0 && i < n) {
+        int64_t of_tap = n / taps;
+        dweight[i % of_tap * taps + i / of_tap] += (float)part[t];
+    }
 }
 
 /* Sums of each channel over a block's pixels: partials (channels, grid.x). */
@@ -76,13 +80,14 @@ __global__ void bias_add(float *dbias, int blocks, const double *partials)
 /* ---- from C
  * -------------------------------------------------------------------------------------- */
 
-void kn_cu_add_splits(kn_device *device, float *dweight, int64_t n, int splits,
+void kn_cu_add_splits(kn_device *device, float *dweight, int64_t n, int taps, int splits,
                       const float *partials)
 {
     int block = splits > 64 ? (int)KN_ADDERS : (int)KN_CU_BLOCK, width = block;
     while (width > 32 && splits > AT_ONCE * (block / width))
         width /= 2;
-    KN_LAUNCH(device, add_splits, kn_div_up(n, width), block, dweight, n, splits, width, partials);
+    KN_LAUNCH(device, add_splits, kn_div_up(n, width), block, dweight, n, taps, splits, width,
+              partials);
 }
 
 size_t kn_cu_bias_grad_bytes(int oc)
