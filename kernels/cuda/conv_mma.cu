@@ -731,12 +731,11 @@ static int wgrad_patches(const kn_cu_conv &c)
     return (int)(kn_div_up(c.oc, WG_O) * kn_div_up(c.ic, wgrad_width(c)));
 }
 
-/* As many as are there at once, three or four on a multiprocessor, and no more. */
+/* As many as are there at once, three on a multiprocessor, and no more. */
 static int splits_of(const kn_cu_conv &c)
 {
     int64_t bytes = (int64_t)c.oc * c.ic * c.k * c.k * (int64_t)sizeof(float);
-    int64_t most = PARTIALS_BYTES / bytes, at_once = wgrad_width(c) == 32 ? 3 : 4;
-    int64_t wanted = at_once * MULTIPROCESSORS / wgrad_patches(c);
+    int64_t most = PARTIALS_BYTES / bytes, wanted = 3 * MULTIPROCESSORS / wgrad_patches(c);
     most = most < wanted ? most : wanted;
     return kn_grid(kn_conv_tiles_of(c.n, c.h, c.w).tiles, 1, most < 1 ? 1 : most);
 }
