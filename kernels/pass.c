@@ -5,8 +5,10 @@
  *   gradients                   shared scratch, likewise
  *
  * A BatchNorm works in place where it may: backward always when the gradient is dense, forward when
- * nothing is kept. Inference folds it away altogether; the skip connection is then copied into its
- * slice by the pooling pass, since a convolution writes whole buffers only. */
+ * nothing is kept. Where one convolution alone reads its result and can make it for itself, forward
+ * and backward, the result is never written. Inference folds it away altogether; the skip
+ * connection is then copied into its slice by the pooling pass, since a convolution writes whole
+ * buffers only. */
 #include "kernels/pass_priv.h"
 
 #include "base/error.h"
@@ -134,6 +136,7 @@ static void redirect(kn_pass *pass, const bool *wanted)
                        .mask = -1,
                        .sums = -1,
                        .sums_of = -1,
+                       .before = -1,
                        .scratch_fwd = -1,
                        .scratch_bwd_data = -1,
                        .scratch_bwd_weights = -1,
@@ -225,6 +228,42 @@ static void plan_fusion(kn_pass *pass)
     }
 }
 
+kn_slice kn_pass_source(const kn_pass *pass, int node)
+{
+    const kn_step *s = &pass->steps[node];
+    return s->before >= 0 ? pass->steps[s->before].src : s->src;
+}
+
+/* Can the one reader of a BatchNorm's result make it for itself? */
+static bool reader_can_make(const kn_pass *pass, int norm, int reader)
+{
+    const kn_step *s = &pass->steps[norm];
+    int src = s->src.value, dst = s->dst.value;
+    for (int o = 0; o < pass->net->n_outputs; o++)
+        if (kn_pass_wants(pass, o) && pass->net->outputs[o] == dst)
+            return false;
+    /* One block of channels lies alike in both layouts. */
+    bool alike = pass->blocks[src] == pass->blocks[dst] || s->src.channels == pass->engine->block;
+    return alike && kn_slice_whole(pass->net, s->src) && kn_slice_whole(pass->net, s->dst) &&
+           pass->steps[reader].conv && kn_net_node(pass->net, reader)->normed &&
+           (kn_engine_ops(pass->engine)->conv_takes(pass->steps[reader].conv) & KN_TAKES_BEFORE);
+}
+
+/* Which results of BatchNorms are never written. */
+static void plan_made(kn_pass *pass)
+{
+    for (int i = 1; i < n_nodes(pass) && kn_engine_ops(pass->engine)->conv_takes && !folds(pass);
+         i++) {
+        kn_step *s = &pass->steps[i];
+        if (kn_net_node(pass->net, i)->kind != KN_NODE_NORM || s->skip)
+            continue;
+        int reader = only_reader(pass, s->dst.value);
+        s->made_by_reader = reader >= 0 && reader_can_make(pass, i, reader);
+        if (s->made_by_reader)
+            pass->steps[reader].before = i;
+    }
+}
+
 /* ---- lifetimes ---------------------------------------------------------------------------------
  */
 
@@ -272,15 +311,17 @@ static void plan_forward(kn_pass *pass)
         kn_step *s = &pass->steps[i];
         if (s->skip)
             continue;
-        use_value(pass, s->src.value, i, false);
+        int src = kn_pass_source(pass, i).value;
+        use_value(pass, src, i, false);
         /* In place: nothing reads the convolution's output again, and the result is as large. */
-        if (!train && node->kind == KN_NODE_NORM && in_place(pass, s))
-            pass->value_item[s->dst.value] = pass->value_item[s->src.value];
-        use_value(pass, s->dst.value, i, false);
+        if (!train && node->kind == KN_NODE_NORM && in_place(pass, s) && !s->made_by_reader)
+            pass->value_item[s->dst.value] = pass->value_item[src];
+        if (!s->made_by_reader)
+            use_value(pass, s->dst.value, i, false);
         if (s->copy.value >= 0)
             use_value(pass, s->copy.value, i, false);
         if (train && backward_reads_source(node))
-            use_value(pass, s->src.value, bwd_step(pass, s->apply_with_conv ? i - 1 : i), true);
+            use_value(pass, src, bwd_step(pass, s->apply_with_conv ? i - 1 : i), true);
         if (node->kind == KN_NODE_CONV) {
             kn_conv_needs needs = kn_engine_ops(pass->engine)->conv_needs(s->conv);
             s->packed =
@@ -432,6 +473,7 @@ static kn_pass *plan_pass(kn_engine *engine, const kn_net *net, const kn_pass_op
         return NULL;
     }
     plan_fusion(pass);
+    plan_made(pass);
     plan_forward(pass);
     if (options->mode == KN_PASS_TRAIN)
         plan_backward(pass);

@@ -24,6 +24,10 @@ typedef struct {
      * it, its backward's sums with the one after it, the rest of its backward with the one before.
      */
     bool stats_with_conv, sums_with_conv, apply_with_conv;
+    /* NORM: its result is made by the one convolution that reads it, each time, and has no place.
+     */
+    bool made_by_reader;
+    int before;  /* CONV: the NORM whose result it makes for itself. -1: none */
     int sums_of; /* CONV: the NORM whose sums come with its bwd_data. -1: none */
     int scratch_fwd, scratch_bwd_data, scratch_bwd_weights;
     double seconds[KN_N_PARTS]; /* while the pass has a clock */
@@ -63,5 +67,7 @@ void *kn_pass_at(const kn_pass *pass, int item);
 void kn_pass_upload(kn_pass *pass);
 bool kn_pass_download(kn_pass *pass, GError **error);
 kn_tensor kn_pass_tensor(const kn_pass *pass, const int *items, kn_slice slice);
+/* What a node reads: its source, or that of the BatchNorm whose result it makes for itself. */
+kn_slice kn_pass_source(const kn_pass *pass, int node);
 
 #endif

@@ -120,8 +120,9 @@ static size_t own_scratch_bytes(const kn_engine *engine, const kn_conv_spec *s, 
 {
     if (kind == OWN_DIRECT)
         return 0;
-    return (size_t)engine->n_threads * kn_cpu_typed_passes(engine, s->src_type)
-                                           ->wino_scratch_bytes(s->ic, s->oc, d == KN_BWD_WEIGHTS);
+    return (size_t)engine->n_threads *
+           kn_cpu_typed_passes(engine, s->src_type)
+               ->wino_scratch_bytes(s->ic, s->oc, s->w, d == KN_BWD_WEIGHTS);
 }
 
 /* A dense image batch of `c` channels as our kernel sees it. */
@@ -550,17 +551,20 @@ bool kn_cpu_conv_bwd_weights(kn_conv *conv, const kn_tensor *src, const kn_tenso
 
 unsigned kn_cpu_conv_takes(const kn_conv *conv)
 {
-    return (conv->own[KN_FWD] ? KN_TAKES_STATS : 0u) |
+    bool before = conv->own[KN_FWD] == OWN_WINOGRAD &&
+                  (!conv->spec.train || conv->own[KN_BWD_WEIGHTS] == OWN_WINOGRAD);
+    return (before ? KN_TAKES_BEFORE : 0u) | (conv->own[KN_FWD] ? KN_TAKES_STATS : 0u) |
            (conv->own[KN_BWD_DATA] ? KN_TAKES_SUMS : 0u) |
            (conv->own[KN_BWD_WEIGHTS] ? KN_TAKES_APPLY : 0u);
 }
 
 void kn_cpu_conv_fwd_stats(kn_conv *conv, const void *packed, const kn_tensor *src,
-                           const kn_tensor *dst, void *scratch, const kn_norm *norm)
+                           const kn_tensor *dst, void *scratch, const kn_norm *norm,
+                           const kn_norm *before)
 {
     packed_sizes p = packed_of(conv);
     const float *bias = (const float *)((const char *)packed + p.fwd + p.bwd_data);
-    kn_beside with = {KN_BESIDE_STATS, norm, NULL, NULL};
+    kn_beside with = {KN_BESIDE_STATS, norm, NULL, NULL, before};
     run_own(conv->engine, &conv->spec, conv->own[KN_FWD], KN_FWD, src->data, packed, bias,
             dst->data, scratch, &with);
 }
@@ -569,16 +573,16 @@ void kn_cpu_conv_bwd_data_sums(kn_conv *conv, const void *packed, const kn_tenso
                                const kn_tensor *dsrc, void *scratch, const kn_norm *norm,
                                const kn_tensor *x)
 {
-    kn_beside with = {KN_BESIDE_SUMS, norm, x, NULL};
+    kn_beside with = {KN_BESIDE_SUMS, norm, x, NULL, NULL};
     run_own(conv->engine, &conv->spec, conv->own[KN_BWD_DATA], KN_BWD_DATA, dsrc->data,
             (const char *)packed + packed_of(conv).fwd, NULL, ddst->data, scratch, &with);
 }
 
 void kn_cpu_conv_bwd_weights_apply(kn_conv *conv, const kn_tensor *src, const kn_tensor *dy,
                                    const kn_tensor *x, const kn_norm *norm, const kn_tensor *ddst,
-                                   void *dweight, void *scratch)
+                                   void *dweight, void *scratch, const kn_norm *before)
 {
-    kn_beside with = {KN_BESIDE_APPLY, norm, x, dy};
+    kn_beside with = {KN_BESIDE_APPLY, norm, x, dy, before};
     kn_cpu_passes(conv->engine, src)
         ->wino_bwd_weights(conv->engine, src, ddst, dweight, scratch, &with);
 }

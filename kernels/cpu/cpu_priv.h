@@ -22,9 +22,11 @@ typedef enum {
 
 typedef struct {
     kn_beside_kind kind;
-    const kn_norm *norm; /* its mask is kept (norm->mask) where it has dropout */
-    const kn_tensor *x;  /* SUMS, APPLY: norm's source */
-    const kn_tensor *dy; /* APPLY: the gradient of norm's result, or dz; may be the dy written */
+    const kn_norm *norm;   /* its mask is kept (norm->mask) where it has dropout */
+    const kn_tensor *x;    /* SUMS, APPLY: norm's source */
+    const kn_tensor *dy;   /* APPLY: the gradient of norm's result, or dz; may be the dy written */
+    const kn_norm *before; /* with STATS, APPLY: the convolution's source is this one's, and its
+                            * result is convolved; NULL: the source itself */
 } kn_beside;
 
 /* The passes of one instruction set and type of tensors. Arguments as in ops.h. */
@@ -69,7 +71,7 @@ typedef struct {
                              float *db);
     /* Winograd of our own (winograd.inc): 3×3, both sides blocks of 16 channels. All NULL where
      * vectors are shorter than 16 floats. */
-    size_t (*wino_scratch_bytes)(int ic, int oc, bool weights); /* a thread's */
+    size_t (*wino_scratch_bytes)(int ic, int oc, int w, bool weights); /* a thread's */
     /* weight (oc,ic,3,3) to u, 36·ic·oc floats; backward: for the gradient of the source. */
     void (*wino_pack)(const float *weight, int oc, int ic, bool backward, float *u);
     /* bias (y->c) or NULL; LeakyReLU of that slope, 1: none. */
@@ -123,13 +125,14 @@ bool kn_cpu_conv_bwd_data(kn_conv *conv, const void *packed, const kn_tensor *dd
                           const kn_tensor *dsrc, void *scratch, GError **error);
 unsigned kn_cpu_conv_takes(const kn_conv *conv);
 void kn_cpu_conv_fwd_stats(kn_conv *conv, const void *packed, const kn_tensor *src,
-                           const kn_tensor *dst, void *scratch, const kn_norm *norm);
+                           const kn_tensor *dst, void *scratch, const kn_norm *norm,
+                           const kn_norm *before);
 void kn_cpu_conv_bwd_data_sums(kn_conv *conv, const void *packed, const kn_tensor *ddst,
                                const kn_tensor *dsrc, void *scratch, const kn_norm *norm,
                                const kn_tensor *x);
 void kn_cpu_conv_bwd_weights_apply(kn_conv *conv, const kn_tensor *src, const kn_tensor *dy,
                                    const kn_tensor *x, const kn_norm *norm, const kn_tensor *ddst,
-                                   void *dweight, void *scratch);
+                                   void *dweight, void *scratch, const kn_norm *before);
 bool kn_cpu_conv_bwd_weights(kn_conv *conv, const kn_tensor *src, const kn_tensor *ddst,
                              void *dweight, void *dbias, void *scratch, GError **error);
 

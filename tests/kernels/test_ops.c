@@ -2,7 +2,7 @@
  * hostile values; the reference against 4-point central differences; adjoints of the linear ops.
  * The last test plants a wrong kernel, a wrong gradient and a NaN, and wants each of them reported.
  */
-#include "tests/kernels/ops_cases.h"
+#include "tests/kernels/beside_case.h"
 
 #include <math.h>
 #include <string.h>
@@ -124,6 +124,22 @@ static void test_conv_own(void)
     if (pair.engine->block == 16)
         check_own(&pair, "own winograd", 40);
     else
+        g_test_skip("our Winograd needs AVX-512");
+    pair_free(&pair);
+}
+
+static void test_beside(void)
+{
+    g_autofree char *choices = beside_choices();
+    bench_pair pair = pair_new(KN_CONV_AUTO, choices);
+    for (int i = 0; i < N_BESIDE_CASES && pair.engine->block == 16; i++)
+        for (int fill = 0; fill < FILL_OFFSET; fill++) {
+            g_autoptr(GString) message = g_string_new(NULL);
+            const beside_case *c = &beside_cases[i];
+            bool ok = run_beside_case(&pair, c, (fill_kind)fill, message);
+            want_pass(ok, message, "beside", c->h, c->w, c->ic, c->oc, (fill_kind)fill);
+        }
+    if (pair.engine->block != 16)
         g_test_skip("our Winograd needs AVX-512");
     pair_free(&pair);
 }
@@ -559,6 +575,7 @@ int main(int argc, char **argv)
     g_test_add_func("/ops/conv", test_conv);
     g_test_add_func("/ops/conv/winograd", test_conv_winograd);
     g_test_add_func("/ops/conv/own", test_conv_own);
+    g_test_add_func("/ops/beside", test_beside);
     g_test_add_func("/ops/conv/own-direct", test_conv_own_direct);
     g_test_add_func("/ops/norm", test_norm);
     g_test_add_func("/ops/resample", test_resample);

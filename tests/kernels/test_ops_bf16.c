@@ -1,6 +1,6 @@
 /* Every op of the CPU backend with tensors of bf16 against the double-precision reference, which
  * gets the same rounded values; and who may ask for bf16. */
-#include "tests/kernels/ops_cases.h"
+#include "tests/kernels/beside_case.h"
 
 #include "base/error.h"
 
@@ -109,6 +109,21 @@ static void test_conv_own(void)
     pair_free(&pair);
 }
 
+static void test_beside(void)
+{
+    g_autofree char *choices = beside_choices();
+    bench_pair pair;
+    if (!pair_new(&pair, choices))
+        return;
+    for (int i = 0; i < N_BESIDE_CASES; i++)
+        for (int fill = 0; fill < FILL_OFFSET; fill++) {
+            g_autoptr(GString) message = g_string_new(NULL);
+            want_pass(run_beside_case(&pair, &beside_cases[i], (fill_kind)fill, message), message,
+                      "beside", (size_t)i, fill);
+        }
+    pair_free(&pair);
+}
+
 static void test_norm(void)
 {
     static const norm_case cases[] = {
@@ -194,6 +209,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/ops-bf16/conv", test_conv);
     g_test_add_func("/ops-bf16/conv-own", test_conv_own);
+    g_test_add_func("/ops-bf16/beside", test_beside);
     g_test_add_func("/ops-bf16/norm", test_norm);
     g_test_add_func("/ops-bf16/resample", test_resample);
     g_test_add_func("/ops-bf16/planted", test_planted);
