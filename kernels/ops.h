@@ -185,6 +185,14 @@ typedef struct {
     /* dx (slice) += dy at each maximum of x (slice). */
     void (*pool_bwd)(kn_engine *engine, const kn_tensor *x, const kn_tensor *dy,
                      const kn_tensor *dx);
+    /* (optional together) The two with the BatchNorm before them, which has no dropout; NULL: each
+     * for itself. norm_apply to y, and pool_fwd of that. pool_bwd of norm's result, which is made
+     * again from its source x, to dx (slice); then dx becomes dz and norm's sums are taken, as by
+     * conv_bwd_data_sums. */
+    void (*norm_apply_pool)(kn_engine *engine, const kn_tensor *x, const kn_norm *norm,
+                            const kn_tensor *y, const kn_tensor *pooled);
+    void (*pool_bwd_sums)(kn_engine *engine, const kn_tensor *x, const kn_norm *norm,
+                          const kn_tensor *dy, const kn_tensor *dx);
     /* Bilinear ×2, align_corners: output i takes input i·(H-1)/(2H-1). y is a slice. */
     void (*upsample_fwd)(kn_engine *engine, const kn_tensor *x, const kn_tensor *y);
     /* The transpose, as a gather. dy is a slice. */

@@ -206,7 +206,24 @@ static int only_reader(const kn_pass *pass, int value)
     return n_readers == 1 ? reader : -1;
 }
 
-/* Which parts of a BatchNorm go along with the convolutions before and after it. */
+/* A BatchNorm without dropout whose result is pooled at once: both go in one sweep each way. The
+ * pooling is the last to add to the gradient, since it is the next node. */
+static void plan_pooling(kn_pass *pass, int i)
+{
+    kn_step *s = &pass->steps[i], *pool = s + 1;
+    if (!kn_engine_ops(pass->engine)->pool_bwd_sums || i + 1 >= n_nodes(pass) || pool->skip ||
+        kn_net_node(pass->net, i + 1)->kind != KN_NODE_POOL || pool->src.value != s->dst.value ||
+        pool->src.first != s->dst.first || pool->src.channels != s->dst.channels ||
+        (kn_net_node(pass->net, i)->dropout > 0 && !pass->options.no_dropout))
+        return;
+    s->pool_with_norm = pool->pool_with_norm = true;
+    if (pass->options.mode != KN_PASS_TRAIN)
+        return;
+    s->sums_with_next = true;
+    pool->sums_of = i;
+}
+
+/* Which parts of a BatchNorm go along with what is before and after it. */
 static void plan_fusion(kn_pass *pass)
 {
     const kn_ops *ops = kn_engine_ops(pass->engine);
@@ -218,12 +235,13 @@ static void plan_fusion(kn_pass *pass)
         unsigned before = ops->conv_takes(pass->steps[i - 1].conv);
         s->stats_with_conv = before & KN_TAKES_STATS;
         s->apply_with_conv = train && (before & KN_TAKES_APPLY);
+        plan_pooling(pass, i);
         int reader = only_reader(pass, s->dst.value);
         if (!train || reader < 0 || !kn_slice_whole(pass->net, s->dst) ||
             !pass->steps[reader].conv || !pass->steps[reader].dsrc)
             continue;
-        s->sums_with_conv = ops->conv_takes(pass->steps[reader].conv) & KN_TAKES_SUMS;
-        if (s->sums_with_conv)
+        s->sums_with_next = ops->conv_takes(pass->steps[reader].conv) & KN_TAKES_SUMS;
+        if (s->sums_with_next)
             pass->steps[reader].sums_of = i;
     }
 }
@@ -320,6 +338,8 @@ static void plan_forward(kn_pass *pass)
             use_value(pass, s->dst.value, i, false);
         if (s->copy.value >= 0)
             use_value(pass, s->copy.value, i, false);
+        if (node->kind == KN_NODE_NORM && s->pool_with_norm)
+            use_value(pass, s[1].dst.value, i, false);
         if (train && backward_reads_source(node))
             use_value(pass, src, bwd_step(pass, s->apply_with_conv ? i - 1 : i), true);
         if (node->kind == KN_NODE_CONV) {

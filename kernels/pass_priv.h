@@ -20,15 +20,16 @@ typedef struct {
     int packed, stats; /* plan items: packed weights; mean and inv_std. -1: none */
     int mask;          /* plan item: the dropout mask as norm_apply keeps it. -1: none */
     int sums;          /* plan item: NORM's sums from one half of backward to the other. -1: none */
-    /* What convolutions take along (ops.h). NORM: its statistics come with the convolution before
-     * it, its backward's sums with the one after it, the rest of its backward with the one before.
-     */
-    bool stats_with_conv, sums_with_conv, apply_with_conv;
+    /* What others take along (ops.h). NORM: its statistics come with the convolution before it, its
+     * backward's sums with the convolution or pooling after it, the rest of its backward with the
+     * convolution before. */
+    bool stats_with_conv, sums_with_next, apply_with_conv;
+    bool pool_with_norm; /* NORM: the POOL after it goes along with its apply. POOL: so it does */
     /* NORM: its result is made by the one convolution that reads it, each time, and has no place.
      */
     bool made_by_reader;
     int before;  /* CONV: the NORM whose result it makes for itself. -1: none */
-    int sums_of; /* CONV: the NORM whose sums come with its bwd_data. -1: none */
+    int sums_of; /* CONV, POOL: the NORM whose sums come with its bwd_data. -1: none */
     int scratch_fwd, scratch_bwd_data, scratch_bwd_weights;
     double seconds[KN_N_PARTS]; /* while the pass has a clock */
     int rearranged; /* plan item, CONV transposed: gradients as of a 1×1 convolution; -1 */

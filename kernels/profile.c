@@ -66,9 +66,9 @@ static double slice_bytes(const kn_pass *pass, kn_slice slice)
 static void norm_work(kn_layer *l, const kn_pass *pass, const kn_step *s, double src, double dst)
 {
     double fwd = (s->stats_with_conv ? 0 : src) + src + dst;
-    double sums = s->sums_with_conv ? 0 : src + dst;
+    double sums = s->sums_with_next ? 0 : src + dst;
     double apply = s->apply_with_conv ? 0 : 2 * src + dst;
-    move_work(l, pass, "norm", fwd, sums + apply);
+    move_work(l, pass, "norm", fwd + (s->pool_with_norm ? dst / 4 : 0), sums + apply);
 }
 
 kn_layer kn_pass_layer(const kn_pass *pass, int i)
@@ -94,7 +94,9 @@ kn_layer kn_pass_layer(const kn_pass *pass, int i)
         norm_work(&l, pass, s, src, dst);
         break;
     case KN_NODE_POOL:
-        move_work(&l, pass, "pool", src + dst + (s->copy.value >= 0 ? src : 0), 3 * src + dst);
+        move_work(&l, pass, "pool",
+                  s->pool_with_norm ? 0 : src + dst + (s->copy.value >= 0 ? src : 0),
+                  3 * src + dst);
         break;
     case KN_NODE_UPSAMPLE:
         move_work(&l, pass, "upsample", src + dst, src + dst);

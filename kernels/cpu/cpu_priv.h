@@ -45,6 +45,10 @@ typedef struct {
                      const kn_tensor *copy);
     void (*pool_bwd)(kn_engine *engine, const kn_tensor *x, const kn_tensor *dy,
                      const kn_tensor *dx);
+    void (*norm_apply_pool)(kn_engine *engine, const kn_tensor *x, const kn_norm *norm,
+                            const kn_tensor *y, const kn_tensor *pooled);
+    void (*pool_bwd_sums)(kn_engine *engine, const kn_tensor *x, const kn_norm *norm,
+                          const kn_tensor *dy, const kn_tensor *dx);
     void (*upsample_fwd)(kn_engine *engine, const kn_tensor *x, const kn_tensor *y);
     void (*upsample_bwd)(kn_engine *engine, const kn_tensor *dy, const kn_tensor *dx);
     void (*perturb_fwd)(kn_engine *engine, const kn_tensor *x, const kn_perturb *how,

@@ -198,6 +198,27 @@ static void test_norm(void)
     pair_free(&pair);
 }
 
+static void test_norm_pool(void)
+{
+    static const norm_case cases[] = {
+        {1, 1, 1, 16, 16, 0, 0.01, 0, 0},   {2, 7, 3, 5, 9, 1, 0.01, 0, 0},
+        {2, 5, 70, 17, 17, 0, 0.01, 0, 0},  {1, 3, 140, 16, 32, 0, 0.01, 0, 16},
+        {2, 9, 9, 32, 64, 32, 0.01, 0, 16}, {3, 4, 5, 48, 96, 0, 1, 0, 16},
+        {1, 33, 7, 16, 32, 16, 0.01, 0, 0},
+    };
+    bench_pair pair = pair_new(KN_CONV_DIRECT, NULL);
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++)
+        for (int fill = 0; fill < N_FILLS; fill++) {
+            g_autoptr(GString) message = g_string_new(NULL);
+            norm_case c = cases[i];
+            if (fill == FILL_OFFSET) /* as above */
+                c.slope = 1;
+            bool ok = run_norm_pool_case(&pair, &c, (fill_kind)fill, message);
+            want_pass(ok, message, "norm and pool", c.h, c.w, c.c, c.block, (fill_kind)fill);
+        }
+    pair_free(&pair);
+}
+
 static void test_resample(void)
 {
     static const int shapes[][5] = {/* n h w c block */
@@ -578,6 +599,7 @@ int main(int argc, char **argv)
     g_test_add_func("/ops/beside", test_beside);
     g_test_add_func("/ops/conv/own-direct", test_conv_own_direct);
     g_test_add_func("/ops/norm", test_norm);
+    g_test_add_func("/ops/norm-pool", test_norm_pool);
     g_test_add_func("/ops/resample", test_resample);
     g_test_add_func("/ops/arrays", test_arrays);
     g_test_add_func("/ops/gradient/norm", test_norm_gradient);

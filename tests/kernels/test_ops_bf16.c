@@ -145,6 +145,26 @@ static void test_norm(void)
     pair_free(&pair);
 }
 
+static void test_norm_pool(void)
+{
+    static const norm_case cases[] = {
+        {1, 1, 1, 16, 16, 0, 0.01, 0, 0},   {2, 7, 3, 5, 9, 1, 0.01, 0, 0},
+        {2, 5, 70, 17, 17, 0, 0.01, 0, 0},  {1, 3, 140, 16, 32, 0, 0.01, 0, 16},
+        {2, 9, 9, 32, 64, 32, 0.01, 0, 16}, {3, 4, 5, 48, 96, 0, 1, 0, 16},
+        {1, 33, 7, 16, 32, 16, 0.01, 0, 0},
+    };
+    bench_pair pair;
+    if (!pair_new(&pair, NULL))
+        return;
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++)
+        for (int fill = 0; fill < FILL_OFFSET; fill++) {
+            g_autoptr(GString) message = g_string_new(NULL);
+            want_pass(run_norm_pool_case(&pair, &cases[i], (fill_kind)fill, message), message,
+                      "norm and pool", i, fill);
+        }
+    pair_free(&pair);
+}
+
 static void test_resample(void)
 {
     static const int shapes[][5] = {/* n h w c block */
@@ -211,6 +231,7 @@ int main(int argc, char **argv)
     g_test_add_func("/ops-bf16/conv-own", test_conv_own);
     g_test_add_func("/ops-bf16/beside", test_beside);
     g_test_add_func("/ops-bf16/norm", test_norm);
+    g_test_add_func("/ops-bf16/norm-pool", test_norm_pool);
     g_test_add_func("/ops-bf16/resample", test_resample);
     g_test_add_func("/ops-bf16/planted", test_planted);
     g_test_add_func("/ops-bf16/refused", test_refused);
