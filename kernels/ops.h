@@ -160,9 +160,10 @@ typedef struct {
      * runs each op for itself. norm_bwd_sums fills norm->sums and adds to
      * dgamma and dbeta; norm_bwd_apply makes dx. conv_bwd_data_sums writes dz of `norm` to dsrc (x
      * is norm's source) and its sums; conv_bwd_weights_apply first makes ddst from dy and x as
-     * norm_bwd_apply does. A kept mask is needed where norm has dropout. before, with
-     * KN_TAKES_BEFORE: src is the source of that BatchNorm, whose result, what is convolved, is
-     * made on the way and kept nowhere; its mask is. NULL: src is convolved. */
+     * norm_bwd_apply does, and leaves it unwritten, even without data, where the convolution makes
+     * no bwd_data. A kept mask is needed where norm has dropout. before, with KN_TAKES_BEFORE: src
+     * is the source of that BatchNorm, whose result, what is convolved, is made on the way and kept
+     * nowhere; its mask is. NULL: src is convolved. */
     void (*norm_bwd_sums)(kn_engine *engine, const kn_tensor *dy, const kn_tensor *x,
                           const kn_norm *norm);
     void (*norm_bwd_apply)(kn_engine *engine, const kn_tensor *dy, const kn_tensor *x,

@@ -380,6 +380,13 @@ static size_t weight_bytes(const kn_pass *pass, const kn_node *node)
     return (size_t)n * kn_dtype_bytes(kn_engine_dtype(pass->engine));
 }
 
+/* The gradient between a convolution and its BatchNorm, which the convolution makes for itself
+ * where nothing else wants it: it is nowhere in memory. */
+static bool grad_unwritten(const kn_pass *pass, int norm)
+{
+    return pass->steps[norm].apply_with_conv && !pass->steps[norm - 1].dsrc;
+}
+
 static void plan_backward(kn_pass *pass)
 {
     for (int o = 0; o < pass->net->n_outputs; o++) {
@@ -396,12 +403,13 @@ static void plan_backward(kn_pass *pass)
         int step = bwd_step(pass, i);
         if (s->skip)
             continue;
-        use_grad(pass, s->dst.value, step);
+        if (!(node->kind == KN_NODE_CONV && node->normed && grad_unwritten(pass, i + 1)))
+            use_grad(pass, s->dst.value, step);
         if (s->apply_with_conv)
             use_grad(pass, s->dst.value, bwd_step(pass, i - 1));
         if (node->kind == KN_NODE_NORM && in_place(pass, s))
             pass->grad_item[s->src.value] = pass->grad_item[s->dst.value];
-        if (s->dsrc)
+        if (s->dsrc && !(node->kind == KN_NODE_NORM && grad_unwritten(pass, i)))
             use_grad(pass, s->src.value, step);
         if (node->kind == KN_NODE_CONV) {
             kn_conv_needs needs = kn_engine_ops(pass->engine)->conv_needs(s->conv);

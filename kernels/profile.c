@@ -37,7 +37,10 @@ static void conv_work(kn_layer *l, const kn_pass *pass, const kn_step *s, const 
     bool parts[KN_N_PARTS] = {true, s->dsrc, pass->options.mode == KN_PASS_TRAIN};
     bool applies = node->normed && s[1].apply_with_conv; /* the NORM after it is the next step */
     /* What it takes along of a BatchNorm: its source is read, for the gradient that is written. */
-    double along[KN_N_PARTS] = {0, s->sums_of >= 0 ? src : 0, applies ? 2 * dst : 0};
+    double along[KN_N_PARTS] = {0, s->sums_of >= 0 ? src : 0,
+                                !applies  ? 0
+                                : s->dsrc ? 2 * dst
+                                          : dst};
     l->op = node->k == 3 ? "conv3x3" : "conv1x1";
     l->how = kn_engine_ops(pass->engine)->conv_describe(s->conv);
     for (int p = 0; p < KN_N_PARTS; p++) {

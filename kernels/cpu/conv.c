@@ -10,6 +10,9 @@
  * tiles an image, and its transformed tensors (2.25 times the source and the destination) stay
  * small. It has no LeakyReLU post-op; our pass follows it while the images are in the cache.
  *
+ * The weight gradient of the first convolution is ours (stem.inc), and so are all but one pass of
+ * the head (head.inc).
+ *
  * QS_DISABLE=own-conv leaves our own kernels out: oneDNN alone, for comparisons. */
 #include "kernels/cpu/cpu_priv.h"
 
@@ -29,7 +32,7 @@ enum {
 typedef enum { DIRECT, WINOGRAD, OWN, N_ALGORITHMS } algorithm;
 static const char *const ALGORITHM_NAMES[N_ALGORITHMS] = {"direct", "winograd", "own"};
 
-typedef enum { OWN_NOT, OWN_WINOGRAD, OWN_DIRECT } own_kind;
+typedef enum { OWN_NOT, OWN_WINOGRAD, OWN_DIRECT, OWN_STEM } own_kind;
 
 struct kn_conv {
     kn_engine *engine; /* borrowed */
@@ -118,7 +121,7 @@ static size_t own_weight_bytes(const kn_conv_spec *s, own_kind kind)
 static size_t own_scratch_bytes(const kn_engine *engine, const kn_conv_spec *s, kn_direction d,
                                 own_kind kind)
 {
-    if (kind == OWN_DIRECT)
+    if (kind != OWN_WINOGRAD)
         return 0;
     return (size_t)engine->n_threads *
            kn_cpu_typed_passes(engine, s->src_type)
@@ -281,12 +284,25 @@ static bool own_direct(const kn_engine *engine, const kn_conv_spec *s, kn_direct
            s->src_type == KN_F32;
 }
 
+/* The weight gradient of the first convolution: oneDNN's is slower, and writes nothing into it. */
+static bool is_stem(const kn_engine *engine, const kn_conv_spec *s, kn_direction d)
+{
+    const kn_passes *passes = kn_cpu_typed_passes(engine, s->dst_type);
+    return d == KN_BWD_WEIGHTS && !kn_disabled("own-conv") && passes->stem_bwd_weights &&
+           s->k == 3 && s->ic == 3 && s->oc % 16 == 0 && s->oc <= passes->stem_outputs_max &&
+           !s->bias && !s->src_block && s->src_type == KN_F32;
+}
+
 static bool create_direction(kn_conv *conv, kn_direction d, GError **error)
 {
     kn_dnnl *dnnl = kn_cpu_of(conv->engine)->dnnl;
     GError *problem = NULL;
     kn_conv_spec spec = typed(&conv->spec, d);
     conv->chunk[d] = spec.n;
+    if (is_stem(conv->engine, &conv->spec, d)) {
+        conv->own[d] = OWN_STEM;
+        return true;
+    }
     algorithm chosen = choose(conv->engine, &spec, d);
     if (own_possible(conv->engine, &spec, d))
         conv->own[d] = chosen == OWN                        ? OWN_WINOGRAD
@@ -339,7 +355,8 @@ kn_conv *kn_cpu_conv_create(kn_engine *engine, const kn_conv_spec *spec, GError 
             return NULL;
         }
         g_string_append_printf(text, "%s%s=%s", text->len ? " " : "", kn_direction_names[d],
-                               conv->own[d] == OWN_DIRECT ? "own_direct"
+                               conv->own[d] == OWN_STEM     ? "own"
+                               : conv->own[d] == OWN_DIRECT ? "own_direct"
                                : conv->own[d] == OWN_WINOGRAD
                                    ? "own_wino_4x3"
                                    : kn_prim_implementation(conv->prim[d]));
@@ -515,6 +532,16 @@ bool kn_cpu_conv_bwd_data(kn_conv *conv, const void *packed, const kn_tensor *dd
     return true;
 }
 
+static void own_bwd_weights(const kn_conv *conv, const kn_tensor *src, const kn_tensor *ddst,
+                            float *dweight, void *scratch, const kn_beside *with)
+{
+    const kn_passes *passes = kn_cpu_passes(conv->engine, ddst);
+    if (conv->own[KN_BWD_WEIGHTS] == OWN_STEM)
+        passes->stem_bwd_weights(conv->engine, src, ddst, dweight, with);
+    else
+        passes->wino_bwd_weights(conv->engine, src, ddst, dweight, scratch, with);
+}
+
 bool kn_cpu_conv_bwd_weights(kn_conv *conv, const kn_tensor *src, const kn_tensor *ddst,
                              void *dweight, void *dbias, void *scratch, GError **error)
 {
@@ -526,8 +553,7 @@ bool kn_cpu_conv_bwd_weights(kn_conv *conv, const kn_tensor *src, const kn_tenso
         return true;
     }
     if (conv->own[KN_BWD_WEIGHTS]) {
-        kn_cpu_passes(conv->engine, src)
-            ->wino_bwd_weights(conv->engine, src, ddst, dweight, scratch, NULL);
+        own_bwd_weights(conv, src, ddst, dweight, scratch, NULL);
         return true;
     }
     bwd_weights_sizes b = bwd_weights_of(conv);
@@ -553,9 +579,10 @@ unsigned kn_cpu_conv_takes(const kn_conv *conv)
 {
     bool before = conv->own[KN_FWD] == OWN_WINOGRAD &&
                   (!conv->spec.train || conv->own[KN_BWD_WEIGHTS] == OWN_WINOGRAD);
+    /* Only Winograd writes the gradient, which bwd_data then reads. */
+    bool applies = conv->own[KN_BWD_WEIGHTS] == (conv->spec.bwd_data ? OWN_WINOGRAD : OWN_STEM);
     return (before ? KN_TAKES_BEFORE : 0u) | (conv->own[KN_FWD] ? KN_TAKES_STATS : 0u) |
-           (conv->own[KN_BWD_DATA] ? KN_TAKES_SUMS : 0u) |
-           (conv->own[KN_BWD_WEIGHTS] ? KN_TAKES_APPLY : 0u);
+           (conv->own[KN_BWD_DATA] ? KN_TAKES_SUMS : 0u) | (applies ? KN_TAKES_APPLY : 0u);
 }
 
 void kn_cpu_conv_fwd_stats(kn_conv *conv, const void *packed, const kn_tensor *src,
@@ -583,6 +610,5 @@ void kn_cpu_conv_bwd_weights_apply(kn_conv *conv, const kn_tensor *src, const kn
                                    void *dweight, void *scratch, const kn_norm *before)
 {
     kn_beside with = {KN_BESIDE_APPLY, norm, x, dy, before};
-    kn_cpu_passes(conv->engine, src)
-        ->wino_bwd_weights(conv->engine, src, ddst, dweight, scratch, &with);
+    own_bwd_weights(conv, src, ddst, dweight, scratch, &with);
 }

@@ -17,7 +17,8 @@ typedef enum {
     KN_BESIDE_NOTHING,
     KN_BESIDE_STATS, /* statistics of what it writes */
     KN_BESIDE_SUMS,  /* what it writes is the gradient of norm's result: made dz, and summed */
-    KN_BESIDE_APPLY, /* weight gradient: dy is made from with->dy first, and written */
+    KN_BESIDE_APPLY, /* weight gradient: dy is made from with->dy first, and written (winograd.inc)
+                      */
 } kn_beside_kind;
 
 typedef struct {
@@ -87,6 +88,12 @@ typedef struct {
     void (*direct_pack)(const float *weight, int oc, int ic, bool backward, float *packed);
     void (*direct_conv)(kn_engine *engine, const kn_tensor *x, const float *w, const float *bias,
                         float slope, const kn_tensor *y, void *scratch, const kn_beside *with);
+    /* Weight gradient of a 3×3 convolution of NHWC images of f32 and 3 channels (stem.inc) into
+     * dy->c of them, which divides by 16 and is at most stem_outputs_max. With KN_BESIDE_APPLY dy
+     * is not written and may have no data. dw (oc,3,3,3) += . NULL as above. */
+    void (*stem_bwd_weights)(kn_engine *engine, const kn_tensor *x, const kn_tensor *dy, float *dw,
+                             const kn_beside *with);
+    int stem_outputs_max;
 } kn_passes;
 
 extern const kn_passes kn_passes_v1;

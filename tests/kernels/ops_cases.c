@@ -228,6 +228,106 @@ bool run_norm_case(const bench_pair *pair, const norm_case *c, fill_kind fill, G
     return ok;
 }
 
+/* ---- the first convolution's weight gradient with BatchNorm's backward
+ * ----------------------------------------------------------------------------------- */
+
+typedef struct {
+    const double *image, *x, *dy, *gamma, *beta, *zero;
+} stem_values;
+
+/* dw, owned by the caller; NULL and a message where the convolution takes no BatchNorm along. */
+static double *stem_on(kn_engine *e, const kn_ops *ops, const norm_case *c, int block,
+                       const stem_values *from, GString *message)
+{
+    enum { IC = 3 };
+    kn_conv_spec spec = {.name = "stem",
+                         .n = c->n,
+                         .h = c->h,
+                         .w = c->w,
+                         .ic = IC,
+                         .oc = c->c,
+                         .k = 3,
+                         .train = true,
+                         .src_type = ops->dtype,
+                         .dst_type = e->act};
+    GError *error = NULL;
+    kn_conv *conv = ops->conv_create(e, &spec, &error);
+    g_assert_no_error(error);
+    bool along = ops->conv_takes && ops->conv_takes(conv) & KN_TAKES_APPLY;
+    void *v[4], *running = array_new(e, from->zero, c->c);
+    for (int i = 0; i < 4; i++)
+        v[i] = array_new(e, i == 2 ? from->gamma : i == 3 ? from->beta : from->zero, c->c);
+    void *grads = array_new(e, from->zero, c->c), *mask = NULL;
+    if (ops->norm_mask_bytes)
+        mask = memory_new(e, ops->norm_mask_bytes((int64_t)c->n * c->h * c->w, c->c));
+    g_autofree double *sums = g_new0(double, 2 * c->c);
+    kn_norm norm = {.channels = c->c,
+                    .mean = v[0],
+                    .inv_std = v[1],
+                    .gamma = v[2],
+                    .beta = v[3],
+                    .dgamma = grads,
+                    .dbeta = grads,
+                    .running_mean = running,
+                    .running_var = running,
+                    .slope = c->slope,
+                    .dropout = c->dropout,
+                    .stream = 7,
+                    .layer = 2,
+                    .mask = mask,
+                    .sums = sums,
+                    .is_dz = c->slope == 1 && c->dropout <= 0};
+    test_tensor image =
+        test_tensor_typed(e, ops->dtype, c->n, c->h, c->w, IC, IC, 0, 0, from->image);
+    test_tensor x = test_tensor_new(e, c->n, c->h, c->w, c->c, c->c, 0, 0, from->x);
+    test_tensor dy =
+        test_tensor_new(e, c->n, c->h, c->w, c->c, c->whole, c->first, block, from->dy);
+    test_tensor y = test_tensor_new(e, c->n, c->h, c->w, c->c, c->c, 0, 0, NULL);
+    void *dw = array_new(e, from->zero, 9 * IC * c->c);
+    void *scratch = memory_new(e, ops->conv_needs(conv).bwd_weights_bytes);
+    ops->norm_stats(e, &x.t, &norm);
+    ops->norm_apply(e, &x.t, &norm, &y.t); /* makes the mask */
+    if (along) {
+        kn_tensor nowhere = y.t;
+        nowhere.data = NULL;
+        ops->norm_bwd_sums(e, &dy.t, &x.t, &norm);
+        ops->conv_bwd_weights_apply(conv, &image.t, &dy.t, &x.t, &norm, &nowhere, dw, scratch,
+                                    NULL);
+    } else {
+        ops->norm_bwd(e, &dy.t, &x.t, &norm, &y.t);
+        ops->conv_bwd_weights(conv, &image.t, &y.t, dw, NULL, scratch, &error);
+        g_assert_no_error(error);
+    }
+    double *result = array_read(e, dw, 9 * IC * c->c);
+    if (!along && e->block == 16)
+        g_string_append(message, "takes no BatchNorm along; ");
+    test_tensor *tensors[] = {&image, &x, &dy, &y};
+    for (size_t i = 0; i < G_N_ELEMENTS(tensors); i++)
+        test_tensor_free(tensors[i]);
+    void *arrays[] = {v[0], v[1], v[2], v[3], running, grads, mask, dw, scratch};
+    for (size_t i = 0; i < G_N_ELEMENTS(arrays); i++)
+        memory_free(e, arrays[i]);
+    ops->conv_destroy(conv);
+    return result;
+}
+
+bool run_stem_case(const bench_pair *pair, const norm_case *c, fill_kind fill, GString *message)
+{
+    int64_t pixels = (int64_t)c->n * c->h * c->w;
+    double size = fill == FILL_HUGE ? 1e15 : 1;
+    g_autofree double *image = fill_new(3 * pixels, fill, pair->seed);
+    g_autofree double *x = fill_new(pixels * c->c, fill, pair->seed + 1);
+    g_autofree double *dy = fill_new(pixels * c->c, FILL_RANDOM, pair->seed + 2);
+    g_autofree double *gamma = fill_new(c->c, FILL_RANDOM, pair->seed + 3);
+    g_autofree double *beta = fill_new(c->c, FILL_RANDOM, pair->seed + 4);
+    g_autofree double *zero = g_new0(double, 27 * c->c);
+    stem_values from = {image, x, dy, gamma, beta, zero};
+    g_autofree double *want = stem_on(pair->ref, kn_engine_ops(pair->ref), c, 0, &from, message);
+    g_autofree double *got = stem_on(pair->engine, pair->ops, c, c->block, &from, message);
+    return message->len == 0 &&
+           check_close("dw", want, got, 27 * c->c, tolerance(16, (double)pixels), size, message);
+}
+
 /* ---- pooling and upsampling: exact, or nearly
  * ----------------------------------------------------------- */
 

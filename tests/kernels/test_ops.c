@@ -198,6 +198,25 @@ static void test_norm(void)
     pair_free(&pair);
 }
 
+static void test_stem(void)
+{
+    static const norm_case cases[] = {
+        {2, 7, 5, 16, 16, 0, 1, 0, 0},         {1, 33, 7, 16, 16, 0, 0.01, 0.05, 0},
+        {2, 3, 300, 32, 32, 0, 0.01, 0.3, 16}, {1, 5, 2, 48, 48, 0, 0.01, 0, 16},
+        {1, 4, 9, 32, 32, 0, 1, 0, 0},         {2, 6, 257, 16, 32, 16, 0.01, 0, 16},
+    };
+    bench_pair pair = pair_new(KN_CONV_DIRECT, NULL);
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++)
+        for (int fill = 0; fill < FILL_OFFSET; fill++) {
+            g_autoptr(GString) message = g_string_new(NULL);
+            norm_case c = cases[i];
+            c.block = pair.engine->block ? c.block : 0;
+            bool ok = run_stem_case(&pair, &c, (fill_kind)fill, message);
+            want_pass(ok, message, "stem", c.h, c.w, c.c, c.block, (fill_kind)fill);
+        }
+    pair_free(&pair);
+}
+
 static void test_norm_pool(void)
 {
     static const norm_case cases[] = {
@@ -599,6 +618,7 @@ int main(int argc, char **argv)
     g_test_add_func("/ops/beside", test_beside);
     g_test_add_func("/ops/conv/own-direct", test_conv_own_direct);
     g_test_add_func("/ops/norm", test_norm);
+    g_test_add_func("/ops/stem", test_stem);
     g_test_add_func("/ops/norm-pool", test_norm_pool);
     g_test_add_func("/ops/resample", test_resample);
     g_test_add_func("/ops/arrays", test_arrays);

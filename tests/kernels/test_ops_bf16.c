@@ -145,6 +145,25 @@ static void test_norm(void)
     pair_free(&pair);
 }
 
+static void test_stem(void)
+{
+    static const norm_case cases[] = {
+        {2, 7, 5, 16, 16, 0, 1, 0, 0},         {1, 33, 7, 16, 16, 0, 0.01, 0.05, 0},
+        {2, 3, 300, 32, 32, 0, 0.01, 0.3, 16}, {1, 5, 2, 48, 48, 0, 0.01, 0, 16},
+        {1, 4, 9, 32, 32, 0, 1, 0, 0},         {2, 6, 257, 16, 32, 16, 0.01, 0, 16},
+    };
+    bench_pair pair;
+    if (!pair_new(&pair, NULL))
+        return;
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++)
+        for (int fill = 0; fill < FILL_OFFSET; fill++) {
+            g_autoptr(GString) message = g_string_new(NULL);
+            want_pass(run_stem_case(&pair, &cases[i], (fill_kind)fill, message), message, "stem", i,
+                      fill);
+        }
+    pair_free(&pair);
+}
+
 static void test_norm_pool(void)
 {
     static const norm_case cases[] = {
@@ -231,6 +250,7 @@ int main(int argc, char **argv)
     g_test_add_func("/ops-bf16/conv-own", test_conv_own);
     g_test_add_func("/ops-bf16/beside", test_beside);
     g_test_add_func("/ops-bf16/norm", test_norm);
+    g_test_add_func("/ops-bf16/stem", test_stem);
     g_test_add_func("/ops-bf16/norm-pool", test_norm_pool);
     g_test_add_func("/ops-bf16/resample", test_resample);
     g_test_add_func("/ops-bf16/planted", test_planted);
