@@ -10,8 +10,8 @@
  * tiles an image, and its transformed tensors (2.25 times the source and the destination) stay
  * small. It has no LeakyReLU post-op; our pass follows it while the images are in the cache.
  *
- * The weight gradient of the first convolution is ours (stem.inc), and so are all but one pass of
- * the head (head.inc).
+ * The weight gradient of the first convolution is ours (stem.inc), and so is the head (head.inc,
+ * head_data.inc).
  *
  * QS_DISABLE=own-conv leaves our own kernels out: oneDNN alone, for comparisons. */
 #include "kernels/cpu/cpu_priv.h"
@@ -32,7 +32,7 @@ enum {
 typedef enum { DIRECT, WINOGRAD, OWN, N_ALGORITHMS } algorithm;
 static const char *const ALGORITHM_NAMES[N_ALGORITHMS] = {"direct", "winograd", "own"};
 
-typedef enum { OWN_NOT, OWN_WINOGRAD, OWN_DIRECT, OWN_STEM } own_kind;
+typedef enum { OWN_NOT, OWN_WINOGRAD, OWN_DIRECT, OWN_STEM, OWN_HEAD } own_kind;
 
 struct kn_conv {
     kn_engine *engine; /* borrowed */
@@ -41,7 +41,7 @@ struct kn_conv {
     own_kind own[N_DIRECTIONS];
     int chunk[N_DIRECTIONS]; /* images of one run of the primitive; divides spec.n */
     bool leaky_after;        /* LeakyReLU by our pass */
-    bool head;               /* forward and weight gradient by our own kernel: no prim there */
+    bool head;               /* by our own kernels: no prim, but for bwd_data without AVX-512 */
     char *description;
 };
 
@@ -299,8 +299,9 @@ static bool create_direction(kn_conv *conv, kn_direction d, GError **error)
     GError *problem = NULL;
     kn_conv_spec spec = typed(&conv->spec, d);
     conv->chunk[d] = spec.n;
-    if (is_stem(conv->engine, &conv->spec, d)) {
-        conv->own[d] = OWN_STEM;
+    bool head = conv->head && kn_cpu_typed_passes(conv->engine, conv->spec.src_type)->head_bwd_data;
+    if (head || is_stem(conv->engine, &conv->spec, d)) {
+        conv->own[d] = head ? OWN_HEAD : OWN_STEM;
         return true;
     }
     algorithm chosen = choose(conv->engine, &spec, d);
@@ -355,7 +356,7 @@ kn_conv *kn_cpu_conv_create(kn_engine *engine, const kn_conv_spec *spec, GError 
             return NULL;
         }
         g_string_append_printf(text, "%s%s=%s", text->len ? " " : "", kn_direction_names[d],
-                               conv->own[d] == OWN_STEM     ? "own"
+                               conv->own[d] >= OWN_STEM     ? "own"
                                : conv->own[d] == OWN_DIRECT ? "own_direct"
                                : conv->own[d] == OWN_WINOGRAD
                                    ? "own_wino_4x3"
@@ -395,7 +396,9 @@ static packed_sizes packed_of(const kn_conv *conv)
     else
         p.fwd = conv->own[KN_FWD] ? own_weight_bytes(s, conv->own[KN_FWD])
                                   : kn_prim_weight_bytes(conv->prim[KN_FWD]);
-    if (conv->own[KN_BWD_DATA])
+    if (conv->own[KN_BWD_DATA] == OWN_HEAD)
+        p.bwd_data = 0; /* forward's */
+    else if (conv->own[KN_BWD_DATA])
         p.bwd_data = own_weight_bytes(s, conv->own[KN_BWD_DATA]);
     else if (conv->prim[KN_BWD_DATA])
         p.bwd_data = kn_prim_weight_bytes(conv->prim[KN_BWD_DATA]);
@@ -459,7 +462,7 @@ static bool pack_direction(const kn_conv *conv, kn_direction d, const float *wei
 {
     const kn_conv_spec *s = &conv->spec;
     const kn_passes *passes = kn_cpu_typed_passes(conv->engine, s->src_type);
-    if (conv->own[d])
+    if (conv->own[d] && conv->own[d] != OWN_HEAD)
         (conv->own[d] == OWN_DIRECT ? passes->direct_pack : passes->wino_pack)(
             weight, s->oc, s->ic, d == KN_BWD_DATA, packed);
     return !conv->prim[d] || kn_prim_pack(conv->prim[d], weight, packed, error);
@@ -511,13 +514,23 @@ bool kn_cpu_conv_fwd(kn_conv *conv, const void *packed, const kn_tensor *src, co
     return true;
 }
 
+static void own_bwd_data(const kn_conv *conv, const void *packed, const kn_tensor *ddst,
+                         const kn_tensor *dsrc, void *scratch, const kn_beside *with)
+{
+    own_kind kind = conv->own[KN_BWD_DATA];
+    if (kind == OWN_HEAD)
+        kn_cpu_passes(conv->engine, dsrc)->head_bwd_data(conv->engine, ddst, packed, dsrc, with);
+    else
+        run_own(conv->engine, &conv->spec, kind, KN_BWD_DATA, dsrc->data,
+                (const char *)packed + packed_of(conv).fwd, NULL, ddst->data, scratch, with);
+}
+
 bool kn_cpu_conv_bwd_data(kn_conv *conv, const void *packed, const kn_tensor *ddst,
                           const kn_tensor *dsrc, void *scratch, GError **error)
 {
     const char *at = (const char *)packed + packed_of(conv).fwd;
     if (conv->own[KN_BWD_DATA]) {
-        run_own(conv->engine, &conv->spec, conv->own[KN_BWD_DATA], KN_BWD_DATA, dsrc->data, at,
-                NULL, ddst->data, scratch, NULL);
+        own_bwd_data(conv, packed, ddst, dsrc, scratch, NULL);
         return true;
     }
     int step = conv->chunk[KN_BWD_DATA];
@@ -601,8 +614,7 @@ void kn_cpu_conv_bwd_data_sums(kn_conv *conv, const void *packed, const kn_tenso
                                const kn_tensor *x)
 {
     kn_beside with = {KN_BESIDE_SUMS, norm, x, NULL, NULL};
-    run_own(conv->engine, &conv->spec, conv->own[KN_BWD_DATA], KN_BWD_DATA, dsrc->data,
-            (const char *)packed + packed_of(conv).fwd, NULL, ddst->data, scratch, &with);
+    own_bwd_data(conv, packed, ddst, dsrc, scratch, &with);
 }
 
 void kn_cpu_conv_bwd_weights_apply(kn_conv *conv, const kn_tensor *src, const kn_tensor *dy,

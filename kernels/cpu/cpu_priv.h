@@ -94,6 +94,9 @@ typedef struct {
     void (*stem_bwd_weights)(kn_engine *engine, const kn_tensor *x, const kn_tensor *dy, float *dw,
                              const kn_beside *with);
     int stem_outputs_max;
+    /* The head's gradient of its source, as head_fwd (head_data.inc). NULL as above. */
+    void (*head_bwd_data)(kn_engine *engine, const kn_tensor *dy, const float *w,
+                          const kn_tensor *dx, const kn_beside *with);
 } kn_passes;
 
 extern const kn_passes kn_passes_v1;

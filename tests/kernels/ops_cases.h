@@ -32,9 +32,6 @@ bool run_conv_case(const bench_pair *pair, const conv_case *c, fill_kind fill, G
 typedef enum { EDGE_NONE, EDGE_SRC, EDGE_DST } conv_edge;
 bool run_conv_edge_case(const bench_pair *pair, const conv_case *c, conv_edge edge, fill_kind fill,
                         GString *message);
-/* The weight gradient of a network's first convolution with the backward of the BatchNorm after it:
- * c is that BatchNorm's, whose gradient is in blocks where c->block says so. */
-bool run_stem_case(const bench_pair *pair, const norm_case *c, fill_kind fill, GString *message);
 bool run_norm_case(const bench_pair *pair, const norm_case *c, fill_kind fill, GString *message);
 /* norm_apply_pool and pool_bwd_sums; h and w are the pooled tensor's, dropout is 0. */
 bool run_norm_pool_case(const bench_pair *pair, const norm_case *c, fill_kind fill,

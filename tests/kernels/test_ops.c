@@ -2,6 +2,7 @@
  * hostile values; the reference against 4-point central differences; adjoints of the linear ops.
  * The last test plants a wrong kernel, a wrong gradient and a NaN, and wants each of them reported.
  */
+#include "tests/kernels/edge_case.h"
 #include "tests/kernels/beside_case.h"
 
 #include <math.h>
@@ -213,6 +214,28 @@ static void test_stem(void)
             c.block = pair.engine->block ? c.block : 0;
             bool ok = run_stem_case(&pair, &c, (fill_kind)fill, message);
             want_pass(ok, message, "stem", c.h, c.w, c.c, c.block, (fill_kind)fill);
+        }
+    pair_free(&pair);
+}
+
+static void test_head_sums(void)
+{
+    static const struct {
+        norm_case c;
+        int classes;
+    } cases[] = {
+        {{2, 7, 5, 16, 16, 0, 0.01, 0, 0}, 2}, {{1, 33, 130, 16, 16, 0, 0.01, 0.05, 16}, 2},
+        {{2, 3, 9, 32, 32, 0, 0.01, 0, 0}, 3}, {{1, 5, 300, 32, 32, 0, 1, 0.3, 0}, 4},
+        {{2, 4, 2, 64, 64, 0, 0.01, 0, 0}, 1}, {{3, 6, 1, 48, 48, 0, 0.01, 0.2, 0}, 2},
+    };
+    bench_pair pair = pair_new(KN_CONV_DIRECT, NULL);
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++)
+        for (int fill = 0; fill < FILL_OFFSET; fill++) {
+            g_autoptr(GString) message = g_string_new(NULL);
+            norm_case c = cases[i].c;
+            c.block = pair.engine->block ? c.block : 0;
+            bool ok = run_head_case(&pair, &c, cases[i].classes, (fill_kind)fill, message);
+            want_pass(ok, message, "head", c.h, c.w, c.c, c.block, (fill_kind)fill);
         }
     pair_free(&pair);
 }
@@ -619,6 +642,7 @@ int main(int argc, char **argv)
     g_test_add_func("/ops/conv/own-direct", test_conv_own_direct);
     g_test_add_func("/ops/norm", test_norm);
     g_test_add_func("/ops/stem", test_stem);
+    g_test_add_func("/ops/head-sums", test_head_sums);
     g_test_add_func("/ops/norm-pool", test_norm_pool);
     g_test_add_func("/ops/resample", test_resample);
     g_test_add_func("/ops/arrays", test_arrays);

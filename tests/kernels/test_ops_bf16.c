@@ -1,5 +1,6 @@
 /* Every op of the CPU backend with tensors of bf16 against the double-precision reference, which
  * gets the same rounded values; and who may ask for bf16. */
+#include "tests/kernels/edge_case.h"
 #include "tests/kernels/beside_case.h"
 
 #include "base/error.h"
@@ -164,6 +165,28 @@ static void test_stem(void)
     pair_free(&pair);
 }
 
+static void test_head_sums(void)
+{
+    static const struct {
+        norm_case c;
+        int classes;
+    } cases[] = {
+        {{2, 7, 5, 16, 16, 0, 0.01, 0, 0}, 2}, {{1, 33, 130, 16, 16, 0, 0.01, 0.05, 16}, 2},
+        {{2, 3, 9, 32, 32, 0, 0.01, 0, 0}, 3}, {{1, 5, 300, 32, 32, 0, 1, 0.3, 0}, 4},
+        {{2, 4, 2, 64, 64, 0, 0.01, 0, 0}, 1}, {{3, 6, 1, 48, 48, 0, 0.01, 0.2, 0}, 2},
+    };
+    bench_pair pair;
+    if (!pair_new(&pair, NULL))
+        return;
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++)
+        for (int fill = 0; fill < FILL_OFFSET; fill++) {
+            g_autoptr(GString) message = g_string_new(NULL);
+            want_pass(run_head_case(&pair, &cases[i].c, cases[i].classes, (fill_kind)fill, message),
+                      message, "head", i, fill);
+        }
+    pair_free(&pair);
+}
+
 static void test_norm_pool(void)
 {
     static const norm_case cases[] = {
@@ -251,6 +274,7 @@ int main(int argc, char **argv)
     g_test_add_func("/ops-bf16/beside", test_beside);
     g_test_add_func("/ops-bf16/norm", test_norm);
     g_test_add_func("/ops-bf16/stem", test_stem);
+    g_test_add_func("/ops-bf16/head-sums", test_head_sums);
     g_test_add_func("/ops-bf16/norm-pool", test_norm_pool);
     g_test_add_func("/ops-bf16/resample", test_resample);
     g_test_add_func("/ops-bf16/planted", test_planted);
