@@ -2,8 +2,8 @@
  * hostile values; the reference against 4-point central differences; adjoints of the linear ops.
  * The last test plants a wrong kernel, a wrong gradient and a NaN, and wants each of them reported.
  */
-#include "tests/kernels/edge_case.h"
 #include "tests/kernels/beside_case.h"
+#include "tests/kernels/edge_case.h"
 
 #include <math.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 /* Every op of the CPU backend with tensors of bf16 against the double-precision reference, which
  * gets the same rounded values; and who may ask for bf16. */
-#include "tests/kernels/edge_case.h"
 #include "tests/kernels/beside_case.h"
+#include "tests/kernels/edge_case.h"
 
 #include "base/error.h"
 
