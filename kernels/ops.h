@@ -76,9 +76,11 @@ double kn_dropout_scale(double p);       /* 1 / (1 - threshold/65536) */
 
 /* What a convolution can take along of the BatchNorm beside it, sparing passes over memory. */
 enum {
-    KN_TAKES_STATS = 1, /* conv_fwd_stats: norm_stats of its result */
-    KN_TAKES_SUMS = 2,  /* conv_bwd_data_sums: norm_bwd_sums of the BatchNorm before it */
-    KN_TAKES_APPLY = 4, /* conv_bwd_weights_apply: norm_bwd_apply of the BatchNorm after it */
+    KN_TAKES_STATS = 1,  /* conv_fwd_stats: norm_stats of its result */
+    KN_TAKES_SUMS = 2,   /* conv_bwd_data_sums: norm_bwd_sums of the BatchNorm before it */
+    KN_TAKES_APPLY = 4,  /* conv_bwd_weights_apply: norm_bwd_apply of the BatchNorm after it */
+    KN_TAKES_BEFORE = 8, /* with STATS, and APPLY where it trains: the same two calls make their
+                          * source from the source of the BatchNorm before it, as norm_apply does */
 };
 
 /* ---- feature perturbations (CCT, URPC) ------------------------------------------------------ */
@@ -158,20 +160,24 @@ typedef struct {
      * runs each op for itself. norm_bwd_sums fills norm->sums and adds to
      * dgamma and dbeta; norm_bwd_apply makes dx. conv_bwd_data_sums writes dz of `norm` to dsrc (x
      * is norm's source) and its sums; conv_bwd_weights_apply first makes ddst from dy and x as
-     * norm_bwd_apply does. A kept mask is needed where norm has dropout. */
+     * norm_bwd_apply does, and leaves it unwritten, even without data, where the convolution makes
+     * no bwd_data. A kept mask is needed where norm has dropout. before, with KN_TAKES_BEFORE: src
+     * is the source of that BatchNorm, whose result, what is convolved, is made on the way and kept
+     * nowhere; its mask is. NULL: src is convolved. */
     void (*norm_bwd_sums)(kn_engine *engine, const kn_tensor *dy, const kn_tensor *x,
                           const kn_norm *norm);
     void (*norm_bwd_apply)(kn_engine *engine, const kn_tensor *dy, const kn_tensor *x,
                            const kn_norm *norm, const kn_tensor *dx);
     unsigned (*conv_takes)(const kn_conv *conv); /* KN_TAKES_… */
     void (*conv_fwd_stats)(kn_conv *conv, const void *packed, const kn_tensor *src,
-                           const kn_tensor *dst, void *scratch, const kn_norm *norm);
+                           const kn_tensor *dst, void *scratch, const kn_norm *norm,
+                           const kn_norm *before);
     void (*conv_bwd_data_sums)(kn_conv *conv, const void *packed, const kn_tensor *ddst,
                                const kn_tensor *dsrc, void *scratch, const kn_norm *norm,
                                const kn_tensor *x);
     void (*conv_bwd_weights_apply)(kn_conv *conv, const kn_tensor *src, const kn_tensor *dy,
                                    const kn_tensor *x, const kn_norm *norm, const kn_tensor *ddst,
-                                   void *dweight, void *scratch);
+                                   void *dweight, void *scratch, const kn_norm *before);
 
     /* 2×2 maximum, stride 2, even h and w; a tie takes the first in row order. x is a slice. copy
      * (slice, as x): x is copied there in the same pass; NULL: not. */
@@ -180,6 +186,14 @@ typedef struct {
     /* dx (slice) += dy at each maximum of x (slice). */
     void (*pool_bwd)(kn_engine *engine, const kn_tensor *x, const kn_tensor *dy,
                      const kn_tensor *dx);
+    /* (optional together) The two with the BatchNorm before them, which has no dropout; NULL: each
+     * for itself. norm_apply to y, and pool_fwd of that. pool_bwd of norm's result, which is made
+     * again from its source x, to dx (slice); then dx becomes dz and norm's sums are taken, as by
+     * conv_bwd_data_sums. */
+    void (*norm_apply_pool)(kn_engine *engine, const kn_tensor *x, const kn_norm *norm,
+                            const kn_tensor *y, const kn_tensor *pooled);
+    void (*pool_bwd_sums)(kn_engine *engine, const kn_tensor *x, const kn_norm *norm,
+                          const kn_tensor *dy, const kn_tensor *dx);
     /* Bilinear ×2, align_corners: output i takes input i·(H-1)/(2H-1). y is a slice. */
     void (*upsample_fwd)(kn_engine *engine, const kn_tensor *x, const kn_tensor *y);
     /* The transpose, as a gather. dy is a slice. */

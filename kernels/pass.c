@@ -5,8 +5,10 @@
  *   gradients                   shared scratch, likewise
  *
  * A BatchNorm works in place where it may: backward always when the gradient is dense, forward when
- * nothing is kept. Inference folds it away altogether; the skip connection is then copied into its
- * slice by the pooling pass, since a convolution writes whole buffers only. */
+ * nothing is kept. Where one convolution alone reads its result and can make it for itself, forward
+ * and backward, the result is never written. Inference folds it away altogether; the skip
+ * connection is then copied into its slice by the pooling pass, since a convolution writes whole
+ * buffers only. */
 #include "kernels/pass_priv.h"
 
 #include "base/error.h"
@@ -134,6 +136,7 @@ static void redirect(kn_pass *pass, const bool *wanted)
                        .mask = -1,
                        .sums = -1,
                        .sums_of = -1,
+                       .before = -1,
                        .scratch_fwd = -1,
                        .scratch_bwd_data = -1,
                        .scratch_bwd_weights = -1,
@@ -203,7 +206,24 @@ static int only_reader(const kn_pass *pass, int value)
     return n_readers == 1 ? reader : -1;
 }
 
-/* Which parts of a BatchNorm go along with the convolutions before and after it. */
+/* A BatchNorm without dropout whose result is pooled at once: both go in one sweep each way. The
+ * pooling is the last to add to the gradient, since it is the next node. */
+static void plan_pooling(kn_pass *pass, int i)
+{
+    kn_step *s = &pass->steps[i], *pool = s + 1;
+    if (!kn_engine_ops(pass->engine)->pool_bwd_sums || i + 1 >= n_nodes(pass) || pool->skip ||
+        kn_net_node(pass->net, i + 1)->kind != KN_NODE_POOL || pool->src.value != s->dst.value ||
+        pool->src.first != s->dst.first || pool->src.channels != s->dst.channels ||
+        (kn_net_node(pass->net, i)->dropout > 0 && !pass->options.no_dropout))
+        return;
+    s->pool_with_norm = pool->pool_with_norm = true;
+    if (pass->options.mode != KN_PASS_TRAIN)
+        return;
+    s->sums_with_next = true;
+    pool->sums_of = i;
+}
+
+/* Which parts of a BatchNorm go along with what is before and after it. */
 static void plan_fusion(kn_pass *pass)
 {
     const kn_ops *ops = kn_engine_ops(pass->engine);
@@ -215,13 +235,50 @@ static void plan_fusion(kn_pass *pass)
         unsigned before = ops->conv_takes(pass->steps[i - 1].conv);
         s->stats_with_conv = before & KN_TAKES_STATS;
         s->apply_with_conv = train && (before & KN_TAKES_APPLY);
+        plan_pooling(pass, i);
         int reader = only_reader(pass, s->dst.value);
         if (!train || reader < 0 || !kn_slice_whole(pass->net, s->dst) ||
             !pass->steps[reader].conv || !pass->steps[reader].dsrc)
             continue;
-        s->sums_with_conv = ops->conv_takes(pass->steps[reader].conv) & KN_TAKES_SUMS;
-        if (s->sums_with_conv)
+        s->sums_with_next = ops->conv_takes(pass->steps[reader].conv) & KN_TAKES_SUMS;
+        if (s->sums_with_next)
             pass->steps[reader].sums_of = i;
+    }
+}
+
+kn_slice kn_pass_source(const kn_pass *pass, int node)
+{
+    const kn_step *s = &pass->steps[node];
+    return s->before >= 0 ? pass->steps[s->before].src : s->src;
+}
+
+/* Can the one reader of a BatchNorm's result make it for itself? */
+static bool reader_can_make(const kn_pass *pass, int norm, int reader)
+{
+    const kn_step *s = &pass->steps[norm];
+    int src = s->src.value, dst = s->dst.value;
+    for (int o = 0; o < pass->net->n_outputs; o++)
+        if (kn_pass_wants(pass, o) && pass->net->outputs[o] == dst)
+            return false;
+    /* One block of channels lies alike in both layouts. */
+    bool alike = pass->blocks[src] == pass->blocks[dst] || s->src.channels == pass->engine->block;
+    return alike && kn_slice_whole(pass->net, s->src) && kn_slice_whole(pass->net, s->dst) &&
+           pass->steps[reader].conv && kn_net_node(pass->net, reader)->normed &&
+           (kn_engine_ops(pass->engine)->conv_takes(pass->steps[reader].conv) & KN_TAKES_BEFORE);
+}
+
+/* Which results of BatchNorms are never written. */
+static void plan_made(kn_pass *pass)
+{
+    for (int i = 1; i < n_nodes(pass) && kn_engine_ops(pass->engine)->conv_takes && !folds(pass);
+         i++) {
+        kn_step *s = &pass->steps[i];
+        if (kn_net_node(pass->net, i)->kind != KN_NODE_NORM || s->skip)
+            continue;
+        int reader = only_reader(pass, s->dst.value);
+        s->made_by_reader = reader >= 0 && reader_can_make(pass, i, reader);
+        if (s->made_by_reader)
+            pass->steps[reader].before = i;
     }
 }
 
@@ -272,15 +329,19 @@ static void plan_forward(kn_pass *pass)
         kn_step *s = &pass->steps[i];
         if (s->skip)
             continue;
-        use_value(pass, s->src.value, i, false);
+        int src = kn_pass_source(pass, i).value;
+        use_value(pass, src, i, false);
         /* In place: nothing reads the convolution's output again, and the result is as large. */
-        if (!train && node->kind == KN_NODE_NORM && in_place(pass, s))
-            pass->value_item[s->dst.value] = pass->value_item[s->src.value];
-        use_value(pass, s->dst.value, i, false);
+        if (!train && node->kind == KN_NODE_NORM && in_place(pass, s) && !s->made_by_reader)
+            pass->value_item[s->dst.value] = pass->value_item[src];
+        if (!s->made_by_reader)
+            use_value(pass, s->dst.value, i, false);
         if (s->copy.value >= 0)
             use_value(pass, s->copy.value, i, false);
+        if (node->kind == KN_NODE_NORM && s->pool_with_norm)
+            use_value(pass, s[1].dst.value, i, false);
         if (train && backward_reads_source(node))
-            use_value(pass, s->src.value, bwd_step(pass, s->apply_with_conv ? i - 1 : i), true);
+            use_value(pass, src, bwd_step(pass, s->apply_with_conv ? i - 1 : i), true);
         if (node->kind == KN_NODE_CONV) {
             kn_conv_needs needs = kn_engine_ops(pass->engine)->conv_needs(s->conv);
             s->packed =
@@ -319,6 +380,13 @@ static size_t weight_bytes(const kn_pass *pass, const kn_node *node)
     return (size_t)n * kn_dtype_bytes(kn_engine_dtype(pass->engine));
 }
 
+/* The gradient between a convolution and its BatchNorm, which the convolution makes for itself
+ * where nothing else wants it: it is nowhere in memory. */
+static bool grad_unwritten(const kn_pass *pass, int norm)
+{
+    return pass->steps[norm].apply_with_conv && !pass->steps[norm - 1].dsrc;
+}
+
 static void plan_backward(kn_pass *pass)
 {
     for (int o = 0; o < pass->net->n_outputs; o++) {
@@ -335,12 +403,13 @@ static void plan_backward(kn_pass *pass)
         int step = bwd_step(pass, i);
         if (s->skip)
             continue;
-        use_grad(pass, s->dst.value, step);
+        if (!(node->kind == KN_NODE_CONV && node->normed && grad_unwritten(pass, i + 1)))
+            use_grad(pass, s->dst.value, step);
         if (s->apply_with_conv)
             use_grad(pass, s->dst.value, bwd_step(pass, i - 1));
         if (node->kind == KN_NODE_NORM && in_place(pass, s))
             pass->grad_item[s->src.value] = pass->grad_item[s->dst.value];
-        if (s->dsrc)
+        if (s->dsrc && !(node->kind == KN_NODE_NORM && grad_unwritten(pass, i)))
             use_grad(pass, s->src.value, step);
         if (node->kind == KN_NODE_CONV) {
             kn_conv_needs needs = kn_engine_ops(pass->engine)->conv_needs(s->conv);
@@ -432,6 +501,7 @@ static kn_pass *plan_pass(kn_engine *engine, const kn_net *net, const kn_pass_op
         return NULL;
     }
     plan_fusion(pass);
+    plan_made(pass);
     plan_forward(pass);
     if (options->mode == KN_PASS_TRAIN)
         plan_backward(pass);

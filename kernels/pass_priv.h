@@ -20,11 +20,16 @@ typedef struct {
     int packed, stats; /* plan items: packed weights; mean and inv_std. -1: none */
     int mask;          /* plan item: the dropout mask as norm_apply keeps it. -1: none */
     int sums;          /* plan item: NORM's sums from one half of backward to the other. -1: none */
-    /* What convolutions take along (ops.h). NORM: its statistics come with the convolution before
-     * it, its backward's sums with the one after it, the rest of its backward with the one before.
+    /* What others take along (ops.h). NORM: its statistics come with the convolution before it, its
+     * backward's sums with the convolution or pooling after it, the rest of its backward with the
+     * convolution before. */
+    bool stats_with_conv, sums_with_next, apply_with_conv;
+    bool pool_with_norm; /* NORM: the POOL after it goes along with its apply. POOL: so it does */
+    /* NORM: its result is made by the one convolution that reads it, each time, and has no place.
      */
-    bool stats_with_conv, sums_with_conv, apply_with_conv;
-    int sums_of; /* CONV: the NORM whose sums come with its bwd_data. -1: none */
+    bool made_by_reader;
+    int before;  /* CONV: the NORM whose result it makes for itself. -1: none */
+    int sums_of; /* CONV, POOL: the NORM whose sums come with its bwd_data. -1: none */
     int scratch_fwd, scratch_bwd_data, scratch_bwd_weights;
     double seconds[KN_N_PARTS]; /* while the pass has a clock */
     int rearranged; /* plan item, CONV transposed: gradients as of a 1×1 convolution; -1 */
@@ -63,5 +68,7 @@ void *kn_pass_at(const kn_pass *pass, int item);
 void kn_pass_upload(kn_pass *pass);
 bool kn_pass_download(kn_pass *pass, GError **error);
 kn_tensor kn_pass_tensor(const kn_pass *pass, const int *items, kn_slice slice);
+/* What a node reads: its source, or that of the BatchNorm whose result it makes for itself. */
+kn_slice kn_pass_source(const kn_pass *pass, int node);
 
 #endif

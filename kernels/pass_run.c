@@ -132,8 +132,15 @@ static kn_norm norm_of(const kn_pass *pass, int i, const kn_weights *weights)
         .layer = (uint64_t)node->norm_index,
         .mask = kn_pass_at(pass, pass->steps[i].mask),
         .sums = kn_pass_at(pass, pass->steps[i].sums),
-        .is_dz = pass->steps[i].sums_with_conv,
+        .is_dz = pass->steps[i].sums_with_next,
     };
+}
+
+/* The BatchNorm whose result convolution i makes for itself; empty where there is none. */
+static kn_norm before_of(const kn_pass *pass, int i, const kn_weights *weights)
+{
+    int before = pass->steps[i].before;
+    return before >= 0 ? norm_of(pass, before, weights) : (kn_norm){0};
 }
 
 static kn_perturb perturb_of(const kn_pass *pass, int i)
@@ -149,7 +156,7 @@ static bool node_fwd(kn_pass *pass, int i, const kn_weights *weights, GError **e
 {
     const kn_ops *ops = kn_engine_ops(pass->engine);
     const kn_step *s = &pass->steps[i];
-    kn_tensor src = kn_pass_tensor(pass, pass->value_item, s->src);
+    kn_tensor src = kn_pass_tensor(pass, pass->value_item, kn_pass_source(pass, i));
     kn_tensor dst = kn_pass_tensor(pass, pass->value_item, s->dst);
     switch (kn_net_node(pass->net, i)->kind) {
     case KN_NODE_CONV: {
@@ -157,18 +164,26 @@ static bool node_fwd(kn_pass *pass, int i, const kn_weights *weights, GError **e
         void *scratch = kn_pass_at(pass, s->scratch_fwd);
         if (!kn_net_node(pass->net, i)->normed || !pass->steps[i + 1].stats_with_conv)
             return ops->conv_fwd(s->conv, packed, &src, &dst, scratch, error);
-        kn_norm norm = norm_of(pass, i + 1, weights);
-        ops->conv_fwd_stats(s->conv, packed, &src, &dst, scratch, &norm);
+        kn_norm norm = norm_of(pass, i + 1, weights), before = before_of(pass, i, weights);
+        ops->conv_fwd_stats(s->conv, packed, &src, &dst, scratch, &norm,
+                            s->before >= 0 ? &before : NULL);
         return true;
     }
     case KN_NODE_NORM: {
         kn_norm norm = norm_of(pass, i, weights);
         if (!s->stats_with_conv)
             ops->norm_stats(pass->engine, &src, &norm);
-        ops->norm_apply(pass->engine, &src, &norm, &dst);
+        if (s->pool_with_norm) {
+            kn_tensor pooled = kn_pass_tensor(pass, pass->value_item, s[1].dst);
+            ops->norm_apply_pool(pass->engine, &src, &norm, &dst, &pooled);
+        } else if (!s->made_by_reader) {
+            ops->norm_apply(pass->engine, &src, &norm, &dst);
+        }
         return true;
     }
     case KN_NODE_POOL: {
+        if (s->pool_with_norm) /* it went along with the BatchNorm before it */
+            return true;
         kn_tensor copy = {0};
         if (s->copy.value >= 0)
             copy = kn_pass_tensor(pass, pass->value_item, s->copy);
@@ -256,16 +271,17 @@ static bool conv_bwd_weights(kn_pass *pass, int i, kn_weights *weights, GError *
     const kn_ops *ops = kn_engine_ops(pass->engine);
     const kn_step *s = &pass->steps[i];
     const kn_node *node = kn_net_node(pass->net, i);
-    kn_tensor src = kn_pass_tensor(pass, pass->value_item, s->src);
+    kn_tensor src = kn_pass_tensor(pass, pass->value_item, kn_pass_source(pass, i));
     kn_tensor ddst = kn_pass_tensor(pass, pass->grad_item, s->dst);
     void *dweight = param_at(weights, node->param, weights->grads);
     void *dbias = bias_at(weights, node, weights->grads);
     void *scratch = kn_pass_at(pass, s->scratch_bwd_weights);
     if (node->normed && pass->steps[i + 1].apply_with_conv) {
-        kn_norm norm = norm_of(pass, i + 1, weights);
+        kn_norm norm = norm_of(pass, i + 1, weights), before = before_of(pass, i, weights);
         kn_tensor x = kn_pass_tensor(pass, pass->value_item, s->dst);
         kn_tensor dy = kn_pass_tensor(pass, pass->grad_item, pass->steps[i + 1].dst);
-        ops->conv_bwd_weights_apply(s->conv, &src, &dy, &x, &norm, &ddst, dweight, scratch);
+        ops->conv_bwd_weights_apply(s->conv, &src, &dy, &x, &norm, &ddst, dweight, scratch,
+                                    s->before >= 0 ? &before : NULL);
         return true;
     }
     if (node->normed && ops->folds_bias)
@@ -314,14 +330,29 @@ static void norm_bwd(kn_pass *pass, int i, const kn_tensor *dy, const kn_tensor 
     const kn_step *s = &pass->steps[i];
     kn_tensor x = kn_pass_tensor(pass, pass->value_item, s->src);
     kn_norm norm = norm_of(pass, i, weights);
-    if (!s->sums_with_conv && !s->apply_with_conv) {
+    if (!s->sums_with_next && !s->apply_with_conv) {
         ops->norm_bwd(pass->engine, dy, &x, &norm, dx);
         return;
     }
-    if (!s->sums_with_conv)
+    if (!s->sums_with_next)
         ops->norm_bwd_sums(pass->engine, dy, &x, &norm);
     if (!s->apply_with_conv)
         ops->norm_bwd_apply(pass->engine, dy, &x, &norm, dx);
+}
+
+static void pool_bwd(kn_pass *pass, int i, const kn_tensor *dy, const kn_tensor *dx,
+                     const kn_weights *weights)
+{
+    const kn_ops *ops = kn_engine_ops(pass->engine);
+    const kn_step *s = &pass->steps[i];
+    if (s->sums_of < 0) {
+        kn_tensor x = kn_pass_tensor(pass, pass->value_item, s->src);
+        ops->pool_bwd(pass->engine, &x, dy, dx);
+        return;
+    }
+    kn_tensor x = kn_pass_tensor(pass, pass->value_item, pass->steps[s->sums_of].src);
+    kn_norm norm = norm_of(pass, s->sums_of, weights);
+    ops->pool_bwd_sums(pass->engine, &x, &norm, dy, dx);
 }
 
 static bool node_bwd(kn_pass *pass, int i, kn_weights *weights, GError **error)
@@ -347,8 +378,7 @@ static bool node_bwd(kn_pass *pass, int i, kn_weights *weights, GError **error)
             src = kn_pass_tensor(pass, pass->value_item, s->src);
         ops->perturb_bwd(pass->engine, &ddst, src.data ? &src : NULL, &how, &dsrc);
     } else if (kind == KN_NODE_POOL) {
-        kn_tensor src = kn_pass_tensor(pass, pass->value_item, s->src);
-        ops->pool_bwd(pass->engine, &src, &ddst, &dsrc);
+        pool_bwd(pass, i, &ddst, &dsrc, weights);
     } else {
         norm_bwd(pass, i, &ddst, &dsrc, weights);
     }

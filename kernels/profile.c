@@ -37,7 +37,10 @@ static void conv_work(kn_layer *l, const kn_pass *pass, const kn_step *s, const 
     bool parts[KN_N_PARTS] = {true, s->dsrc, pass->options.mode == KN_PASS_TRAIN};
     bool applies = node->normed && s[1].apply_with_conv; /* the NORM after it is the next step */
     /* What it takes along of a BatchNorm: its source is read, for the gradient that is written. */
-    double along[KN_N_PARTS] = {0, s->sums_of >= 0 ? src : 0, applies ? 2 * dst : 0};
+    double along[KN_N_PARTS] = {0, s->sums_of >= 0 ? src : 0,
+                                !applies  ? 0
+                                : s->dsrc ? 2 * dst
+                                          : dst};
     l->op = node->k == 3 ? "conv3x3" : "conv1x1";
     l->how = kn_engine_ops(pass->engine)->conv_describe(s->conv);
     for (int p = 0; p < KN_N_PARTS; p++) {
@@ -66,9 +69,9 @@ static double slice_bytes(const kn_pass *pass, kn_slice slice)
 static void norm_work(kn_layer *l, const kn_pass *pass, const kn_step *s, double src, double dst)
 {
     double fwd = (s->stats_with_conv ? 0 : src) + src + dst;
-    double sums = s->sums_with_conv ? 0 : src + dst;
+    double sums = s->sums_with_next ? 0 : src + dst;
     double apply = s->apply_with_conv ? 0 : 2 * src + dst;
-    move_work(l, pass, "norm", fwd, sums + apply);
+    move_work(l, pass, "norm", fwd + (s->pool_with_norm ? dst / 4 : 0), sums + apply);
 }
 
 kn_layer kn_pass_layer(const kn_pass *pass, int i)
@@ -94,7 +97,9 @@ kn_layer kn_pass_layer(const kn_pass *pass, int i)
         norm_work(&l, pass, s, src, dst);
         break;
     case KN_NODE_POOL:
-        move_work(&l, pass, "pool", src + dst + (s->copy.value >= 0 ? src : 0), 3 * src + dst);
+        move_work(&l, pass, "pool",
+                  s->pool_with_norm ? 0 : src + dst + (s->copy.value >= 0 ? src : 0),
+                  3 * src + dst);
         break;
     case KN_NODE_UPSAMPLE:
         move_work(&l, pass, "upsample", src + dst, src + dst);

@@ -71,6 +71,18 @@ static void cpu_pool_bwd(kn_engine *engine, const kn_tensor *x, const kn_tensor 
     kn_cpu_passes(engine, x)->pool_bwd(engine, x, dy, dx);
 }
 
+static void cpu_norm_apply_pool(kn_engine *engine, const kn_tensor *x, const kn_norm *norm,
+                                const kn_tensor *y, const kn_tensor *pooled)
+{
+    kn_cpu_passes(engine, x)->norm_apply_pool(engine, x, norm, y, pooled);
+}
+
+static void cpu_pool_bwd_sums(kn_engine *engine, const kn_tensor *x, const kn_norm *norm,
+                              const kn_tensor *dy, const kn_tensor *dx)
+{
+    kn_cpu_passes(engine, x)->pool_bwd_sums(engine, x, norm, dy, dx);
+}
+
 static void cpu_upsample_fwd(kn_engine *engine, const kn_tensor *x, const kn_tensor *y)
 {
     kn_cpu_passes(engine, x)->upsample_fwd(engine, x, y);
@@ -127,6 +139,8 @@ static const kn_ops OPS = {
     .conv_bwd_weights_apply = kn_cpu_conv_bwd_weights_apply,
     .pool_fwd = cpu_pool_fwd,
     .pool_bwd = cpu_pool_bwd,
+    .norm_apply_pool = cpu_norm_apply_pool,
+    .pool_bwd_sums = cpu_pool_bwd_sums,
     .upsample_fwd = cpu_upsample_fwd,
     .upsample_bwd = cpu_upsample_bwd,
     .perturb_fwd = cpu_perturb_fwd,

@@ -10,6 +10,9 @@
  * tiles an image, and its transformed tensors (2.25 times the source and the destination) stay
  * small. It has no LeakyReLU post-op; our pass follows it while the images are in the cache.
  *
+ * The weight gradient of the first convolution is ours (stem.inc), and so is the head (head.inc,
+ * head_data.inc).
+ *
  * QS_DISABLE=own-conv leaves our own kernels out: oneDNN alone, for comparisons. */
 #include "kernels/cpu/cpu_priv.h"
 
@@ -29,7 +32,7 @@ enum {
 typedef enum { DIRECT, WINOGRAD, OWN, N_ALGORITHMS } algorithm;
 static const char *const ALGORITHM_NAMES[N_ALGORITHMS] = {"direct", "winograd", "own"};
 
-typedef enum { OWN_NOT, OWN_WINOGRAD, OWN_DIRECT } own_kind;
+typedef enum { OWN_NOT, OWN_WINOGRAD, OWN_DIRECT, OWN_STEM, OWN_HEAD } own_kind;
 
 struct kn_conv {
     kn_engine *engine; /* borrowed */
@@ -38,7 +41,7 @@ struct kn_conv {
     own_kind own[N_DIRECTIONS];
     int chunk[N_DIRECTIONS]; /* images of one run of the primitive; divides spec.n */
     bool leaky_after;        /* LeakyReLU by our pass */
-    bool head;               /* forward and weight gradient by our own kernel: no prim there */
+    bool head;               /* by our own kernels: no prim, but for bwd_data without AVX-512 */
     char *description;
 };
 
@@ -118,10 +121,11 @@ static size_t own_weight_bytes(const kn_conv_spec *s, own_kind kind)
 static size_t own_scratch_bytes(const kn_engine *engine, const kn_conv_spec *s, kn_direction d,
                                 own_kind kind)
 {
-    if (kind == OWN_DIRECT)
+    if (kind != OWN_WINOGRAD)
         return 0;
-    return (size_t)engine->n_threads * kn_cpu_typed_passes(engine, s->src_type)
-                                           ->wino_scratch_bytes(s->ic, s->oc, d == KN_BWD_WEIGHTS);
+    return (size_t)engine->n_threads *
+           kn_cpu_typed_passes(engine, s->src_type)
+               ->wino_scratch_bytes(s->ic, s->oc, s->w, d == KN_BWD_WEIGHTS);
 }
 
 /* A dense image batch of `c` channels as our kernel sees it. */
@@ -280,12 +284,27 @@ static bool own_direct(const kn_engine *engine, const kn_conv_spec *s, kn_direct
            s->src_type == KN_F32;
 }
 
+/* The weight gradient of the first convolution: oneDNN's is as fast and takes no BatchNorm along.
+ */
+static bool is_stem(const kn_engine *engine, const kn_conv_spec *s, kn_direction d)
+{
+    const kn_passes *passes = kn_cpu_typed_passes(engine, s->dst_type);
+    return d == KN_BWD_WEIGHTS && !kn_disabled("own-conv") && passes->stem_bwd_weights &&
+           s->k == 3 && s->ic == 3 && s->oc % 16 == 0 && s->oc <= passes->stem_outputs_max &&
+           !s->bias && !s->src_block && s->src_type == KN_F32;
+}
+
 static bool create_direction(kn_conv *conv, kn_direction d, GError **error)
 {
     kn_dnnl *dnnl = kn_cpu_of(conv->engine)->dnnl;
     GError *problem = NULL;
     kn_conv_spec spec = typed(&conv->spec, d);
     conv->chunk[d] = spec.n;
+    bool head = conv->head && kn_cpu_typed_passes(conv->engine, conv->spec.src_type)->head_bwd_data;
+    if (head || is_stem(conv->engine, &conv->spec, d)) {
+        conv->own[d] = head ? OWN_HEAD : OWN_STEM;
+        return true;
+    }
     algorithm chosen = choose(conv->engine, &spec, d);
     if (own_possible(conv->engine, &spec, d))
         conv->own[d] = chosen == OWN                        ? OWN_WINOGRAD
@@ -338,7 +357,8 @@ kn_conv *kn_cpu_conv_create(kn_engine *engine, const kn_conv_spec *spec, GError 
             return NULL;
         }
         g_string_append_printf(text, "%s%s=%s", text->len ? " " : "", kn_direction_names[d],
-                               conv->own[d] == OWN_DIRECT ? "own_direct"
+                               conv->own[d] >= OWN_STEM     ? "own"
+                               : conv->own[d] == OWN_DIRECT ? "own_direct"
                                : conv->own[d] == OWN_WINOGRAD
                                    ? "own_wino_4x3"
                                    : kn_prim_implementation(conv->prim[d]));
@@ -377,7 +397,9 @@ static packed_sizes packed_of(const kn_conv *conv)
     else
         p.fwd = conv->own[KN_FWD] ? own_weight_bytes(s, conv->own[KN_FWD])
                                   : kn_prim_weight_bytes(conv->prim[KN_FWD]);
-    if (conv->own[KN_BWD_DATA])
+    if (conv->own[KN_BWD_DATA] == OWN_HEAD)
+        p.bwd_data = 0; /* forward's */
+    else if (conv->own[KN_BWD_DATA])
         p.bwd_data = own_weight_bytes(s, conv->own[KN_BWD_DATA]);
     else if (conv->prim[KN_BWD_DATA])
         p.bwd_data = kn_prim_weight_bytes(conv->prim[KN_BWD_DATA]);
@@ -441,7 +463,7 @@ static bool pack_direction(const kn_conv *conv, kn_direction d, const float *wei
 {
     const kn_conv_spec *s = &conv->spec;
     const kn_passes *passes = kn_cpu_typed_passes(conv->engine, s->src_type);
-    if (conv->own[d])
+    if (conv->own[d] && conv->own[d] != OWN_HEAD)
         (conv->own[d] == OWN_DIRECT ? passes->direct_pack : passes->wino_pack)(
             weight, s->oc, s->ic, d == KN_BWD_DATA, packed);
     return !conv->prim[d] || kn_prim_pack(conv->prim[d], weight, packed, error);
@@ -493,13 +515,23 @@ bool kn_cpu_conv_fwd(kn_conv *conv, const void *packed, const kn_tensor *src, co
     return true;
 }
 
+static void own_bwd_data(const kn_conv *conv, const void *packed, const kn_tensor *ddst,
+                         const kn_tensor *dsrc, void *scratch, const kn_beside *with)
+{
+    own_kind kind = conv->own[KN_BWD_DATA];
+    if (kind == OWN_HEAD)
+        kn_cpu_passes(conv->engine, dsrc)->head_bwd_data(conv->engine, ddst, packed, dsrc, with);
+    else
+        run_own(conv->engine, &conv->spec, kind, KN_BWD_DATA, dsrc->data,
+                (const char *)packed + packed_of(conv).fwd, NULL, ddst->data, scratch, with);
+}
+
 bool kn_cpu_conv_bwd_data(kn_conv *conv, const void *packed, const kn_tensor *ddst,
                           const kn_tensor *dsrc, void *scratch, GError **error)
 {
     const char *at = (const char *)packed + packed_of(conv).fwd;
     if (conv->own[KN_BWD_DATA]) {
-        run_own(conv->engine, &conv->spec, conv->own[KN_BWD_DATA], KN_BWD_DATA, dsrc->data, at,
-                NULL, ddst->data, scratch, NULL);
+        own_bwd_data(conv, packed, ddst, dsrc, scratch, NULL);
         return true;
     }
     int step = conv->chunk[KN_BWD_DATA];
@@ -514,6 +546,16 @@ bool kn_cpu_conv_bwd_data(kn_conv *conv, const void *packed, const kn_tensor *dd
     return true;
 }
 
+static void own_bwd_weights(const kn_conv *conv, const kn_tensor *src, const kn_tensor *ddst,
+                            float *dweight, void *scratch, const kn_beside *with)
+{
+    const kn_passes *passes = kn_cpu_passes(conv->engine, ddst);
+    if (conv->own[KN_BWD_WEIGHTS] == OWN_STEM)
+        passes->stem_bwd_weights(conv->engine, src, ddst, dweight, with);
+    else
+        passes->wino_bwd_weights(conv->engine, src, ddst, dweight, scratch, with);
+}
+
 bool kn_cpu_conv_bwd_weights(kn_conv *conv, const kn_tensor *src, const kn_tensor *ddst,
                              void *dweight, void *dbias, void *scratch, GError **error)
 {
@@ -525,8 +567,7 @@ bool kn_cpu_conv_bwd_weights(kn_conv *conv, const kn_tensor *src, const kn_tenso
         return true;
     }
     if (conv->own[KN_BWD_WEIGHTS]) {
-        kn_cpu_passes(conv->engine, src)
-            ->wino_bwd_weights(conv->engine, src, ddst, dweight, scratch, NULL);
+        own_bwd_weights(conv, src, ddst, dweight, scratch, NULL);
         return true;
     }
     bwd_weights_sizes b = bwd_weights_of(conv);
@@ -550,17 +591,21 @@ bool kn_cpu_conv_bwd_weights(kn_conv *conv, const kn_tensor *src, const kn_tenso
 
 unsigned kn_cpu_conv_takes(const kn_conv *conv)
 {
-    return (conv->own[KN_FWD] ? KN_TAKES_STATS : 0u) |
-           (conv->own[KN_BWD_DATA] ? KN_TAKES_SUMS : 0u) |
-           (conv->own[KN_BWD_WEIGHTS] ? KN_TAKES_APPLY : 0u);
+    bool before = conv->own[KN_FWD] == OWN_WINOGRAD &&
+                  (!conv->spec.train || conv->own[KN_BWD_WEIGHTS] == OWN_WINOGRAD);
+    /* Only Winograd writes the gradient, which bwd_data then reads. */
+    bool applies = conv->own[KN_BWD_WEIGHTS] == (conv->spec.bwd_data ? OWN_WINOGRAD : OWN_STEM);
+    return (before ? KN_TAKES_BEFORE : 0u) | (conv->own[KN_FWD] ? KN_TAKES_STATS : 0u) |
+           (conv->own[KN_BWD_DATA] ? KN_TAKES_SUMS : 0u) | (applies ? KN_TAKES_APPLY : 0u);
 }
 
 void kn_cpu_conv_fwd_stats(kn_conv *conv, const void *packed, const kn_tensor *src,
-                           const kn_tensor *dst, void *scratch, const kn_norm *norm)
+                           const kn_tensor *dst, void *scratch, const kn_norm *norm,
+                           const kn_norm *before)
 {
     packed_sizes p = packed_of(conv);
     const float *bias = (const float *)((const char *)packed + p.fwd + p.bwd_data);
-    kn_beside with = {KN_BESIDE_STATS, norm, NULL, NULL};
+    kn_beside with = {KN_BESIDE_STATS, norm, NULL, NULL, before};
     run_own(conv->engine, &conv->spec, conv->own[KN_FWD], KN_FWD, src->data, packed, bias,
             dst->data, scratch, &with);
 }
@@ -569,16 +614,14 @@ void kn_cpu_conv_bwd_data_sums(kn_conv *conv, const void *packed, const kn_tenso
                                const kn_tensor *dsrc, void *scratch, const kn_norm *norm,
                                const kn_tensor *x)
 {
-    kn_beside with = {KN_BESIDE_SUMS, norm, x, NULL};
-    run_own(conv->engine, &conv->spec, conv->own[KN_BWD_DATA], KN_BWD_DATA, dsrc->data,
-            (const char *)packed + packed_of(conv).fwd, NULL, ddst->data, scratch, &with);
+    kn_beside with = {KN_BESIDE_SUMS, norm, x, NULL, NULL};
+    own_bwd_data(conv, packed, ddst, dsrc, scratch, &with);
 }
 
 void kn_cpu_conv_bwd_weights_apply(kn_conv *conv, const kn_tensor *src, const kn_tensor *dy,
                                    const kn_tensor *x, const kn_norm *norm, const kn_tensor *ddst,
-                                   void *dweight, void *scratch)
+                                   void *dweight, void *scratch, const kn_norm *before)
 {
-    kn_beside with = {KN_BESIDE_APPLY, norm, x, dy};
-    kn_cpu_passes(conv->engine, src)
-        ->wino_bwd_weights(conv->engine, src, ddst, dweight, scratch, &with);
+    kn_beside with = {KN_BESIDE_APPLY, norm, x, dy, before};
+    own_bwd_weights(conv, src, ddst, dweight, scratch, &with);
 }

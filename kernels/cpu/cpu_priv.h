@@ -17,14 +17,17 @@ typedef enum {
     KN_BESIDE_NOTHING,
     KN_BESIDE_STATS, /* statistics of what it writes */
     KN_BESIDE_SUMS,  /* what it writes is the gradient of norm's result: made dz, and summed */
-    KN_BESIDE_APPLY, /* weight gradient: dy is made from with->dy first, and written */
+    KN_BESIDE_APPLY, /* weight gradient: dy is made from with->dy first, and written (winograd.inc)
+                      */
 } kn_beside_kind;
 
 typedef struct {
     kn_beside_kind kind;
-    const kn_norm *norm; /* its mask is kept (norm->mask) where it has dropout */
-    const kn_tensor *x;  /* SUMS, APPLY: norm's source */
-    const kn_tensor *dy; /* APPLY: the gradient of norm's result, or dz; may be the dy written */
+    const kn_norm *norm;   /* its mask is kept (norm->mask) where it has dropout */
+    const kn_tensor *x;    /* SUMS, APPLY: norm's source */
+    const kn_tensor *dy;   /* APPLY: the gradient of norm's result, or dz; may be the dy written */
+    const kn_norm *before; /* with STATS, APPLY: the convolution's source is this one's, and its
+                            * result is convolved; NULL: the source itself */
 } kn_beside;
 
 /* The passes of one instruction set and type of tensors. Arguments as in ops.h. */
@@ -43,6 +46,10 @@ typedef struct {
                      const kn_tensor *copy);
     void (*pool_bwd)(kn_engine *engine, const kn_tensor *x, const kn_tensor *dy,
                      const kn_tensor *dx);
+    void (*norm_apply_pool)(kn_engine *engine, const kn_tensor *x, const kn_norm *norm,
+                            const kn_tensor *y, const kn_tensor *pooled);
+    void (*pool_bwd_sums)(kn_engine *engine, const kn_tensor *x, const kn_norm *norm,
+                          const kn_tensor *dy, const kn_tensor *dx);
     void (*upsample_fwd)(kn_engine *engine, const kn_tensor *x, const kn_tensor *y);
     void (*upsample_bwd)(kn_engine *engine, const kn_tensor *dy, const kn_tensor *dx);
     void (*perturb_fwd)(kn_engine *engine, const kn_tensor *x, const kn_perturb *how,
@@ -69,7 +76,7 @@ typedef struct {
                              float *db);
     /* Winograd of our own (winograd.inc): 3×3, both sides blocks of 16 channels. All NULL where
      * vectors are shorter than 16 floats. */
-    size_t (*wino_scratch_bytes)(int ic, int oc, bool weights); /* a thread's */
+    size_t (*wino_scratch_bytes)(int ic, int oc, int w, bool weights); /* a thread's */
     /* weight (oc,ic,3,3) to u, 36·ic·oc floats; backward: for the gradient of the source. */
     void (*wino_pack)(const float *weight, int oc, int ic, bool backward, float *u);
     /* bias (y->c) or NULL; LeakyReLU of that slope, 1: none. */
@@ -81,6 +88,15 @@ typedef struct {
     void (*direct_pack)(const float *weight, int oc, int ic, bool backward, float *packed);
     void (*direct_conv)(kn_engine *engine, const kn_tensor *x, const float *w, const float *bias,
                         float slope, const kn_tensor *y, void *scratch, const kn_beside *with);
+    /* Weight gradient of a 3×3 convolution of NHWC images of f32 and 3 channels (stem.inc) into
+     * dy->c of them, which divides by 16 and is at most stem_outputs_max. With KN_BESIDE_APPLY dy
+     * is not written and may have no data. dw (oc,3,3,3) += . NULL as above. */
+    void (*stem_bwd_weights)(kn_engine *engine, const kn_tensor *x, const kn_tensor *dy, float *dw,
+                             const kn_beside *with);
+    int stem_outputs_max;
+    /* The head's gradient of its source, as head_fwd (head_data.inc). NULL as above. */
+    void (*head_bwd_data)(kn_engine *engine, const kn_tensor *dy, const float *w,
+                          const kn_tensor *dx, const kn_beside *with);
 } kn_passes;
 
 extern const kn_passes kn_passes_v1;
@@ -123,13 +139,14 @@ bool kn_cpu_conv_bwd_data(kn_conv *conv, const void *packed, const kn_tensor *dd
                           const kn_tensor *dsrc, void *scratch, GError **error);
 unsigned kn_cpu_conv_takes(const kn_conv *conv);
 void kn_cpu_conv_fwd_stats(kn_conv *conv, const void *packed, const kn_tensor *src,
-                           const kn_tensor *dst, void *scratch, const kn_norm *norm);
+                           const kn_tensor *dst, void *scratch, const kn_norm *norm,
+                           const kn_norm *before);
 void kn_cpu_conv_bwd_data_sums(kn_conv *conv, const void *packed, const kn_tensor *ddst,
                                const kn_tensor *dsrc, void *scratch, const kn_norm *norm,
                                const kn_tensor *x);
 void kn_cpu_conv_bwd_weights_apply(kn_conv *conv, const kn_tensor *src, const kn_tensor *dy,
                                    const kn_tensor *x, const kn_norm *norm, const kn_tensor *ddst,
-                                   void *dweight, void *scratch);
+                                   void *dweight, void *scratch, const kn_norm *before);
 bool kn_cpu_conv_bwd_weights(kn_conv *conv, const kn_tensor *src, const kn_tensor *ddst,
                              void *dweight, void *dbias, void *scratch, GError **error);
 

@@ -219,8 +219,10 @@ unsigned kn_cuda_conv_takes(const kn_conv *conv)
 }
 
 void kn_cuda_conv_fwd_stats(kn_conv *conv, const void *packed, const kn_tensor *src,
-                            const kn_tensor *dst, void *scratch, const kn_norm *norm)
+                            const kn_tensor *dst, void *scratch, const kn_norm *norm,
+                            const kn_norm *before)
 {
+    (void)before; /* not taken */
     kn_cu_mma_fwd_stats(device_of(conv), conv->shape, *src, packed, *dst, kn_cuda_norm_of(norm),
                         scratch);
 }

@@ -40,7 +40,8 @@ bool kn_cuda_conv_bwd_weights(kn_conv *conv, const kn_tensor *src, const kn_tens
 
 unsigned kn_cuda_conv_takes(const kn_conv *conv);
 void kn_cuda_conv_fwd_stats(kn_conv *conv, const void *packed, const kn_tensor *src,
-                            const kn_tensor *dst, void *scratch, const kn_norm *norm);
+                            const kn_tensor *dst, void *scratch, const kn_norm *norm,
+                            const kn_norm *before);
 
 /* backend.c: as the kernels take it. */
 kn_cu_norm kn_cuda_norm_of(const kn_norm *norm);

@@ -118,7 +118,7 @@ static stats_result stats_on(kn_engine *e, const kn_ops *ops, const conv_case *c
     if ((ops->conv_takes(conv) == KN_TAKES_STATS) != (e->act == KN_BF16 && c->k == 3))
         g_string_append(message, "takes what it should not, or does not; ");
     if (along) {
-        ops->conv_fwd_stats(conv, packed, &tx.t, &ty.t, scratch, &norm);
+        ops->conv_fwd_stats(conv, packed, &tx.t, &ty.t, scratch, &norm, NULL);
     } else {
         g_assert_true(ops->conv_fwd(conv, packed, &tx.t, &ty.t, scratch, &error));
         ops->norm_stats(e, &ty.t, &norm);

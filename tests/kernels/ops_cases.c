@@ -2,6 +2,7 @@
  * asked for, runs forward and backward, and compares everything that came out. */
 #include "tests/kernels/ops_cases.h"
 
+#include <math.h>
 #include <string.h>
 
 /* ---- convolution
@@ -204,7 +205,8 @@ bool run_norm_case(const bench_pair *pair, const norm_case *c, fill_kind fill, G
     double tol = tolerance(16 * lost, 1), sums = tolerance(16 * lost, (double)pixels);
     double tol_y = tolerance_act(16 * lost, 1), tol_dx = tolerance_act(16 * lost, (double)pixels);
     bool ok = check_close("y", want.y, got.y, pixels * c->c, tol_y, 1, message);
-    /* A mean near zero carries the rounding of its terms, ±1 here, over the root of their number. */
+    /* A mean near zero carries the rounding of its terms, ±1 here, over the root of their number.
+     */
     double size = fill == FILL_HUGE ? 1e15 : 1;
     for (int i = 0; ok && i < 4; i++)
         ok = check_close(names[i], want.vectors[i], got.vectors[i], c->c, tol,
@@ -279,6 +281,120 @@ bool run_pool_case(const bench_pair *pair, int n, int h, int w, int c, int block
               got.untouched;
     move_result_free(&want);
     move_result_free(&got);
+    return ok;
+}
+
+/* ---- BatchNorm with pooling
+ * ----------------------------------------------------------------------------------- */
+
+typedef struct {
+    double *y, *pooled, *dx, *dgamma, *dbeta;
+    bool untouched;
+} norm_pool_result;
+
+static void norm_pool_result_free(norm_pool_result *r)
+{
+    double *arrays[] = {r->y, r->pooled, r->dx, r->dgamma, r->dbeta};
+    for (size_t i = 0; i < G_N_ELEMENTS(arrays); i++)
+        g_free(arrays[i]);
+}
+
+typedef struct {
+    const double *x, *dy, *dpooled, *gamma, *beta;
+    const double *y; /* what the maxima are of; NULL: what the engine makes */
+} norm_pool_values;
+
+/* Both ways: in one sweep each where the backend has them, else op by op. dy, the gradient from
+ * elsewhere, is added to. */
+static void norm_pool_on(kn_engine *e, const kn_ops *ops, const norm_case *c, int block,
+                         const norm_pool_values *from, norm_pool_result *out)
+{
+    int h = 2 * c->h, w = 2 * c->w, blocked = block && c->whole % 16 == 0 ? block : 0;
+    g_autofree double *zero = g_new0(double, 2 * c->c);
+    void *v[6];
+    for (int i = 0; i < 6; i++)
+        v[i] = array_new(e, i == 4 ? from->gamma : i == 5 ? from->beta : zero, c->c);
+    void *running = array_new(e, zero, 2 * c->c);
+    g_autofree double *sums = g_new0(double, 2 * c->c);
+    kn_norm norm = {.channels = c->c,
+                    .mean = v[0],
+                    .inv_std = v[1],
+                    .dgamma = v[2],
+                    .dbeta = v[3],
+                    .gamma = v[4],
+                    .beta = v[5],
+                    .running_mean = running,
+                    .running_var = running,
+                    .slope = c->slope,
+                    .sums = sums,
+                    .is_dz = true};
+    test_tensor tx = test_tensor_new(e, c->n, h, w, c->c, c->c, 0, block, from->x);
+    test_tensor ty = test_tensor_new(e, c->n, h, w, c->c, c->whole, c->first, blocked, from->y);
+    test_tensor tp = test_tensor_new(e, c->n, c->h, c->w, c->c, c->c, 0, block, NULL);
+    test_tensor tdp = test_tensor_new(e, c->n, c->h, c->w, c->c, c->c, 0, block, from->dpooled);
+    test_tensor tdy = test_tensor_new(e, c->n, h, w, c->c, c->whole, c->first, blocked, from->dy);
+    test_tensor tdx = test_tensor_new(e, c->n, h, w, c->c, c->c, 0, block, NULL);
+    ops->norm_stats(e, &tx.t, &norm);
+    if (ops->pool_bwd_sums) {
+        ops->norm_apply_pool(e, &tx.t, &norm, &ty.t, &tp.t);
+        ops->pool_bwd_sums(e, &tx.t, &norm, &tdp.t, &tdy.t);
+        ops->norm_bwd_apply(e, &tdy.t, &tx.t, &norm, &tdx.t);
+    } else {
+        ops->pool_fwd(e, &ty.t, &tp.t, NULL);
+        ops->pool_bwd(e, &ty.t, &tdp.t, &tdy.t);
+        ops->norm_apply(e, &tx.t, &norm, &ty.t);
+        ops->norm_bwd(e, &tdy.t, &tx.t, &norm, &tdx.t);
+    }
+    *out = (norm_pool_result){test_tensor_read(&ty),
+                              test_tensor_read(&tp),
+                              test_tensor_read(&tdx),
+                              array_read(e, v[2], c->c),
+                              array_read(e, v[3], c->c),
+                              test_tensor_rest_untouched(&ty) && test_tensor_rest_untouched(&tdy)};
+    test_tensor *tensors[] = {&tx, &ty, &tp, &tdp, &tdy, &tdx};
+    for (size_t i = 0; i < G_N_ELEMENTS(tensors); i++)
+        test_tensor_free(tensors[i]);
+    for (int i = 0; i < 6; i++)
+        memory_free(e, v[i]);
+    memory_free(e, running);
+}
+
+bool run_norm_pool_case(const bench_pair *pair, const norm_case *c, fill_kind fill,
+                        GString *message)
+{
+    int64_t small = (int64_t)c->n * c->h * c->w * c->c, large = 4 * small;
+    double size = fill == FILL_HUGE ? 1e15 : 1, lost = fill == FILL_OFFSET ? 1000 : 1;
+    g_autofree double *x = fill_new(large, fill, pair->seed);
+    g_autofree double *dy = fill_new(large, FILL_RANDOM, pair->seed + 1);
+    g_autofree double *dpooled = fill_new(small, FILL_RANDOM, pair->seed + 2);
+    g_autofree double *gamma = fill_new(c->c, FILL_RANDOM, pair->seed + 3);
+    g_autofree double *beta = fill_new(c->c, FILL_RANDOM, pair->seed + 4);
+    for (int64_t i = 0; i + 1 < large; i += 3) /* ties */
+        x[i] = x[i % 2 ? 0 : large - 1];
+    fill_round(x, large);
+    norm_pool_result want = {0}, got = {0};
+    norm_pool_values from = {x, dy, dpooled, gamma, beta, NULL};
+    norm_pool_on(pair->engine, pair->ops, c, c->block, &from, &got);
+    /* Which of two is larger may be decided by the last bit of y: the reference takes the engine's
+     * own y for that, and says what y should have been. */
+    from.y = got.y;
+    norm_pool_on(pair->ref, kn_engine_ops(pair->ref), c, 0, &from, &want);
+    double tol = tolerance_act(16 * lost, 1), sums = tolerance_act(16 * lost, (double)large);
+    double terms = 1;
+    for (int i = 0; i < c->c; i++)
+        terms = MAX(terms, fabs(gamma[i]));
+    bool ok = check_close("y", want.y, got.y, large, tol, 1, message) &&
+              check_close("pooled", want.pooled, got.pooled, small, 0, 0, message) &&
+              check_close("dgamma", want.dgamma, got.dgamma, c->c, sums, size, message) &&
+              check_close("dbeta", want.dbeta, got.dbeta, c->c, sums, size, message) &&
+              /* dz is kept, so rounded, and dx once more */
+              check_close("dx", want.dx, got.dx, large, 2 * sums, terms, message);
+    if (ok && !got.untouched) {
+        g_string_append(message, "wrote outside its slice; ");
+        ok = false;
+    }
+    norm_pool_result_free(&want);
+    norm_pool_result_free(&got);
     return ok;
 }
 

@@ -33,6 +33,9 @@ typedef enum { EDGE_NONE, EDGE_SRC, EDGE_DST } conv_edge;
 bool run_conv_edge_case(const bench_pair *pair, const conv_case *c, conv_edge edge, fill_kind fill,
                         GString *message);
 bool run_norm_case(const bench_pair *pair, const norm_case *c, fill_kind fill, GString *message);
+/* norm_apply_pool and pool_bwd_sums; h and w are the pooled tensor's, dropout is 0. */
+bool run_norm_pool_case(const bench_pair *pair, const norm_case *c, fill_kind fill,
+                        GString *message);
 bool run_pool_case(const bench_pair *pair, int n, int h, int w, int c, int block, fill_kind fill,
                    GString *message);
 bool run_upsample_case(const bench_pair *pair, int n, int h, int w, int c, int block,

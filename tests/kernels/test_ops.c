@@ -2,7 +2,8 @@
  * hostile values; the reference against 4-point central differences; adjoints of the linear ops.
  * The last test plants a wrong kernel, a wrong gradient and a NaN, and wants each of them reported.
  */
-#include "tests/kernels/ops_cases.h"
+#include "tests/kernels/beside_case.h"
+#include "tests/kernels/edge_case.h"
 
 #include <math.h>
 #include <string.h>
@@ -128,6 +129,22 @@ static void test_conv_own(void)
     pair_free(&pair);
 }
 
+static void test_beside(void)
+{
+    g_autofree char *choices = beside_choices();
+    bench_pair pair = pair_new(KN_CONV_AUTO, choices);
+    for (int i = 0; i < N_BESIDE_CASES && pair.engine->block == 16; i++)
+        for (int fill = 0; fill < FILL_OFFSET; fill++) {
+            g_autoptr(GString) message = g_string_new(NULL);
+            const beside_case *c = &beside_cases[i];
+            bool ok = run_beside_case(&pair, c, (fill_kind)fill, message);
+            want_pass(ok, message, "beside", c->h, c->w, c->ic, c->oc, (fill_kind)fill);
+        }
+    if (pair.engine->block != 16)
+        g_test_skip("our Winograd needs AVX-512");
+    pair_free(&pair);
+}
+
 /* What writes 16 channels is ours with KN_CONV_DIRECT, and rounds as a direct sum does. */
 static void test_conv_own_direct(void)
 {
@@ -178,6 +195,68 @@ static void test_norm(void)
                 c.slope = 1;
             bool ok = run_norm_case(&pair, &c, (fill_kind)fill, message);
             want_pass(ok, message, "norm", c.h, c.w, c.c, c.block, (fill_kind)fill);
+        }
+    pair_free(&pair);
+}
+
+static void test_stem(void)
+{
+    static const norm_case cases[] = {
+        {2, 7, 5, 16, 16, 0, 1, 0, 0},         {1, 33, 7, 16, 16, 0, 0.01, 0.05, 0},
+        {2, 3, 300, 32, 32, 0, 0.01, 0.3, 16}, {1, 5, 2, 48, 48, 0, 0.01, 0, 16},
+        {1, 4, 9, 32, 32, 0, 1, 0, 0},         {2, 6, 257, 16, 32, 16, 0.01, 0, 16},
+    };
+    bench_pair pair = pair_new(KN_CONV_DIRECT, NULL);
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++)
+        for (int fill = 0; fill < FILL_OFFSET; fill++) {
+            g_autoptr(GString) message = g_string_new(NULL);
+            norm_case c = cases[i];
+            c.block = pair.engine->block ? c.block : 0;
+            bool ok = run_stem_case(&pair, &c, (fill_kind)fill, message);
+            want_pass(ok, message, "stem", c.h, c.w, c.c, c.block, (fill_kind)fill);
+        }
+    pair_free(&pair);
+}
+
+static void test_head_sums(void)
+{
+    static const struct {
+        norm_case c;
+        int classes;
+    } cases[] = {
+        {{2, 7, 5, 16, 16, 0, 0.01, 0, 0}, 2}, {{1, 33, 130, 16, 16, 0, 0.01, 0.05, 16}, 2},
+        {{2, 3, 9, 32, 32, 0, 0.01, 0, 0}, 3}, {{1, 5, 300, 32, 32, 0, 1, 0.3, 0}, 4},
+        {{2, 4, 2, 64, 64, 0, 0.01, 0, 0}, 1}, {{3, 6, 1, 48, 48, 0, 0.01, 0.2, 0}, 2},
+    };
+    bench_pair pair = pair_new(KN_CONV_DIRECT, NULL);
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++)
+        for (int fill = 0; fill < FILL_OFFSET; fill++) {
+            g_autoptr(GString) message = g_string_new(NULL);
+            norm_case c = cases[i].c;
+            c.block = pair.engine->block ? c.block : 0;
+            bool ok = run_head_case(&pair, &c, cases[i].classes, (fill_kind)fill, message);
+            want_pass(ok, message, "head", c.h, c.w, c.c, c.block, (fill_kind)fill);
+        }
+    pair_free(&pair);
+}
+
+static void test_norm_pool(void)
+{
+    static const norm_case cases[] = {
+        {1, 1, 1, 16, 16, 0, 0.01, 0, 0},   {2, 7, 3, 5, 9, 1, 0.01, 0, 0},
+        {2, 5, 70, 17, 17, 0, 0.01, 0, 0},  {1, 3, 140, 16, 32, 0, 0.01, 0, 16},
+        {2, 9, 9, 32, 64, 32, 0.01, 0, 16}, {3, 4, 5, 48, 96, 0, 1, 0, 16},
+        {1, 33, 7, 16, 32, 16, 0.01, 0, 0},
+    };
+    bench_pair pair = pair_new(KN_CONV_DIRECT, NULL);
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++)
+        for (int fill = 0; fill < N_FILLS; fill++) {
+            g_autoptr(GString) message = g_string_new(NULL);
+            norm_case c = cases[i];
+            if (fill == FILL_OFFSET) /* as above */
+                c.slope = 1;
+            bool ok = run_norm_pool_case(&pair, &c, (fill_kind)fill, message);
+            want_pass(ok, message, "norm and pool", c.h, c.w, c.c, c.block, (fill_kind)fill);
         }
     pair_free(&pair);
 }
@@ -559,8 +638,12 @@ int main(int argc, char **argv)
     g_test_add_func("/ops/conv", test_conv);
     g_test_add_func("/ops/conv/winograd", test_conv_winograd);
     g_test_add_func("/ops/conv/own", test_conv_own);
+    g_test_add_func("/ops/beside", test_beside);
     g_test_add_func("/ops/conv/own-direct", test_conv_own_direct);
     g_test_add_func("/ops/norm", test_norm);
+    g_test_add_func("/ops/stem", test_stem);
+    g_test_add_func("/ops/head-sums", test_head_sums);
+    g_test_add_func("/ops/norm-pool", test_norm_pool);
     g_test_add_func("/ops/resample", test_resample);
     g_test_add_func("/ops/arrays", test_arrays);
     g_test_add_func("/ops/gradient/norm", test_norm_gradient);

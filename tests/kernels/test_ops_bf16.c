@@ -1,6 +1,7 @@
 /* Every op of the CPU backend with tensors of bf16 against the double-precision reference, which
  * gets the same rounded values; and who may ask for bf16. */
-#include "tests/kernels/ops_cases.h"
+#include "tests/kernels/beside_case.h"
+#include "tests/kernels/edge_case.h"
 
 #include "base/error.h"
 
@@ -109,6 +110,21 @@ static void test_conv_own(void)
     pair_free(&pair);
 }
 
+static void test_beside(void)
+{
+    g_autofree char *choices = beside_choices();
+    bench_pair pair;
+    if (!pair_new(&pair, choices))
+        return;
+    for (int i = 0; i < N_BESIDE_CASES; i++)
+        for (int fill = 0; fill < FILL_OFFSET; fill++) {
+            g_autoptr(GString) message = g_string_new(NULL);
+            want_pass(run_beside_case(&pair, &beside_cases[i], (fill_kind)fill, message), message,
+                      "beside", (size_t)i, fill);
+        }
+    pair_free(&pair);
+}
+
 static void test_norm(void)
 {
     static const norm_case cases[] = {
@@ -126,6 +142,67 @@ static void test_norm(void)
             g_autoptr(GString) message = g_string_new(NULL);
             want_pass(run_norm_case(&pair, &cases[i], (fill_kind)fill, message), message, "norm", i,
                       fill);
+        }
+    pair_free(&pair);
+}
+
+static void test_stem(void)
+{
+    static const norm_case cases[] = {
+        {2, 7, 5, 16, 16, 0, 1, 0, 0},         {1, 33, 7, 16, 16, 0, 0.01, 0.05, 0},
+        {2, 3, 300, 32, 32, 0, 0.01, 0.3, 16}, {1, 5, 2, 48, 48, 0, 0.01, 0, 16},
+        {1, 4, 9, 32, 32, 0, 1, 0, 0},         {2, 6, 257, 16, 32, 16, 0.01, 0, 16},
+    };
+    bench_pair pair;
+    if (!pair_new(&pair, NULL))
+        return;
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++)
+        for (int fill = 0; fill < FILL_OFFSET; fill++) {
+            g_autoptr(GString) message = g_string_new(NULL);
+            want_pass(run_stem_case(&pair, &cases[i], (fill_kind)fill, message), message, "stem", i,
+                      fill);
+        }
+    pair_free(&pair);
+}
+
+static void test_head_sums(void)
+{
+    static const struct {
+        norm_case c;
+        int classes;
+    } cases[] = {
+        {{2, 7, 5, 16, 16, 0, 0.01, 0, 0}, 2}, {{1, 33, 130, 16, 16, 0, 0.01, 0.05, 16}, 2},
+        {{2, 3, 9, 32, 32, 0, 0.01, 0, 0}, 3}, {{1, 5, 300, 32, 32, 0, 1, 0.3, 0}, 4},
+        {{2, 4, 2, 64, 64, 0, 0.01, 0, 0}, 1}, {{3, 6, 1, 48, 48, 0, 0.01, 0.2, 0}, 2},
+    };
+    bench_pair pair;
+    if (!pair_new(&pair, NULL))
+        return;
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++)
+        for (int fill = 0; fill < FILL_OFFSET; fill++) {
+            g_autoptr(GString) message = g_string_new(NULL);
+            want_pass(run_head_case(&pair, &cases[i].c, cases[i].classes, (fill_kind)fill, message),
+                      message, "head", i, fill);
+        }
+    pair_free(&pair);
+}
+
+static void test_norm_pool(void)
+{
+    static const norm_case cases[] = {
+        {1, 1, 1, 16, 16, 0, 0.01, 0, 0},   {2, 7, 3, 5, 9, 1, 0.01, 0, 0},
+        {2, 5, 70, 17, 17, 0, 0.01, 0, 0},  {1, 3, 140, 16, 32, 0, 0.01, 0, 16},
+        {2, 9, 9, 32, 64, 32, 0.01, 0, 16}, {3, 4, 5, 48, 96, 0, 1, 0, 16},
+        {1, 33, 7, 16, 32, 16, 0.01, 0, 0},
+    };
+    bench_pair pair;
+    if (!pair_new(&pair, NULL))
+        return;
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++)
+        for (int fill = 0; fill < FILL_OFFSET; fill++) {
+            g_autoptr(GString) message = g_string_new(NULL);
+            want_pass(run_norm_pool_case(&pair, &cases[i], (fill_kind)fill, message), message,
+                      "norm and pool", i, fill);
         }
     pair_free(&pair);
 }
@@ -194,7 +271,11 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/ops-bf16/conv", test_conv);
     g_test_add_func("/ops-bf16/conv-own", test_conv_own);
+    g_test_add_func("/ops-bf16/beside", test_beside);
     g_test_add_func("/ops-bf16/norm", test_norm);
+    g_test_add_func("/ops-bf16/stem", test_stem);
+    g_test_add_func("/ops-bf16/head-sums", test_head_sums);
+    g_test_add_func("/ops-bf16/norm-pool", test_norm_pool);
     g_test_add_func("/ops-bf16/resample", test_resample);
     g_test_add_func("/ops-bf16/planted", test_planted);
     g_test_add_func("/ops-bf16/refused", test_refused);
