@@ -94,9 +94,9 @@ QS_DEVICE int tiles_in(const kn_tensor &x, int tile)
     return (int)kn_div_up((int64_t)x.n * x.h * x.w, tile);
 }
 
-/* What belongs to a thread's channels: z = scale·(x - mean) + beta. */
+/* What belongs to a thread's channels; scale = gamma·inv_std. */
 template <int V> struct channel_values {
-    float mean[V], scale[V], beta[V];
+    float mean[V], scale[V], beta[V], gamma[V], inv_std[V];
 };
 
 template <int V>
@@ -106,10 +106,19 @@ __device__ static inline channel_values<V> values_of(const kn_cu_norm &norm, con
     KN_UNROLL
     for (int i = 0; i < V && at.in; i++) {
         v.mean[i] = norm.mean[at.c0 + i];
-        v.scale[i] = norm.gamma[at.c0 + i] * norm.inv_std[at.c0 + i];
+        v.gamma[i] = norm.gamma[at.c0 + i];
+        v.inv_std[i] = norm.inv_std[at.c0 + i];
+        v.scale[i] = v.gamma[i] * v.inv_std[i];
         v.beta[i] = norm.beta[at.c0 + i];
     }
     return v;
+}
+
+/* z of off = x - mean: for f32 rounded as x-hat's, for bf16 by what needs fewer registers. */
+template <class T, int V>
+__device__ static inline float z_of(const channel_values<V> &c, int i, float off)
+{
+    return (sizeof(T) == 2 ? c.scale[i] * off : c.gamma[i] * (off * c.inv_std[i])) + c.beta[i];
 }
 
 template <class T, int V>
@@ -142,7 +151,7 @@ __global__ void __launch_bounds__(KN_CU_BLOCK, 3)
                     few[V + i] += d * d;
                 }
             }
-            if (++batch % KN_FEW_BATCHES(T) == 0)
+            if (++batch % FEW_BATCHES == 0)
                 kn_sums_add<2 * V>(part, at, few);
         }
     }
@@ -214,7 +223,7 @@ __global__ void __launch_bounds__(KN_CU_BLOCK, 3)
                 kn_widen(loaded[k], v);
                 KN_UNROLL
                 for (int i = 0; i < V; i++) {
-                    float z = c.scale[i] * (v[i] - c.mean[i]) + c.beta[i];
+                    float z = z_of<T, V>(c, i, v[i] - c.mean[i]);
                     v[i] = z > 0 ? z : norm.slope * z;
                 }
                 if (pixel >= in.here)
@@ -228,14 +237,14 @@ __global__ void __launch_bounds__(KN_CU_BLOCK, 3)
 }
 
 /* dy becomes dz and x becomes x - mean. */
-template <int V>
+template <class T, int V>
 __device__ static inline void to_dz(const kn_cu_norm &norm, const channel_values<V> &c, float *dy,
                                     float *x)
 {
     KN_UNROLL
     for (int i = 0; i < V; i++) {
         x[i] -= c.mean[i];
-        dy[i] *= c.scale[i] * x[i] + c.beta[i] > 0 ? 1.0f : norm.slope;
+        dy[i] *= z_of<T, V>(c, i, x[i]) > 0 ? 1.0f : norm.slope;
     }
 }
 
@@ -266,7 +275,7 @@ __global__ void __launch_bounds__(KN_CU_BLOCK, 2)
                 float dz[V], off[V];
                 kn_widen(g[k], dz);
                 kn_widen(v[k], off);
-                to_dz<V>(norm, c, dz, off);
+                to_dz<T, V>(norm, c, dz, off);
                 if (norm.threshold && pixel < in.here)
                     drop<V>(norm, in.bits, pixel * x.c + at.c0, dz);
                 KN_UNROLL
@@ -275,7 +284,7 @@ __global__ void __launch_bounds__(KN_CU_BLOCK, 2)
                     few[V + i] += dz[i] * off[i];
                 }
             }
-            if (++batch % KN_FEW_BATCHES(T) == 0)
+            if (++batch % FEW_BATCHES == 0)
                 kn_sums_add<2 * V>(part, at, few);
         }
     }
@@ -336,7 +345,7 @@ __global__ void __launch_bounds__(KN_CU_BLOCK, 2)
                     continue;
                 kn_widen(g[k], dz);
                 kn_widen(v[k], off);
-                to_dz<V>(norm, c, dz, off);
+                to_dz<T, V>(norm, c, dz, off);
                 if (norm.threshold)
                     drop<V>(norm, in.bits, pixel * x.c + at.c0, dz);
                 KN_UNROLL

@@ -61,7 +61,7 @@ __global__ void __launch_bounds__(KN_CU_BLOCK) bias_sums(kn_tensor ddst, int eac
             for (int i = 0; i < V; i++)
                 few[i] += v[i];
         }
-        if (++batch % KN_FEW_BATCHES(T) == 0)
+        if (++batch % FEW_BATCHES == 0)
             kn_sums_add<V>(part, at, few);
     }
     kn_sums_add<V>(part, at, few);

@@ -9,11 +9,10 @@
 
 #include "kernels/cuda/lang.cuh"
 
-enum { AHEAD = 4 /* pixels a thread has under way */ };
-
-/* Batches of AHEAD pixels that are added in f32: two of bf16; one of f32, which is there to be
- * compared. */
-#define KN_FEW_BATCHES(T) (sizeof(T) == 2 ? 2 : 1)
+enum {
+    AHEAD = 4,      /* pixels a thread has under way: a batch */
+    FEW_BATCHES = 2 /* that are added in f32 */
+};
 
 /* Doubles of shared memory for n sums a thread. */
 #define KN_SUMS_DOUBLES(n) ((n) * (KN_CU_BLOCK + 15))
