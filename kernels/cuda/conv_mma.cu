@@ -30,6 +30,15 @@ enum {
     PARTIALS_BYTES = 64 << 20,
 };
 
+/* Blocks of a multiprocessor that a kernel's registers must leave room for. Those of sm_90 are
+ * planned for (three of the weight gradient's); elsewhere ptxas needs some more for the same. */
+#define FWD_AT_ONCE(nt) ((nt) == 8 ? 3 : (nt) == 4 ? 4 : 5)
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ != 900
+#define FEWER 1
+#else
+#define FEWER 0
+#endif
+
 /* Eight channels c0 … c0+7 of one pixel as bf16; zeros past the tensor's channels. `wide`: 8
  * elements lie aligned. */
 __device__ static inline kn_vec<kn_bf16, 8> load8(const kn_tensor &t, int64_t pixel, int c0,
@@ -351,9 +360,7 @@ __device__ static inline void sum_staged(const kn_cu_conv &c, const kn_bf16 *min
 /* Block x has the tiles from x·each on. STATS: partials get the sums of what is stored, for
  * BatchNorm; no bias then, nor LeakyReLU. whole: eights of dst's channels can be stored as one. */
 template <int TAPS, int NT, bool STATS>
-__global__ void __launch_bounds__(THREADS, NT == 8   ? 3
-                                           : NT == 4 ? 4
-                                                     : 5)
+__global__ void __launch_bounds__(THREADS, FWD_AT_ONCE(NT) - FEWER)
     mma_fwd(kn_cu_conv c, kn_tensor src, const kn_bf16 *packed, const float *bias, kn_tensor dst,
             int each, bool wide, bool pair, bool whole, double *partials)
 {
@@ -511,7 +518,7 @@ __device__ static inline void bring_pair(kn_bf16 *to, const kn_tensor &src, cons
 /* grid.x splits the tiles, grid.y = output patches · input patches of WG_O × WI weights. Warps
  * share a patch's 16 × 16 parts and the tile's rows. partials (grid.x, taps, oc, ic). */
 template <int TAPS, int WI, bool WIDE>
-__global__ void __launch_bounds__(THREADS, WIDE &&WI == 16 ? 4 : 3)
+__global__ void __launch_bounds__(THREADS, WIDE ? 3 - FEWER : 2)
     mma_bwd_weights(kn_cu_conv c, kn_tensor src, kn_tensor ddst, float *partials, bool wide_src,
                     bool wide_ddst)
 {
@@ -642,7 +649,7 @@ static int fwd_width(const kn_cu_conv &c)
  * multiprocessor, as shared memory has room. */
 static int fwd_each(const kn_cu_conv &c)
 {
-    int width = fwd_width(c), at_once = width == 8 ? 3 : width == 4 ? 4 : 5;
+    int width = fwd_width(c), at_once = FWD_AT_ONCE(width);
     int64_t work = kn_conv_tiles_of(c.n, c.h, c.w).tiles * kn_div_up(c.oc, width * 8);
     return (int)kn_div_up(work, at_once * MULTIPROCESSORS);
 }
