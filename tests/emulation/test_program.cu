@@ -147,6 +147,31 @@ static void test_shapes(void)
     rig_clear(&r);
 }
 
+/* What a graph may name is freed: the piece is seen anew, and a graph again when it comes back. */
+static void test_freed(void)
+{
+    rig r;
+    rig_init(&r);
+    kn_emu_graphs before = kn_emu_graphs_now();
+    void *other, *pinned;
+    kn_device_alloc(r.device, &other, 64, "other", NULL);
+    kn_device_host_alloc(r.device, &pinned, 64, "pinned", NULL);
+    static const int launches[] = {0, 1, 2, 2, 3, 4, 4, 5}; /* after each round */
+    for (int i = 0; i < 8; i++) {
+        if (i == 3)
+            kn_device_free(r.device, other);
+        if (i == 6)
+            kn_device_host_free(r.device, pinned);
+        kn_program_begin(r.program);
+        for (int k = 0; k < 3; k++)
+            KN_LAUNCH(r.device, add, 1, N, r.x, 1.0f);
+        kn_program_end(r.program);
+        g_assert_cmpfloat(first_of(&r, r.x), ==, 3 * (i + 1));
+        g_assert_cmpint(kn_emu_graphs_now().launches - before.launches, ==, launches[i]);
+    }
+    rig_clear(&r);
+}
+
 /* Nothing is done before it must be, and a wait does it. */
 static void test_kept(void)
 {
@@ -278,6 +303,7 @@ int main(int argc, char **argv)
     g_test_add_func("/program/graph", test_graph);
     g_test_add_func("/program/rounds", test_rounds);
     g_test_add_func("/program/shapes", test_shapes);
+    g_test_add_func("/program/freed", test_freed);
     g_test_add_func("/program/kept", test_kept);
     g_test_add_func("/program/uploads", test_uploads);
     g_test_add_func("/program/calls", test_calls);
