@@ -8,8 +8,8 @@
  *      pixels of a row × 16 channels   (A, from the tile shifted by the tap)
  *    · 16 channels × 8 outputs         (B, the tap's weights)
  *
- * With 16 input channels the weights stay. Forward can take the sums for BatchNorm along: a block's
- * results are in registers, so a pass over them in memory is spared.
+ * With 16 input channels the weights stay. Forward can take the sums for
+ * BatchNorm along: a block's results are in registers, so a pass over them in memory is spared.
  *
  * Weight gradient. M is output channels, N input channels, K the pixels: a block walks over tiles,
  * the next ones being fetched, its warps share 16 × WI weights and the tile's rows, keep all taps'
@@ -358,7 +358,8 @@ __device__ static inline void sum_staged(const kn_cu_conv &c, const kn_bf16 *min
 }
 
 /* Block x has the tiles from x·each on. STATS: partials get the sums of what is stored, for
- * BatchNorm; no bias then, nor LeakyReLU. whole: eights of dst's channels can be stored as one. */
+ * BatchNorm; no bias then, nor LeakyReLU. whole: eights of dst's channels can be stored as one.
+ * With NT = 8 more than KC input channels. */
 template <int TAPS, int NT, bool STATS>
 __global__ void __launch_bounds__(THREADS, FWD_AT_ONCE(NT) - FEWER)
     mma_fwd(kn_cu_conv c, kn_tensor src, const kn_bf16 *packed, const float *bias, kn_tensor dst,
@@ -634,15 +635,17 @@ void kn_cu_mma_pack(kn_device *device, kn_cu_pack pack)
     KN_LAUNCH(device, mma_pack, kn_grid(n, KN_CU_BLOCK, 1 << 20), KN_CU_BLOCK, pack, n);
 }
 
-/* n-tiles of a block: all outputs up to 64, fewer where there are few tiles to go round. */
+/* n-tiles of a block: all outputs up to 64; fewer where there are few tiles to go round, and where
+ * the weights stay, over which 64 outputs would be staged. */
 static int fwd_width(const kn_cu_conv &c)
 {
     int64_t tiles = kn_conv_tiles_of(c.n, c.h, c.w).tiles;
+    bool few = tiles * kn_div_up(c.oc, 64) < 2 * MULTIPROCESSORS;
     if (c.oc <= 8)
         return 1;
     if (c.oc <= 16)
         return 2;
-    return c.oc <= 32 || tiles * kn_div_up(c.oc, 64) < 2 * MULTIPROCESSORS ? 4 : 8;
+    return c.oc <= 32 || few || c.ic <= KN_CONV_KC ? 4 : 8;
 }
 
 /* Tiles of a block, so that all blocks have as many and are there at once: five, four or three on a

@@ -188,6 +188,7 @@ static void test_many_tiles(void)
     static const conv_case cases[] = {{1, 46, 95, 16, 16, 3, false, false, 0, 4},
                                       {2, 38, 45, 24, 24, 3, false, false, 0, 4},
                                       {1, 29, 59, 17, 40, 3, false, false, 0, 4},
+                                      {1, 29, 59, 16, 40, 3, false, false, 0, 4},
                                       {1, 29, 59, 8, 40, 1, true, false, 0, 4}};
     g_autoptr(GString) message = g_string_new(NULL);
     bench_pair pair = pair_new(KN_PRECISION_BF16);
