@@ -47,24 +47,20 @@ __device__ static inline void kn_sync_warp()
 }
 
 /* Four 8×8 matrices of bf16 from shared memory; lane l gives the address of row l%8 of matrix l/8,
- * 16 bytes. r[i] of a lane: of matrix i row lane/4, columns lane%4·2 and the next. */
-__device__ static inline void kn_ldmatrix(uint32_t r[4], const kn_bf16 *row)
-{
-    uint32_t at = (uint32_t)__cvta_generic_to_shared(row);
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
-                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-                 : "r"(at)
-                 : "memory");
-}
-/* The same of the transposed matrices: column lane/4, rows lane%4·2 and the next. */
-__device__ static inline void kn_ldmatrix_t(uint32_t r[4], const kn_bf16 *row)
-{
-    uint32_t at = (uint32_t)__cvta_generic_to_shared(row);
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
-                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-                 : "r"(at)
-                 : "memory");
-}
+ * 16 bytes. r[i] of a lane: of matrix i row lane/4, columns lane%4·2 and the next; kn_ldmatrix_t:
+ * of the transposed matrix. */
+#define KN_LDMATRIX(name, trans)                                                                   \
+    __device__ static inline void name(uint32_t r[4], const kn_bf16 *row)                          \
+    {                                                                                              \
+        uint32_t at = (uint32_t)__cvta_generic_to_shared(row);                                     \
+        asm volatile("ldmatrix.sync.aligned.m8n8.x4" trans ".shared.b16 {%0,%1,%2,%3}, [%4];"      \
+                     : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])                              \
+                     : "r"(at)                                                                     \
+                     : "memory");                                                                  \
+    }
+KN_LDMATRIX(kn_ldmatrix, "")
+KN_LDMATRIX(kn_ldmatrix_t, ".trans")
+#undef KN_LDMATRIX
 
 /* 16 bytes on their way to shared memory, both addresses aligned; zeros unless `there`. */
 __device__ static inline void kn_fetch16(void *to, const void *from, bool there)
@@ -163,8 +159,7 @@ __device__ static inline void kn_store_any(const kn_tensor &t, int64_t i, float 
 }
 
 /* V elements as they lie in memory, in as few registers. */
-template <class T, int V> struct alignas(sizeof(T) * V) kn_raw {
-    T v[V];
+template <class T, int V> struct kn_raw : kn_vec<T, V> {
 };
 template <> struct alignas(16) kn_raw<kn_bf16, 8> {
     uint32_t two[4];
@@ -220,6 +215,42 @@ template <class T, int V> __device__ static inline void kn_store_v(T *p, const f
     kn_narrow(in, &x);
     *(kn_raw<T, V> *)p = x;
 }
+
+/* Elements that 16 bytes hold, and whether so many of every pixel can be moved as one. */
+static inline int kn_vec_of(const kn_tensor &t)
+{
+    return t.dtype == KN_BF16 ? 8 : 4;
+}
+static inline bool kn_moves_by(const kn_tensor &t, int v)
+{
+    return t.c % v == 0 && t.ldc % v == 0 && (uintptr_t)t.data % 16 == 0;
+}
+static inline bool kn_is_wide(const kn_tensor &t)
+{
+    return kn_moves_by(t, kn_vec_of(t));
+}
+
+/* Runs body with T and V: f32 or bf16; 16 bytes, where `wide`, or one element at a time. */
+#define KN_BY_TYPE(type, wide, body)                                                               \
+    do {                                                                                           \
+        if ((type) == KN_BF16 && (wide)) {                                                         \
+            typedef kn_bf16 T;                                                                     \
+            enum { V = 8 };                                                                        \
+            body;                                                                                  \
+        } else if ((type) == KN_BF16) {                                                            \
+            typedef kn_bf16 T;                                                                     \
+            enum { V = 1 };                                                                        \
+            body;                                                                                  \
+        } else if (wide) {                                                                         \
+            typedef float T;                                                                       \
+            enum { V = 4 };                                                                        \
+            body;                                                                                  \
+        } else {                                                                                   \
+            typedef float T;                                                                       \
+            enum { V = 1 };                                                                        \
+            body;                                                                                  \
+        }                                                                                          \
+    } while (0)
 
 /* This thread's number in the grid's first dimension, and how many there are. */
 #define KN_THREAD ((int64_t)blockIdx.x * blockDim.x + threadIdx.x)

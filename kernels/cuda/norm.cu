@@ -360,38 +360,6 @@ __global__ void __launch_bounds__(KN_CU_BLOCK, 2)
 /* ---- from C
  * -------------------------------------------------------------------------------------- */
 
-static bool vectors(const kn_tensor &t, int v)
-{
-    return t.c % v == 0 && t.ldc % v == 0 && (uintptr_t)t.data % 16 == 0;
-}
-
-/* Runs body with T and V: f32 or bf16; 16 bytes or one element at a time. */
-#define BY_TYPE(tensor, wide, body)                                                                \
-    do {                                                                                           \
-        if ((tensor).dtype == KN_BF16 && (wide)) {                                                 \
-            typedef kn_bf16 T;                                                                     \
-            enum { V = 8 };                                                                        \
-            body;                                                                                  \
-        } else if ((tensor).dtype == KN_BF16) {                                                    \
-            typedef kn_bf16 T;                                                                     \
-            enum { V = 1 };                                                                        \
-            body;                                                                                  \
-        } else if (wide) {                                                                         \
-            typedef float T;                                                                       \
-            enum { V = 4 };                                                                        \
-            body;                                                                                  \
-        } else {                                                                                   \
-            typedef float T;                                                                       \
-            enum { V = 1 };                                                                        \
-            body;                                                                                  \
-        }                                                                                          \
-    } while (0)
-
-static int vec_of(const kn_tensor &t)
-{
-    return t.dtype == KN_BF16 ? 8 : 4;
-}
-
 /* Blocks for x's tiles, and for the channels that one block's threads have no room for. */
 static kn_grid_size grid_of(const kn_tensor &x, int tile, int v)
 {
@@ -406,7 +374,7 @@ size_t kn_cu_partials_bytes(int channels_max)
 void kn_cu_norm_stats(kn_device *device, kn_tensor x, kn_cu_norm norm, double *partials)
 {
     int tile = kn_norm_tile(x.c);
-    BY_TYPE(x, vectors(x, vec_of(x)), {
+    KN_BY_TYPE(x.dtype, kn_is_wide(x), {
         kn_grid_size grid = grid_of(x, tile, V);
         KN_LAUNCH(device, (norm_stats_sums<T, V>), grid, KN_CU_BLOCK, x, tile, partials);
         KN_LAUNCH(device, (norm_stats_finish<T>), x.c, kn_adders(grid.x), x, norm, (int)grid.x,
@@ -424,7 +392,7 @@ void kn_cu_norm_stats_of_tiles(kn_device *device, kn_cu_norm norm, int64_t pixel
 void kn_cu_norm_apply(kn_device *device, kn_tensor x, kn_cu_norm norm, kn_tensor y)
 {
     int tile = kn_norm_tile(x.c);
-    BY_TYPE(x, vectors(x, vec_of(x)) && vectors(y, vec_of(y)), {
+    KN_BY_TYPE(x.dtype, kn_is_wide(x) && kn_is_wide(y), {
         KN_LAUNCH(device, (norm_apply<T, V>), grid_of(x, tile, V), KN_CU_BLOCK, x, norm, y, tile);
     });
 }
@@ -433,9 +401,9 @@ void kn_cu_norm_bwd(kn_device *device, kn_tensor dy, kn_tensor x, kn_cu_norm nor
                     double *partials)
 {
     int tile = kn_norm_tile(x.c);
-    bool wide = vectors(x, vec_of(x)) && vectors(dy, vec_of(dy)) && vectors(dx, vec_of(dx));
+    bool wide = kn_is_wide(x) && kn_is_wide(dy) && kn_is_wide(dx);
     float *means = (float *)(partials + (size_t)KN_CU_GRID_MAX * 2 * (size_t)x.c);
-    BY_TYPE(x, wide, {
+    KN_BY_TYPE(x.dtype, wide, {
         kn_grid_size grid = grid_of(x, tile, V);
         KN_LAUNCH(device, (norm_bwd_sums<T, V>), grid, KN_CU_BLOCK, dy, x, norm, tile, partials);
         KN_LAUNCH(device, norm_bwd_finish, x.c, kn_adders(grid.x), x, norm, (int)grid.x, partials,

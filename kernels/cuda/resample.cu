@@ -155,30 +155,6 @@ template <class T, int V> __global__ void upsample_bwd(kn_tensor dy, kn_tensor d
 /* ---- from C
  * -------------------------------------------------------------------------------------- */
 
-static bool vectors(const kn_tensor &t, int v)
-{
-    return !t.data || (t.c % v == 0 && t.ldc % v == 0 && (uintptr_t)t.data % 16 == 0);
-}
-
-/* `kernel` by type, and 16 bytes at a time where all tensors allow (V is 1 if not); grid may speak
- * of V. */
-#define START(kernel, type, wide, grid, ...)                                                       \
-    do {                                                                                           \
-        if ((type) == KN_BF16 && (wide)) {                                                         \
-            enum { V = 8 };                                                                        \
-            KN_LAUNCH(device, (kernel<kn_bf16, V>), grid, KN_CU_BLOCK, __VA_ARGS__);               \
-        } else if ((type) == KN_BF16) {                                                            \
-            enum { V = 1 };                                                                        \
-            KN_LAUNCH(device, (kernel<kn_bf16, V>), grid, KN_CU_BLOCK, __VA_ARGS__);               \
-        } else if (wide) {                                                                         \
-            enum { V = 4 };                                                                        \
-            KN_LAUNCH(device, (kernel<float, V>), grid, KN_CU_BLOCK, __VA_ARGS__);                 \
-        } else {                                                                                   \
-            enum { V = 1 };                                                                        \
-            KN_LAUNCH(device, (kernel<float, V>), grid, KN_CU_BLOCK, __VA_ARGS__);                 \
-        }                                                                                          \
-    } while (0)
-
 /* One thread for V channels of each pixel of t. */
 static int grid_of_pixels(const kn_tensor &t, int v)
 {
@@ -192,35 +168,32 @@ static kn_grid_size grid_of_bands(const kn_tensor &t, int v, int rows)
                    kn_grid(t.n * kn_div_up(t.h, rows), 1, 65535));
 }
 
-static int wide_of(const kn_tensor &t)
-{
-    return t.dtype == KN_BF16 ? 8 : 4;
-}
-
 void kn_cu_pool_fwd(kn_device *device, kn_tensor x, kn_tensor y, kn_tensor copy)
 {
-    int v = wide_of(x);
-    START(pool_fwd, y.dtype, vectors(x, v) && vectors(y, v) && vectors(copy, v),
-          grid_of_pixels(y, V), x, y, copy);
+    bool wide = kn_is_wide(x) && kn_is_wide(y) && (!copy.data || kn_is_wide(copy));
+    KN_BY_TYPE(y.dtype, wide, {
+        KN_LAUNCH(device, (pool_fwd<T, V>), grid_of_pixels(y, V), KN_CU_BLOCK, x, y, copy);
+    });
 }
 
 void kn_cu_pool_bwd(kn_device *device, kn_tensor x, kn_tensor dy, kn_tensor dx)
 {
-    int v = wide_of(x);
-    START(pool_bwd, dy.dtype, vectors(x, v) && vectors(dy, v) && vectors(dx, v),
-          grid_of_pixels(dy, V), x, dy, dx);
+    KN_BY_TYPE(dy.dtype, kn_is_wide(x) && kn_is_wide(dy) && kn_is_wide(dx), {
+        KN_LAUNCH(device, (pool_bwd<T, V>), grid_of_pixels(dy, V), KN_CU_BLOCK, x, dy, dx);
+    });
 }
 
 void kn_cu_upsample_fwd(kn_device *device, kn_tensor x, kn_tensor y)
 {
-    int v = wide_of(x);
-    START(upsample_fwd, y.dtype, vectors(x, v) && vectors(y, v), grid_of_bands(y, V, FWD_ROWS), x,
-          y);
+    KN_BY_TYPE(y.dtype, kn_is_wide(x) && kn_is_wide(y), {
+        KN_LAUNCH(device, (upsample_fwd<T, V>), grid_of_bands(y, V, FWD_ROWS), KN_CU_BLOCK, x, y);
+    });
 }
 
 void kn_cu_upsample_bwd(kn_device *device, kn_tensor dy, kn_tensor dx)
 {
-    int v = wide_of(dy);
-    START(upsample_bwd, dx.dtype, vectors(dy, v) && vectors(dx, v), grid_of_bands(dx, V, BWD_ROWS),
-          dy, dx);
+    KN_BY_TYPE(dx.dtype, kn_is_wide(dy) && kn_is_wide(dx), {
+        KN_LAUNCH(device, (upsample_bwd<T, V>), grid_of_bands(dx, V, BWD_ROWS), KN_CU_BLOCK, dy,
+                  dx);
+    });
 }

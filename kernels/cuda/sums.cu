@@ -109,13 +109,12 @@ static void start_bias_grad(kn_device *device, const kn_tensor &ddst, float *dbi
 
 void kn_cu_bias_grad(kn_device *device, kn_tensor ddst, float *dbias, void *scratch)
 {
-    bool aligned = (uintptr_t)ddst.data % 16 == 0;
     double *partials = (double *)scratch;
     if (ddst.dtype != KN_BF16)
         start_bias_grad<float, 1>(device, ddst, dbias, partials);
-    else if (aligned && ddst.c % 8 == 0 && ddst.ldc % 8 == 0)
+    else if (kn_moves_by(ddst, 8))
         start_bias_grad<kn_bf16, 8>(device, ddst, dbias, partials);
-    else if (aligned && ddst.c % 2 == 0 && ddst.ldc % 2 == 0)
+    else if (kn_moves_by(ddst, 2))
         start_bias_grad<kn_bf16, 2>(device, ddst, dbias, partials);
     else
         start_bias_grad<kn_bf16, 1>(device, ddst, dbias, partials);
