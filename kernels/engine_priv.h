@@ -56,7 +56,7 @@ struct kn_engine {
     char *description;   /* owned, written by the backend */
     void *state;         /* backend's own, owned */
     void *partials;      /* per-thread partial sums of reductions, owned: see kn_engine_partials */
-    GHashTable *choices; /* "layer:direction:WxH" -> algorithm name, both owned */
+    GHashTable *choices; /* "layer:direction:shape" -> algorithm name, both owned */
     kn_block scratch;    /* shared by the passes: nothing in it outlives one forward or backward */
     int64_t bytes;       /* held by the engine, its weights and its passes */
     uint64_t clock;      /* source of the version numbers of weights */
