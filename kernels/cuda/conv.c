@@ -1,6 +1,6 @@
 /* A convolution of the CUDA backend: three directions, each by an algorithm with a name that
  * conv_choices remembers. Own ones: "plain" (conv.cu: any shape, f32 operands) and "mma"
- * (conv_mma.cu: tensor cores, bf16 operands); "cudnn:…" is a plan that was faster and right
+ * (conv_mma.cu, conv_wgrad.cu: tensor cores, bf16 operands); "cudnn:…" is a plan that was faster and right
  * (plans.c). In f32 mode every convolution is plain, so that a result can be checked to f32's last
  * digits. */
 #include "kernels/cuda/plans.h"

@@ -1,6 +1,6 @@
 /* Convolutions one thread an output: any number of channels, any mixture of f32 and bf16 tensors,
  * sums in f32 (weight gradients: f32 over 64 pixels, then f64). The f32 mode's own convolution and
- * what cuDNN's plans are checked against; conv_mma.cu is the fast one.
+ * what cuDNN's plans are checked against; conv_mma.cu and conv_wgrad.cu are the fast ones.
  *
  * Forward and data gradient are one kernel: the gradient of "same" padding with stride 1 is the
  * convolution with mirrored taps and swapped channels. */

@@ -174,7 +174,7 @@ size_t kn_cu_conv_bwd_weights_bytes(kn_cu_conv c);
 void kn_cu_conv_bwd_weights(kn_device *device, kn_cu_conv c, kn_tensor src, kn_tensor ddst,
                             float *dweight, float *dbias, void *scratch);
 
-/* ---- conv_mma.cu: tensor cores, operands rounded to bf16, sums in f32
+/* ---- conv_mma.cu, conv_wgrad.cu, pack.cu: tensor cores, operands rounded to bf16, sums in f32
  * ------------------------------ */
 /* fwd, bwd (NULL: not wanted): kn_conv_packed_n() elements each; ohwi (NULL: not wanted): bf16
  * weights (oc,k,k,ic) for cuDNN; bias_out (oc): bias (which it may be), or 0 where that is NULL. n
@@ -214,7 +214,7 @@ void kn_cu_add_splits(kn_device *device, float *dweight, int64_t n, int taps, in
 size_t kn_cu_bias_grad_bytes(int oc);
 void kn_cu_bias_grad(kn_device *device, kn_tensor ddst, float *dbias, void *scratch);
 
-/* ---- ohwi.cu: bf16 gradients (oc,k,k,ic); dweight += */
+/* ---- pack.cu: bf16 gradients (oc,k,k,ic); dweight += */
 void kn_cu_ohwi_add(kn_device *device, kn_cu_conv c, const void *dw, float *dweight);
 
 /* ---- augment.cu: as ops.h */
