@@ -1,4 +1,4 @@
-#include "wsi/csv_priv.h"
+#include "base/csv.h"
 
 #include "base/error.h"
 

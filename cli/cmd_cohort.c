@@ -1,6 +1,6 @@
 /* quadslide cohort: manifests made from data sets, and the leak guard. */
 #include "cli/cli.h"
-#include "wsi/cohort.h"
+#include "wsi/cohort/cohort.h"
 
 #include <string.h>
 

@@ -3,7 +3,7 @@
  * The paired t-test of --against compares the same slides under two models; unpaired comparison
  * would drown any difference in the spread between slides. */
 #include "cli/cli.h"
-#include "cli/scores.h"
+#include "jobs/score/scores.h"
 #include "base/file.h"
 
 #include <math.h>

@@ -1,6 +1,6 @@
 /* quadslide experiment: every run that a key file asks for, and the tables that compare them. */
 #include "cli/cli.h"
-#include "cli/experiment.h"
+#include "experiment/experiment.h"
 #include "base/file.h"
 
 #include <math.h>

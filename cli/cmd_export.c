@@ -1,6 +1,6 @@
 /* quadslide export: a mask into the files that viewers read, each held to its readers' rules. */
 #include "cli/cli.h"
-#include "cli/export_source.h"
+#include "jobs/export/source.h"
 
 #include <glib/gstdio.h>
 

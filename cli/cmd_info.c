@@ -1,6 +1,6 @@
 /* quadslide info: what a slide is, or what is in a store. */
 #include "cli/cli.h"
-#include "wsi/slide.h"
+#include "wsi/slide/slide.h"
 
 #include <string.h>
 

@@ -5,13 +5,13 @@
  * on. Masks appear whole or not at all; one that is there with a note of the same key is skipped,
  * so the same command after a stop goes on where it was. */
 #include "cli/cli.h"
-#include "cli/colour.h"
-#include "cli/sidecar.h"
-#include "cli/slide_set.h"
-#include "cli/tissue_rules.h"
+#include "jobs/colour_rules.h"
+#include "jobs/mask_note.h"
+#include "jobs/slide_set.h"
+#include "jobs/tissue_rules.h"
 #include "base/error.h"
 #include "base/file.h"
-#include "infer/predict.h"
+#include "infer/predict/predict.h"
 
 #include <glib/gstdio.h>
 

@@ -4,7 +4,7 @@
  * The scores are computed here from the masks that are shown, so page and numbers cannot disagree.
  */
 #include "cli/cli.h"
-#include "cli/report_priv.h"
+#include "report/report_priv.h"
 #include "base/file.h"
 
 #include <string.h>

@@ -1,6 +1,6 @@
 /* quadslide status: what is in a store. */
 #include "cli/cli.h"
-#include "cli/run_times.h"
+#include "jobs/run_times.h"
 #include "db/store.h"
 
 #include <json-glib/json-glib.h>

@@ -1,6 +1,6 @@
 /* quadslide synth: a cohort from nothing, so that the demo and the tests need no data. */
 #include "cli/cli.h"
-#include "wsi/synth.h"
+#include "wsi/synth/synth.h"
 
 #include <string.h>
 

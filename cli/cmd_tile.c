@@ -2,12 +2,12 @@
  * The work is tile_crew.c's (many slides) and tile_job.c's (one). */
 #include "base/file.h"
 #include "cli/cli.h"
-#include "cli/colour.h"
-#include "cli/labels.h"
-#include "cli/tile_crew.h"
-#include "cli/tile_plan.h"
-#include "cli/tissue_rules.h"
-#include "wsi/cohort.h"
+#include "jobs/colour_rules.h"
+#include "jobs/label_rules.h"
+#include "jobs/tile/crew.h"
+#include "jobs/tile/plan.h"
+#include "jobs/tissue_rules.h"
+#include "wsi/cohort/cohort.h"
 
 #include <math.h>
 #include <string.h>

@@ -1,11 +1,11 @@
 /* quadslide train: a store's patches into a model. Connects the trainer to the store (patches,
  * runs, metrics), to the predictor (validation on whole slides) and to the person who watches. */
 #include "cli/cli.h"
-#include "cli/train_snapshot.h"
-#include "cli/train_source.h"
-#include "cli/train_stain.h"
-#include "cli/train_validation.h"
-#include "train/preset.h"
+#include "jobs/train/snapshot.h"
+#include "jobs/train/source.h"
+#include "jobs/train/stain.h"
+#include "jobs/train/validation.h"
+#include "train/run/preset.h"
 
 #include <math.h>
 #include <string.h>

@@ -40,7 +40,7 @@ typedef struct {
     int jpeg_quality; /* for DB_CODEC_JPEG, and for patches that DB_CODEC_COPY cannot copy */
     qs_classes classes;
     char *grid_rules; /* owned */
-    /* How annotation files become labels (wsi/label_map.h): "" or NULL, the names of the classes.
+    /* How annotation files become labels (wsi/annot/label_map.h): "" or NULL, the names of the classes.
      */
     char *label_map;      /* owned */
     bool label_order_map; /* painted by the map's order, else by the file's */

@@ -5,7 +5,7 @@
  *     part       = term { ("and" | ",") term }
  *     term       = "not" term | "(" condition ")" | number-name operator number
  *     operator   = ">=" | ">" | "<=" | "<" | "=" | "==" | "!="
- *     name       = tissue | white | dark | saturation | blur | pen     (wsi/tile.h has what they
+ *     name       = tissue | white | dark | saturation | blur | pen     (wsi/tile/tile.h has what they
  * are)
  *
  * Upper and lower case are alike. A number that is not known (NaN) fulfils no comparison. Immutable

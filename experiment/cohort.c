@@ -2,9 +2,9 @@
  * given, and of the slides whose labels a run learns from, where those are noisy annotations of a
  * known truth. Then a run is also scored on what it learnt from: a network that follows the noise
  * is nearer to the annotation than to the truth (the paper's Fig. 12). */
-#include "cli/experiment.h"
+#include "experiment/experiment.h"
 
-#include "wsi/cohort.h"
+#include "wsi/cohort/cohort.h"
 
 #include <string.h>
 

@@ -4,7 +4,7 @@
  *
  * One thread a job starts commands and waits for them. A child is asked to stop when this program
  * is (or dies); what it writes goes to log.txt of the run's folder. */
-#include "cli/experiment.h"
+#include "experiment/experiment.h"
 
 #include "cli/cli.h"
 #include "base/file.h"

@@ -5,10 +5,10 @@
  * options does not train everything again; one that it names and that has another value now is
  * another run. The row is written in one transaction after the last score, so a run is done or it
  * is not. */
-#include "cli/experiment.h"
+#include "experiment/experiment.h"
 
 #include "cli/cli.h"
-#include "cli/scores.h"
+#include "jobs/score/scores.h"
 #include "base/file.h"
 
 #include <math.h>

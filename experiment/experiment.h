@@ -9,9 +9,9 @@
 #ifndef QS_CLI_EXPERIMENT_H
 #define QS_CLI_EXPERIMENT_H
 
-#include "cli/label_budget.h"
+#include "jobs/label_budget.h"
 #include "db/store.h"
-#include "train/options.h"
+#include "train/plan/options.h"
 
 typedef enum { EXP_TODO, EXP_RUNNING, EXP_DONE, EXP_FAILED, EXP_STOPPED } exp_state;
 

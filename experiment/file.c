@@ -5,7 +5,7 @@
  * [ablation NAME] is a table whose keys are its rows, each a set of train options. Every mistake is
  * said with file, section, key and value before anything is computed. */
 #include "cli/cli.h"
-#include "cli/experiment_read.h"
+#include "experiment/read.h"
 
 #include <string.h>
 

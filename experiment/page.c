@@ -2,9 +2,9 @@
  * method: curves of all seeds, and of the first seed the sizes of the regions (the paper's Fig. 9),
  * how right the reference is in each (Fig. 10), and batches with their quadripartition (Figs. 8,
  * 11). */
-#include "cli/experiment.h"
+#include "experiment/experiment.h"
 
-#include "cli/report_priv.h"
+#include "report/report_priv.h"
 #include "base/file.h"
 
 #include <math.h>

@@ -5,7 +5,7 @@
 #ifndef QS_CLI_EXPERIMENT_READ_H
 #define QS_CLI_EXPERIMENT_READ_H
 
-#include "cli/experiment.h"
+#include "experiment/experiment.h"
 
 /* A method with one loss: an item of `methods`, "MT" or "SL/plain". */
 typedef struct {

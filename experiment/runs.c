@@ -1,6 +1,6 @@
 /* Runs of an experiment: the options of its sections and rows, each combination settled once, so
  * that rows of the same training share a run. */
-#include "cli/experiment_read.h"
+#include "experiment/read.h"
 
 #include <string.h>
 

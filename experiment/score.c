@@ -3,9 +3,9 @@
  * Slides are the sample, seeds are repetitions: each slide's scores are first averaged over the
  * seeds, then mean, standard deviation and the paired t-test are taken over slides. Slides times
  * seeds would count every slide several times and find significance in copies. */
-#include "cli/experiment.h"
+#include "experiment/experiment.h"
 
-#include "infer/metric.h"
+#include "infer/score/metric.h"
 
 #include <math.h>
 #include <string.h>

@@ -3,9 +3,9 @@
  *
  * A star is p < 0.05 of the paired two-sided t-test over slides, against the row that the table
  * says. Fewer than three seeds are called noise under every table that has them. */
-#include "cli/experiment.h"
+#include "experiment/experiment.h"
 
-#include "cli/scores.h"
+#include "jobs/score/scores.h"
 #include "base/file.h"
 
 #include <math.h>

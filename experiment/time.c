@@ -1,6 +1,6 @@
 /* How long an experiment takes, by the runs that are done: seconds a pass of one patch, of the same
  * method where it ran, else of any. */
-#include "cli/experiment.h"
+#include "experiment/experiment.h"
 
 #include "cli/cli.h"
 

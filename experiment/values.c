@@ -1,5 +1,5 @@
 /* Values of an experiment's key file: text to numbers, lists, paths, methods and losses. */
-#include "cli/experiment_read.h"
+#include "experiment/read.h"
 
 #include "cli/cli.h"
 

@@ -1,8 +1,8 @@
 /* See colour.h. */
-#include "cli/colour.h"
+#include "jobs/colour_rules.h"
 
 #include "base/error.h"
-#include "cli/tissue_rules.h"
+#include "jobs/tissue_rules.h"
 
 #include <string.h>
 

@@ -3,7 +3,7 @@
 #define QS_CLI_COLOUR_H
 
 #include "db/store.h"
-#include "wsi/colour.h"
+#include "wsi/colour/colour.h"
 
 /* --icc and --stain-norm METHOD[:REFERENCE] as a rules text, owned by the caller ("" for neither).
  * REFERENCE is an image or slide, measured at the config's resolution where its own is known, or

@@ -1,6 +1,6 @@
 /* See label_budget.h. The order is by a hash of seed and case name, so it depends neither on the
  * order of the cohort nor on cases that come later. */
-#include "cli/label_budget.h"
+#include "jobs/label_budget.h"
 
 #include "base/error.h"
 #include "base/rng.h"

@@ -7,7 +7,7 @@
 #define QS_CLI_LABEL_BUDGET_H
 
 #include "db/store.h"
-#include "train/options.h"
+#include "train/plan/options.h"
 
 typedef struct {
     int n_cases; /* 0: no budget, what the store marks as labelled */

@@ -1,5 +1,5 @@
 /* See labels.h. */
-#include "cli/labels.h"
+#include "jobs/label_rules.h"
 
 #include "base/error.h"
 

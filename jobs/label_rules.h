@@ -3,7 +3,7 @@
 #define QS_CLI_LABELS_H
 
 #include "db/store.h"
-#include "wsi/mask.h"
+#include "wsi/annot/mask.h"
 
 typedef struct {
     char *map;            /* owned; a label map's text, NULL: the names of the class table */

@@ -1,5 +1,5 @@
 /* See sidecar.h. */
-#include "cli/sidecar.h"
+#include "jobs/mask_note.h"
 
 #include "base/file.h"
 

@@ -3,7 +3,7 @@
 #ifndef QS_CLI_SIDECAR_H
 #define QS_CLI_SIDECAR_H
 
-#include "infer/predict.h"
+#include "infer/predict/predict.h"
 
 typedef struct {
     const char *key;         /* everything that decides the mask's bytes, as one text */

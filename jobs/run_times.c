@@ -1,5 +1,5 @@
 /* See run_times.h. */
-#include "cli/run_times.h"
+#include "jobs/run_times.h"
 
 #include "cli/cli.h"
 

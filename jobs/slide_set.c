@@ -1,8 +1,8 @@
 /* See slide_set.h. */
-#include "cli/slide_set.h"
+#include "jobs/slide_set.h"
 
 #include "base/error.h"
-#include "wsi/cohort.h"
+#include "wsi/cohort/cohort.h"
 
 #include <string.h>
 

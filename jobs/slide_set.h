@@ -6,7 +6,7 @@
 #ifndef QS_CLI_SLIDE_SET_H
 #define QS_CLI_SLIDE_SET_H
 
-#include "cli/labels.h"
+#include "jobs/label_rules.h"
 
 #include <glib.h>
 #include <stdbool.h>

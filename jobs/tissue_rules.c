@@ -1,7 +1,7 @@
 /* See tissue_rules.h. */
-#include "cli/tissue_rules.h"
+#include "jobs/tissue_rules.h"
 
-#include "cli/labels.h"
+#include "jobs/label_rules.h"
 
 #include <stdio.h>
 #include <string.h>

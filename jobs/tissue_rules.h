@@ -4,7 +4,7 @@
 #define QS_CLI_TISSUE_RULES_H
 
 #include "db/store.h"
-#include "wsi/tissue.h"
+#include "wsi/tissue/tissue.h"
 
 typedef struct {
     bool none;       /* every cell counts as tissue */

@@ -5,7 +5,7 @@
 #define QS_MODEL_MODEL_H
 
 #include "base/classes.h"
-#include "kernels/engine.h"
+#include "kernels/engine/engine.h"
 
 typedef struct {
     kn_unet_spec net;    /* of a file: KN_UNET_PLAIN or KN_UNET_MAPPED, without features */
@@ -16,7 +16,7 @@ typedef struct {
     bool level0;            /* trained on level 0 as it is */
     double mpp;             /* of the training patches; 0 unknown */
     double mpp_tolerance;   /* a level within this share of mpp is read as it is */
-    char colour[256];       /* what was done to the patches' colours (wsi/colour.h); "" nothing */
+    char colour[256];       /* what was done to the patches' colours (wsi/colour/colour.h); "" nothing */
     int patch_px;
     char method[16], loss[16];
     int64_t iteration;

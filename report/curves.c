@@ -4,7 +4,7 @@
  * Noisy per-step values are drawn twice: as they are, faint, and as a running mean over a fortieth
  * of the run. Charts show what there is: a series that a run did not log is left out. A line that
  * cannot be read is an error, but for an unfinished last one: the run may be going on. */
-#include "cli/report_priv.h"
+#include "report/report_priv.h"
 
 #include "base/error.h"
 

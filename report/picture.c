@@ -1,9 +1,9 @@
 /* Small pictures of a slide with its labels and its errors. */
-#include "cli/report_priv.h"
+#include "report/report_priv.h"
 
 #include "base/error.h"
-#include "wsi/mask.h"
-#include "wsi/slide.h"
+#include "wsi/annot/mask.h"
+#include "wsi/slide/slide.h"
 
 #include <math.h>
 #include <string.h>

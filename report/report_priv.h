@@ -2,7 +2,7 @@
 #ifndef QS_CLI_REPORT_PRIV_H
 #define QS_CLI_REPORT_PRIV_H
 
-#include "cli/scores.h"
+#include "jobs/score/scores.h"
 
 enum { REPORT_MODELS_MAX = 6 };
 

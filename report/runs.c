@@ -1,5 +1,5 @@
 /* Pages about training: the frame that every page has, where runs are found, and their table. */
-#include "cli/report_priv.h"
+#include "report/report_priv.h"
 
 #include "base/error.h"
 #include "db/store.h"

@@ -1,6 +1,6 @@
 /* The table of scores, and every slide's DSC as a row of dots, one a model, joined by a line whose
  * length is the difference that the paired test looks at. */
-#include "cli/report_priv.h"
+#include "report/report_priv.h"
 
 #include <math.h>
 

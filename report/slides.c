@@ -1,9 +1,9 @@
 /* One card a slide: the slide and its truth, and below each other what a model found and where it
  * was wrong. Columns are models, so errors of one place lie in one row. */
-#include "cli/report_priv.h"
+#include "report/report_priv.h"
 
 #include "cli/cli.h"
-#include "wsi/picture.h"
+#include "wsi/image/picture.h"
 
 #include <math.h>
 

@@ -3,7 +3,7 @@
  * error maps are from Okabe and Ito's palette (the third darkened), which stays apart for red-green
  * and blue-yellow blind readers; found and false differ in hue, missed differs from both in
  * lightness. */
-#include "cli/report_priv.h"
+#include "report/report_priv.h"
 
 static const uint8_t model_rgb[REPORT_MODELS_MAX][3] = {{0x00, 0x72, 0xB2}, {0xD5, 0x5E, 0x00},
                                                         {0x00, 0x9E, 0x73}, {0xCC, 0x79, 0xA7},

@@ -14,7 +14,7 @@
  * busy machine slows both. --part step prints only "seconds" of training steps and inference, for a
  * script that runs another program in between. */
 #include "kernels/net/net_priv.h"
-#include "kernels/pass_priv.h"
+#include "kernels/net/pass_priv.h"
 
 #include <math.h>
 #include <stdio.h>

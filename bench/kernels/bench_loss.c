@@ -7,7 +7,7 @@
  * with four). In turn in one run, medians; one CSV line each. One thread is measured in processor
  * time: on a busy machine a step is set aside more often than a pass of the loss. */
 #include "base/rng.h"
-#include "kernels/compare.h"
+#include "kernels/loss/compare.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -3,7 +3,7 @@
 
 #include "base/error.h"
 #include "base/report.h"
-#include "kernels/loss.h"
+#include "kernels/loss/loss.h"
 
 #include <math.h>
 #include <string.h>

@@ -9,7 +9,7 @@
 #ifndef QS_BENCH_LAYERS_H
 #define QS_BENCH_LAYERS_H
 
-#include "kernels/profile.h"
+#include "kernels/net/profile.h"
 
 typedef struct {
     char *device, *precision, *conv, *only; /* only: "train", "infer"; NULL both */

@@ -22,8 +22,8 @@
  * decoding cost nothing. */
 #include "base/rng.h"
 #include "kernels/cuda/cuda.h"
-#include "train/history.h"
-#include "train/step.h"
+#include "train/ssl/history.h"
+#include "train/run/step.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -11,9 +11,9 @@
  * the tiler's own time beside the sums. Patches are encoded and measured from a sample of the
  * slide's tiles, evenly spread, that lies in memory. */
 #include "db/store.h"
-#include "wsi/jpeg_tile_priv.h"
-#include "wsi/tiff_tiles_priv.h"
-#include "wsi/tile.h"
+#include "wsi/lane/jpeg_priv.h"
+#include "wsi/lane/tiles.h"
+#include "wsi/tile/tile.h"
 
 #include <fcntl.h>
 #include <stdio.h>

@@ -12,7 +12,7 @@
  * measurement (wall and processor seconds), then one line a comparison with the median ratios of
  * the rounds, wall and processor time (1.25 is the goal's limit for zstd). */
 #include "db/store.h"
-#include "wsi/tile.h"
+#include "wsi/tile/tile.h"
 
 #include <openslide.h>
 

@@ -13,9 +13,9 @@
  * One CSV line a slide and one with the means. */
 #include "base/error.h"
 #include "base/report.h"
-#include "wsi/cohort.h"
-#include "wsi/mask.h"
-#include "wsi/slide.h"
+#include "wsi/cohort/cohort.h"
+#include "wsi/annot/mask.h"
+#include "wsi/slide/slide.h"
 
 #include <math.h>
 #include <stdio.h>

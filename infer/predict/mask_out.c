@@ -5,10 +5,10 @@
  * its centre lies in: floor((i + ½)·f/ds), geometry in doubles of level 0. For ds = f that is the
  * identity; for ds = 4.000152 it shifts by one pixel every few thousand; for ds = 1.9 it repeats or
  * drops pixels, which is right for labels. */
-#include "infer/predict_priv.h"
+#include "infer/predict/predict_priv.h"
 
 #include "base/error.h"
-#include "wsi/tiffw.h"
+#include "wsi/tiff/pyramid.h"
 
 #include <math.h>
 

@@ -1,10 +1,10 @@
 /* A view and a network wired to the windows' road (windows.h): what to run, how to read it, what
  * the networks say of it. */
-#include "infer/predict.h"
+#include "infer/predict/predict.h"
 
 #include "base/error.h"
-#include "infer/predict_priv.h"
-#include "infer/windows.h"
+#include "infer/predict/predict_priv.h"
+#include "infer/predict/windows.h"
 
 #include <string.h>
 

@@ -15,8 +15,8 @@
 #define QS_INFER_PREDICT_H
 
 #include "model/model.h"
-#include "wsi/slide.h"
-#include "wsi/tissue.h"
+#include "wsi/slide/slide.h"
+#include "wsi/tissue/tissue.h"
 
 /* Four windows keep a CPU's caches warm; a GPU needs more to fill its multiprocessors. */
 enum { INF_PASS_N = 4, INF_PASS_DEVICE_N = 16 };

@@ -2,7 +2,7 @@
 #ifndef QS_INFER_PREDICT_PRIV_H
 #define QS_INFER_PREDICT_PRIV_H
 
-#include "infer/predict.h"
+#include "infer/predict/predict.h"
 
 const model *inf_predictor_model(const inf_predictor *predictor);
 /* Bytes of the row buffers of inf_predict_to_tiff. */

@@ -1,7 +1,7 @@
 /* See stitch.h for the layout and the invariants. */
-#include "infer/stitch.h"
+#include "infer/predict/stitch.h"
 
-#include "kernels/blend.h"
+#include "kernels/engine/blend.h"
 
 #include <math.h>
 

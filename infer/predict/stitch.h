@@ -4,7 +4,7 @@
  *
  *        ┌──────────── w ────────────┐
  *   top →├────┬────┬────┬────┬────┬──┤   finished above: handed to `rows`, forgotten
- *        │ the open strip:           │   in the engine's memory (kernels/blend.h)
+ *        │ the open strip:           │   in the engine's memory (kernels/engine/blend.h)
  *        │ window_px rows of sums    │   a ring of rows, so nothing is moved
  *        └────┴────┴────┴────┴────┴──┘
  *
@@ -18,7 +18,7 @@
 #ifndef QS_INFER_STITCH_H
 #define QS_INFER_STITCH_H
 
-#include "infer/windows.h"
+#include "infer/predict/windows.h"
 
 /* ---- the clamped grid along one axis ---------------------------------------------------------
  * 0, stride, 2·stride … and a last window moved inward so that it ends at the border; one window

@@ -1,10 +1,10 @@
 /* See windows.h. One lock guards the ring: which window is read next, which slots are ready, how
  * far the consumer is. Slot k belongs to window i with i % n_slots == k, from the reader's claim of
  * i until the consumer has passed i. */
-#include "infer/windows.h"
+#include "infer/predict/windows.h"
 
 #include "base/error.h"
-#include "infer/stitch.h"
+#include "infer/predict/stitch.h"
 
 typedef struct {
     uint8_t *rgb;

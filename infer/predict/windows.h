@@ -13,7 +13,7 @@
 #ifndef QS_INFER_WINDOWS_H
 #define QS_INFER_WINDOWS_H
 
-#include "infer/predict.h"
+#include "infer/predict/predict.h"
 
 /* What a network, or a pair of them, says of some windows: image k is window k (there may be more
  * images than windows), (n,window,window,classes) of the engine's dtype in its memory. */

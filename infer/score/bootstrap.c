@@ -1,6 +1,6 @@
 /* Percentile bootstrap of a mean: slides are drawn with replacement, the interval is between the
  * quantiles of the means. Seeded, so that the same scores give the same interval everywhere. */
-#include "infer/metric.h"
+#include "infer/score/metric.h"
 
 #include "base/rng.h"
 

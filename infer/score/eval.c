@@ -1,9 +1,9 @@
 /* See eval.h. Strips are cut so that they hold whole pixels of both masks; each mask gives the rows
  * it has for the strip, and rows of the common grid are made by repetition. */
-#include "infer/eval.h"
+#include "infer/score/eval.h"
 
 #include "base/error.h"
-#include "wsi/mask.h"
+#include "wsi/annot/mask.h"
 
 #include <string.h>
 

@@ -7,9 +7,9 @@
 #ifndef QS_INFER_EVAL_H
 #define QS_INFER_EVAL_H
 
-#include "infer/metric.h"
-#include "infer/surface.h"
-#include "wsi/mask.h"
+#include "infer/score/metric.h"
+#include "infer/score/surface.h"
+#include "wsi/annot/mask.h"
 
 #include <stdbool.h>
 

@@ -5,7 +5,7 @@
  *
  * The empty-mask rule (medpy's, ssl-methods E): a class absent from both masks scores 1, a class
  * absent from one of them scores 0. The second needs no branch: its TP is 0. */
-#include "infer/metric.h"
+#include "infer/score/metric.h"
 
 #include <string.h>
 

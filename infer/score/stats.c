@@ -5,7 +5,7 @@
  * (Abramowitz & Stegun 26.7.1), and that from its continued fraction (26.5.8) by the modified
  * Lentz method, used on the side where it converges fast. Good to about 1e-13 for the degrees of
  * freedom that a cohort has; tests hold it to 1e-10. */
-#include "infer/metric.h"
+#include "infer/score/metric.h"
 
 #include <float.h>
 #include <math.h>

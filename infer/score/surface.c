@@ -4,7 +4,7 @@
  *     d(q) <= d(q') + |q - q'|,
  * which cuts most of the tree off at once. All comparisons are of squared integers, so distances
  * are exact up to the last square root. */
-#include "infer/surface.h"
+#include "infer/score/surface.h"
 
 #include "base/error.h"
 

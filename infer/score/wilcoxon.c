@@ -4,7 +4,7 @@
  * Up to EXACT_MAX differences the distribution is exact, ties included: every rank is + or - with
  * probability ½, and the sums are counted in units of half a rank. Above that the normal
  * approximation with the variance corrected for ties, without continuity correction. */
-#include "infer/metric.h"
+#include "infer/score/metric.h"
 
 #include <math.h>
 #include <string.h>

@@ -1,10 +1,10 @@
 /* See export_source.h. */
-#include "cli/export_source.h"
+#include "jobs/export/source.h"
 
 #include "base/error.h"
-#include "cli/sidecar.h"
-#include "wsi/sniff.h"
-#include "wsi/tiff_probe.h"
+#include "jobs/mask_note.h"
+#include "wsi/image/sniff.h"
+#include "wsi/tiff/probe.h"
 
 #include <json-glib/json-glib.h>
 

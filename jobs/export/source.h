@@ -3,10 +3,10 @@
 #ifndef QS_CLI_EXPORT_SOURCE_H
 #define QS_CLI_EXPORT_SOURCE_H
 
-#include "wsi/annotation.h"
-#include "wsi/export.h"
-#include "wsi/mask.h"
-#include "wsi/raster.h"
+#include "wsi/annot/shapes.h"
+#include "wsi/export/export.h"
+#include "wsi/annot/mask.h"
+#include "wsi/image/raster.h"
 
 typedef struct {
     const char *path, *slide, *prob, *classes,

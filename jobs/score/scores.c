@@ -1,11 +1,11 @@
 /* See scores.h. A class number of 0 stands for the foreground: the mean over classes 1 … n-1, which
  * for a binary mask is class 1. */
-#include "cli/scores.h"
+#include "jobs/score/scores.h"
 
 #include "base/error.h"
 #include "cli/cli.h"
-#include "cli/sidecar.h"
-#include "wsi/slide.h"
+#include "jobs/mask_note.h"
+#include "wsi/slide/slide.h"
 
 #include <math.h>
 #include <string.h>

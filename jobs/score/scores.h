@@ -2,8 +2,8 @@
 #ifndef QS_CLI_SCORES_H
 #define QS_CLI_SCORES_H
 
-#include "cli/slide_set.h"
-#include "infer/eval.h"
+#include "jobs/slide_set.h"
+#include "infer/score/eval.h"
 
 #include <json-glib/json-glib.h>
 

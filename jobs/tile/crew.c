@@ -1,9 +1,9 @@
 /* See tile_crew.h. Slides are worked on largest first, as many at once as there are threads; the
  * last ones get the threads that have nothing else left, so one slide alone uses all of them. */
-#include "cli/tile_crew.h"
+#include "jobs/tile/crew.h"
 
 #include "cli/cli.h"
-#include "cli/run_times.h"
+#include "jobs/run_times.h"
 
 #include <string.h>
 

@@ -2,7 +2,7 @@
 #ifndef QS_CLI_TILE_CREW_H
 #define QS_CLI_TILE_CREW_H
 
-#include "cli/tile_job.h"
+#include "jobs/tile/job.h"
 
 /* Opens every slide once: cells, memory, what cannot be opened. Fills run->n_cells and `order`
  * (borrowed jobs, largest first). False when stopped. */

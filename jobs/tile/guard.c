@@ -1,5 +1,5 @@
 /* See tile_guard.h. */
-#include "cli/tile_guard.h"
+#include "jobs/tile/guard.h"
 
 #include "base/error.h"
 

@@ -1,15 +1,15 @@
 /* See tile_job.h. Two kinds of failure are kept apart: one of the slide (its row becomes FAILED
  * with the message, other slides go on) and one of the store (disk full, locked: nothing can go on,
  * and the slide keeps the state it has). What was committed stays in either case. */
-#include "cli/tile_job.h"
+#include "jobs/tile/job.h"
 
 #include "base/file.h"
 #include "cli/cli.h"
-#include "wsi/cohort.h"
-#include "cli/colour.h"
-#include "cli/labels.h"
-#include "cli/tile_preview.h"
-#include "cli/tissue_rules.h"
+#include "wsi/cohort/cohort.h"
+#include "jobs/colour_rules.h"
+#include "jobs/label_rules.h"
+#include "jobs/tile/preview.h"
+#include "jobs/tissue_rules.h"
 
 #include <math.h>
 #include <string.h>

@@ -3,10 +3,10 @@
 #ifndef QS_CLI_TILE_JOB_H
 #define QS_CLI_TILE_JOB_H
 
-#include "cli/tile_guard.h"
-#include "cli/tile_ledger.h"
+#include "jobs/tile/guard.h"
+#include "jobs/tile/ledger.h"
 #include "db/store.h"
-#include "wsi/tile.h"
+#include "wsi/tile/tile.h"
 
 /* Of all slides alike. `done_cells` is atomic. */
 typedef struct {

@@ -1,7 +1,7 @@
 /* See tile_ledger.h. */
-#include "cli/tile_ledger.h"
+#include "jobs/tile/ledger.h"
 
-#include "wsi/gaps.h"
+#include "wsi/slide/gaps.h"
 
 bool tile_ledger_add_gaps(db_store *store, int64_t slide_id, const wsi_slide *slide, int level,
                           tile_gaps *gaps, bool *store_failed, GError **error)

@@ -3,7 +3,7 @@
 #define QS_CLI_TILE_LEDGER_H
 
 #include "db/store.h"
-#include "wsi/slide.h"
+#include "wsi/slide/slide.h"
 
 typedef struct {
     int64_t n_regions; /* joined neighbours */

@@ -2,13 +2,13 @@
  * measured (in the store that is given: share of patches kept, bytes a patch, speed of its last
  * run) or stated (the constants below). Tissue is not looked for, so without a store patches and
  * bytes are the most there can be. */
-#include "cli/tile_plan.h"
+#include "jobs/tile/plan.h"
 
 #include "base/file.h"
 #include "cli/cli.h"
-#include "cli/run_times.h"
-#include "cli/tile_crew.h"
-#include "wsi/mask.h"
+#include "jobs/run_times.h"
+#include "jobs/tile/crew.h"
+#include "wsi/annot/mask.h"
 
 #include <json-glib/json-glib.h>
 

@@ -3,7 +3,7 @@
 #ifndef QS_CLI_TILE_PLAN_H
 #define QS_CLI_TILE_PLAN_H
 
-#include "cli/tile_job.h"
+#include "jobs/tile/job.h"
 
 typedef struct {
     const char *store; /* where it would go, for the space there; NULL not said */

@@ -9,11 +9,11 @@
  *      ▪ kept 554 of 648 (85 %)   ▪ too little tissue 94   …   ▪ tumour …        scale bar
  *
  * Colours are those of Okabe and Ito (2008), which people with any colour vision tell apart. */
-#include "cli/tile_preview.h"
+#include "jobs/tile/preview.h"
 
 #include "base/file.h"
-#include "cli/canvas.h"
-#include "wsi/picture.h"
+#include "wsi/image/canvas.h"
+#include "wsi/image/picture.h"
 
 #include <math.h>
 #include <string.h>

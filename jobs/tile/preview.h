@@ -3,8 +3,8 @@
 #define QS_CLI_TILE_PREVIEW_H
 
 #include "db/store.h"
-#include "wsi/mask.h"
-#include "wsi/tissue.h"
+#include "wsi/annot/mask.h"
+#include "wsi/tissue/tissue.h"
 
 typedef struct {
     db_store *store; /* the cells are read from there */

@@ -1,7 +1,7 @@
-#include "cli/train_snapshot.h"
+#include "jobs/train/snapshot.h"
 
 #include "base/file.h"
-#include "wsi/picture.h"
+#include "wsi/image/picture.h"
 
 #include <string.h>
 

@@ -2,7 +2,7 @@
 #ifndef QS_CLI_TRAIN_SNAPSHOT_H
 #define QS_CLI_TRAIN_SNAPSHOT_H
 
-#include "train/trainer.h"
+#include "train/run/trainer.h"
 
 /* One column an image, labelled ones first, at most `max_images` of each half; rows: image, label,
  * prediction, reference, regions (the last two where the loss has them). Written to

@@ -1,8 +1,8 @@
-#include "cli/train_source.h"
+#include "jobs/train/source.h"
 
 #include "base/error.h"
 #include "db/where.h"
-#include "wsi/colour.h"
+#include "wsi/colour/colour.h"
 
 #include <math.h>
 #include <string.h>

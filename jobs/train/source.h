@@ -2,8 +2,8 @@
 #ifndef QS_CLI_TRAIN_SOURCE_H
 #define QS_CLI_TRAIN_SOURCE_H
 
-#include "cli/label_budget.h"
-#include "train/source.h"
+#include "jobs/label_budget.h"
+#include "train/data/source.h"
 
 typedef struct {
     tr_source source;

@@ -1,8 +1,8 @@
 /* See train_stain.h. */
-#include "cli/train_stain.h"
+#include "jobs/train/stain.h"
 
 #include "base/error.h"
-#include "cli/colour.h"
+#include "jobs/colour_rules.h"
 
 #include <string.h>
 

@@ -3,7 +3,7 @@
 #define QS_CLI_TRAIN_STAIN_H
 
 #include "db/store.h"
-#include "wsi/colour.h"
+#include "wsi/colour/colour.h"
 
 /* The colour rules of a model that is trained on this store with --stain-norm (NULL or "": none):
  * the store's, and the stains of the option. Owned by the caller. QS_ERROR_ARG when both ask for

@@ -1,10 +1,10 @@
-#include "cli/train_validation.h"
+#include "jobs/train/validation.h"
 
 #include "base/error.h"
-#include "cli/colour.h"
-#include "cli/labels.h"
-#include "cli/tissue_rules.h"
-#include "infer/metric.h"
+#include "jobs/colour_rules.h"
+#include "jobs/label_rules.h"
+#include "jobs/tissue_rules.h"
+#include "infer/score/metric.h"
 
 #include <string.h>
 

@@ -4,9 +4,9 @@
 #define QS_CLI_TRAIN_VALIDATION_H
 
 #include "db/store.h"
-#include "infer/predict.h"
-#include "wsi/colour.h"
-#include "wsi/mask.h"
+#include "infer/predict/predict.h"
+#include "wsi/colour/colour.h"
+#include "wsi/annot/mask.h"
 
 typedef struct {
     char *path;

@@ -7,7 +7,7 @@
 #ifndef QS_KERNELS_CPU_PRIV_H
 #define QS_KERNELS_CPU_PRIV_H
 
-#include "kernels/bf16.h"
+#include "kernels/engine/bf16.h"
 #include "kernels/cpu/onednn.h"
 
 enum { KN_HEAD_MAX = 4, KN_HEAD_INPUTS = 64 };

@@ -1,7 +1,7 @@
 /* Chooses the loss's passes for this machine. All tables give the same bits, so the choice is one
  * of speed alone. QS_DISABLE=v4,v3 masks tables. */
 #include "kernels/cpu/loss_isa.h"
-#include "kernels/engine_priv.h"
+#include "kernels/engine/engine_priv.h"
 
 static bool runs_v1(void)
 {

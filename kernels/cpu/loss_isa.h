@@ -2,7 +2,7 @@
 #ifndef QS_KERNELS_CPU_LOSS_ISA_H
 #define QS_KERNELS_CPU_LOSS_ISA_H
 
-#include "kernels/loss_priv.h"
+#include "kernels/loss/loss_priv.h"
 
 extern const kn_loss_ops kn_cpu_loss_ops_v1;
 extern const kn_loss_ops kn_cpu_loss_ops_v3;

@@ -3,7 +3,7 @@
 #ifndef QS_KERNELS_CPU_ONEDNN_H
 #define QS_KERNELS_CPU_ONEDNN_H
 
-#include "kernels/engine_priv.h"
+#include "kernels/engine/engine_priv.h"
 
 typedef struct kn_dnnl kn_dnnl; /* engine and stream */
 typedef struct kn_prim kn_prim; /* a primitive with its memory objects */

@@ -1,7 +1,7 @@
-/* Augmentation: patches as bytes become views, label planes and inputs (kernels/augment.h). A
+/* Augmentation: patches as bytes become views, label planes and inputs (kernels/engine/augment.h). A
  * thread takes four neighbouring pixels or elements, so that bytes are written in words where an
  * image's size allows it. Compiled without contraction to FMA: the results are the loader's. */
-#include "kernels/augment_pixel.h"
+#include "kernels/engine/augment_pixel.h"
 #include "kernels/cuda/lang.cuh"
 
 enum { BLOCK = 256, FOUR = 4 };

@@ -1,4 +1,4 @@
-/* Predictions blended in the GPU's memory (infer/stitch.h has the strip).
+/* Predictions blended in the GPU's memory (infer/predict/stitch.h has the strip).
  *
  * One thread a pixel of a window. Windows of one call may overlap, so a pixel of the strip belongs
  * to the first window that covers it, and that window's thread adds all of them, in order:

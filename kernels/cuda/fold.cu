@@ -3,9 +3,9 @@
  * wait. One block each: a thread adds one sum over the images, in their order; then the first
  * thread finishes. Compiled without contraction to multiply-adds (CMakeLists.txt): the bits are
  * the host's. */
-#include "kernels/compare_fold.h"
+#include "kernels/loss/compare_fold.h"
 #include "kernels/cuda/loss.h"
-#include "kernels/quad_fold.h"
+#include "kernels/loss/quad_fold.h"
 
 #include "kernels/cuda/lang.cuh"
 

@@ -14,14 +14,14 @@
 #ifndef QS_KERNELS_CUDA_LANG_H
 #define QS_KERNELS_CUDA_LANG_H
 
-#include "kernels/bf16.h"
+#include "kernels/engine/bf16.h"
 #include "kernels/cuda/index.h"
 #include "kernels/cuda/launch.h"
 
 #include <math.h>
 
 #ifdef KN_EMULATE
-#include "kernels/cuda/emu.hh"
+#include KN_EMULATE
 
 #define KN_UNROLL
 #define KN_UNROLL_BY(n)

@@ -7,8 +7,8 @@
 #ifndef QS_KERNELS_CUDA_LAUNCH_H
 #define QS_KERNELS_CUDA_LAUNCH_H
 
-#include "kernels/augment.h"
-#include "kernels/tensor.h"
+#include "kernels/engine/augment.h"
+#include "kernels/engine/tensor.h"
 
 #include <stddef.h>
 #include <stdint.h>

@@ -1,4 +1,4 @@
-/* The losses on the GPU: what kernels/loss.c and kernels/compare.c ask of a device. Their arguments
+/* The losses on the GPU: what kernels/loss/loss.c and kernels/loss/compare.c ask of a device. Their arguments
  * become launch arguments; sums are folded there (fold.cu), and the numbers that come of them stay
  * where the caller wants them. Nothing here waits but count_kept, and what brings predictions to
  * the host. */
@@ -61,7 +61,7 @@ static void to_f32(const double *from, int n, float *to)
         to[i] = (float)from[i];
 }
 
-/* ---- kernels/loss.c ---------------------------------------------------------------------------
+/* ---- kernels/loss/loss.c ---------------------------------------------------------------------------
  */
 
 static void reference(kn_engine *engine, const kn_ref_args *args, kn_ref_sums *sums)
@@ -170,7 +170,7 @@ static int64_t count_kept(kn_engine *engine, const uint8_t *exclude, int64_t n)
     return (int64_t)kept;
 }
 
-/* ---- kernels/compare.c ------------------------------------------------------------------------
+/* ---- kernels/loss/compare.c ------------------------------------------------------------------------
  */
 
 static void count(kn_engine *engine, const uint8_t *exclude, int64_t n)

@@ -1,4 +1,4 @@
-/* The passes of kernels/loss.c and kernels/compare.c over pixels, on the GPU. Formulas are those of
+/* The passes of kernels/loss/loss.c and kernels/loss/compare.c over pixels, on the GPU. Formulas are those of
  * quad_pixel.h and compare_pixel.h in f32, and the comparison methods' passes are compare_pass.inc
  * itself, a pixel at a time.
  *
@@ -7,7 +7,7 @@
  * A second kernel adds an image's blocks in order. So the sums have one order, whatever runs when,
  * and come out per image; fold.cu folds these in double as the host folds the CPU's. Numbers that
  * a pass needs of an earlier one it reads where fold.cu left them: the host sees none of them. */
-#include "kernels/compare_fold.h"
+#include "kernels/loss/compare_fold.h"
 #include "kernels/cuda/loss.h"
 
 #include "kernels/cuda/lang.cuh"
@@ -17,7 +17,7 @@
 #define QP_EXP(x) expf(x)
 #define QP_LOG1P(x) log1pf(x)
 #define QP_SQRT(x) sqrtf(x)
-#include "kernels/quad_pixel.h"
+#include "kernels/loss/quad_pixel.h"
 
 #define QP_REAL float
 #define QP(name) qp_##name##_f32
@@ -25,7 +25,7 @@
 #define QP_LOG1P(x) log1pf(x)
 #define QP_LOG(x) logf(x)
 #define QP_SQRT(x) sqrtf(x)
-#include "kernels/compare_pixel.h"
+#include "kernels/loss/compare_pixel.h"
 
 #define CP_REAL float
 #define CP(name) qp_##name##_f32
@@ -33,7 +33,7 @@
 #define CP_SQRT(x) sqrtf(x)
 #define CP_FN __device__ static inline
 #define CP_PASS __device__ static inline
-#include "kernels/compare_pass.inc"
+#include "kernels/loss/compare_pass.inc"
 
 enum { BLOCK = 256, WARPS = BLOCK / 32, SUMS_MAX = KN_CU_LOSS_SUMS };
 

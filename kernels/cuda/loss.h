@@ -4,9 +4,9 @@
 #ifndef QS_KERNELS_CUDA_LOSS_H
 #define QS_KERNELS_CUDA_LOSS_H
 
-#include "kernels/compare_priv.h"
+#include "kernels/loss/compare_priv.h"
 #include "kernels/cuda/launch.h"
-#include "kernels/loss_priv.h"
+#include "kernels/loss/loss_priv.h"
 
 #ifdef __cplusplus
 extern "C" {

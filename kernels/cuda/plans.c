@@ -9,7 +9,7 @@
 #include "kernels/cuda/plans.h"
 
 #include "base/report.h"
-#include "kernels/bf16.h"
+#include "kernels/engine/bf16.h"
 #include "kernels/cuda/choose.h"
 #include "kernels/cuda/index.h"
 

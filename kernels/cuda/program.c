@@ -2,7 +2,7 @@
 
 #include "base/report.h"
 #include "kernels/cuda/device.h"
-#include "kernels/memory.h"
+#include "kernels/engine/memory.h"
 
 #include <string.h>
 

@@ -8,7 +8,7 @@
 #define QS_KERNELS_AUGMENT_PIXEL_H
 
 #include "base/philox.h" /* QS_DEVICE */
-#include "kernels/augment.h"
+#include "kernels/engine/augment.h"
 
 #include <math.h>
 

@@ -2,10 +2,10 @@
  *
  *   acc (window,w,classes) | weights (window) | mark | label (chunk,w) | prob (chunk,w,classes)
  *                                               └──────── to the host ────────────────────────┘ */
-#include "kernels/blend.h"
+#include "kernels/engine/blend.h"
 
 #include "base/error.h"
-#include "kernels/engine_priv.h"
+#include "kernels/engine/engine_priv.h"
 
 enum { MARK_BYTES = 256 };
 

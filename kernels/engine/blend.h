@@ -5,12 +5,12 @@
  *                        kn_strip_take: sums → probabilities, labels ──► host, rows forgotten
  *
  * A pixel's sum is taken in the order of the calls and of the windows in each, so its bits depend
- * on neither threads nor how windows are grouped. f32 sums (ref: f64). infer/stitch.h says which
+ * on neither threads nor how windows are grouped. f32 sums (ref: f64). infer/predict/stitch.h says which
  * rows lie where and when one is finished. One thread. */
 #ifndef QS_KERNELS_BLEND_H
 #define QS_KERNELS_BLEND_H
 
-#include "kernels/engine.h"
+#include "kernels/engine/engine.h"
 
 typedef struct kn_strip kn_strip;
 

@@ -1,5 +1,5 @@
 /* The engine: a backend, its team, its shared scratch and its account of bytes. */
-#include "kernels/engine_priv.h"
+#include "kernels/engine/engine_priv.h"
 
 #include "base/error.h"
 

@@ -9,8 +9,8 @@
 #define QS_KERNELS_ENGINE_H
 
 #include "base/report.h"
-#include "kernels/memory.h"
-#include "kernels/tensor.h"
+#include "kernels/engine/memory.h"
+#include "kernels/engine/tensor.h"
 
 typedef struct kn_engine kn_engine;
 typedef struct kn_net kn_net;

@@ -3,9 +3,9 @@
 #ifndef QS_KERNELS_ENGINE_PRIV_H
 #define QS_KERNELS_ENGINE_PRIV_H
 
-#include "kernels/engine.h"
-#include "kernels/memory.h"
-#include "kernels/ops.h"
+#include "kernels/engine/engine.h"
+#include "kernels/engine/memory.h"
+#include "kernels/engine/ops.h"
 
 /* Memory that is not the host's. Work is in order; only download and check wait. */
 typedef struct {

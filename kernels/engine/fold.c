@@ -1,6 +1,6 @@
-#include "kernels/fold.h"
+#include "kernels/engine/fold.h"
 
-#include "kernels/ops.h"
+#include "kernels/engine/ops.h"
 
 #include <math.h>
 

@@ -3,7 +3,7 @@
 #ifndef QS_KERNELS_FOLD_H
 #define QS_KERNELS_FOLD_H
 
-#include "kernels/tensor.h"
+#include "kernels/engine/tensor.h"
 
 typedef struct {
     const void *weight, *bias;                             /* (oc, per_oc), (oc) */

@@ -1,6 +1,6 @@
 /* Big blocks come from mmap: aligned, zeroed, given back whole. Huge pages are asked for, since a
  * pass streams through gigabytes. Every page is touched here, by the team that will use it. */
-#include "kernels/memory.h"
+#include "kernels/engine/memory.h"
 
 #include "base/error.h"
 

@@ -10,9 +10,9 @@
 #ifndef QS_KERNELS_OPS_H
 #define QS_KERNELS_OPS_H
 
-#include "kernels/augment.h"
-#include "kernels/engine.h"
-#include "kernels/fold.h"
+#include "kernels/engine/augment.h"
+#include "kernels/engine/engine.h"
+#include "kernels/engine/fold.h"
 
 /* ---- convolution: stride 1, "same" zero padding --------------------------------------------- */
 typedef struct {

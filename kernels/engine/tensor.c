@@ -1,4 +1,4 @@
-#include "kernels/tensor.h"
+#include "kernels/engine/tensor.h"
 
 size_t kn_dtype_bytes(kn_dtype dtype)
 {

@@ -1,8 +1,8 @@
-/* Drives the passes of the comparison methods' losses: units and folding as in kernels/loss.c. */
-#include "kernels/compare_fold.h"
-#include "kernels/compare_pixel.h"
-#include "kernels/compare_priv.h"
-#include "kernels/loss_priv.h"
+/* Drives the passes of the comparison methods' losses: units and folding as in kernels/loss/loss.c. */
+#include "kernels/loss/compare_fold.h"
+#include "kernels/loss/compare_pixel.h"
+#include "kernels/loss/compare_priv.h"
+#include "kernels/loss/loss_priv.h"
 
 #include <math.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* The losses of the methods that MetaSSL is compared with, on logits and features: R-Drop, UA-MT,
  * URPC, CCVC, CEUD, DCNet, SDCL. What can be said as CE, Dice or squared distance with weights is
- * said with kernels/loss.h (FixMatch, CCVC's consistency, CCT, BCP); here is the rest.
+ * said with kernels/loss/loss.h (FixMatch, CCVC's consistency, CCT, BCP); here is the rest.
  *
  * Common to all
  *  1. Tensors are of the engine's dtype, NHWC, any ldc; at most QS_CLASSES_MAX classes. Shapes are
@@ -10,12 +10,12 @@
  *  4. Gradients are scale·d(loss)/d…, added to dz where accumulate is set, else written (0 at
  *     excluded pixels). A dz of NULL is not wanted. Channels past C are left alone.
  *  5. The bits depend on the shapes alone, not on the number of threads.
- * Formulas: kernels/compare_pixel.h. Sections C.7, C.9 and golden group E17 of the specification.
+ * Formulas: kernels/loss/compare_pixel.h. Sections C.7, C.9 and golden group E17 of the specification.
  */
 #ifndef QS_KERNELS_COMPARE_H
 #define QS_KERNELS_COMPARE_H
 
-#include "kernels/loss.h"
+#include "kernels/loss/loss.h"
 
 /* R-Drop: ½[KL(p1‖p2) + KL(p2‖p1)] over classes, mean over pixels; gradient to both. */
 double kn_loss_kl(kn_engine *engine, const kn_tensor *z1, const kn_tensor *z2,
@@ -88,7 +88,7 @@ kn_sdcl_loss kn_loss_sdcl(kn_engine *engine, const kn_tensor *z, const uint8_t *
                           bool accumulate, const kn_tensor *dz);
 
 /* ---- numbers that stay ----------------------------------------------------------------------
- * As in kernels/loss.h: the loss is added to *value, where the engine computes; nobody waits. */
+ * As in kernels/loss/loss.h: the loss is added to *value, where the engine computes; nobody waits. */
 void kn_loss_kl_at(kn_engine *engine, const kn_tensor *z1, const kn_tensor *z2,
                    const uint8_t *exclude, double scale, bool accumulate, const kn_tensor *dz1,
                    const kn_tensor *dz2, double *value);

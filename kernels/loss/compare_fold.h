@@ -1,11 +1,11 @@
 /* The end of the comparison methods' losses: from sums to values and to the factors of gradients.
- * For kernels/compare.c and kernels/cuda/, as quad_fold.h is for MetaSSL's: in double, one order.
+ * For kernels/loss/compare.c and kernels/cuda/, as quad_fold.h is for MetaSSL's: in double, one order.
  * Valid as C17 and CUDA. */
 #ifndef QS_KERNELS_COMPARE_FOLD_H
 #define QS_KERNELS_COMPARE_FOLD_H
 
 #include "base/philox.h" /* QS_DEVICE */
-#include "kernels/compare_priv.h"
+#include "kernels/loss/compare_priv.h"
 
 #include <math.h>
 

@@ -5,7 +5,7 @@
  * `g` overwrites. Derivations are beside the formulas; p = softmax z, l = log p. */
 #ifndef QP_CLASSES_MAX
 #define QP_CLASSES_MAX                                                                             \
-    16 /* QS_CLASSES_MAX, which comes with GLib; kernels/compare.c asserts it                      \
+    16 /* QS_CLASSES_MAX, which comes with GLib; kernels/loss/compare.c asserts it                      \
         */
 #endif
 

@@ -1,10 +1,10 @@
-/* Between kernels/compare.c (which cuts the batch into runs of pixels and adds up their sums) and
- * the backends: like kernels/loss_priv.h, with one shape of function for all passes. A pass works
+/* Between kernels/loss/compare.c (which cuts the batch into runs of pixels and adds up their sums) and
+ * the backends: like kernels/loss/loss_priv.h, with one shape of function for all passes. A pass works
  * on pixels [first, first+n), a run that never crosses an image, and adds to its sums. */
 #ifndef QS_KERNELS_COMPARE_PRIV_H
 #define QS_KERNELS_COMPARE_PRIV_H
 
-#include "kernels/compare.h"
+#include "kernels/loss/compare.h"
 
 enum { KN_COMPARE_SUMS = 3 * KN_SCALES_MAX };
 
@@ -105,7 +105,7 @@ typedef struct kn_compare_ops {
 
 /* ---- on a device ---------------------------------------------------------------------------
  * Arguments come with scales that are not yet divided by what is counted or summed; the passes
- * divide where they run, by what `before` points to: kernels/compare_fold.h. */
+ * divide where they run, by what `before` points to: kernels/loss/compare_fold.h. */
 
 /* What is made of a pass's sums. */
 typedef enum {

@@ -6,8 +6,8 @@
  *
  * Threads share the units of a round in any way; the fold that follows adds their sums in the order
  * of the pixels. So the bits depend on the shape alone. */
-#include "kernels/loss_priv.h"
-#include "kernels/quad_fold.h"
+#include "kernels/loss/loss_priv.h"
+#include "kernels/loss/quad_fold.h"
 
 #include <string.h>
 

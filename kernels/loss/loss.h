@@ -15,8 +15,8 @@
 #define QS_KERNELS_LOSS_H
 
 #include "base/classes.h"
-#include "kernels/engine.h"
-#include "kernels/quad.h"
+#include "kernels/engine/engine.h"
+#include "kernels/loss/quad.h"
 
 /* φ(u) of eq. (6) and Table VI: linear max(0, 1-u/2), reciprocal 1/(1+u), cosine (1+cos u)/2,
  * gauss exp(-u^beta). */

@@ -1,4 +1,4 @@
-/* Between kernels/loss.c (which drives the passes over pixels and finishes their sums) and the
+/* Between kernels/loss/loss.c (which drives the passes over pixels and finishes their sums) and the
  * backends (which do a run of pixels each).
  *
  * A backend is a table of functions that work on pixels [first, first+n) of the batch, a run that
@@ -8,8 +8,8 @@
 #ifndef QS_KERNELS_LOSS_PRIV_H
 #define QS_KERNELS_LOSS_PRIV_H
 
-#include "kernels/engine_priv.h"
-#include "kernels/loss.h"
+#include "kernels/engine/engine_priv.h"
+#include "kernels/loss/loss.h"
 
 enum { KN_LOSS_UNIT = 8192, KN_ROUND = 64 };
 
@@ -96,7 +96,7 @@ typedef struct {
     void (*mse)(const kn_mse_args *args, int64_t first, int n, double *sum);
     void (*softmax)(const kn_tensor *z, int64_t first, int n, float *prob);
     void (*argmax)(const kn_tensor *z, int64_t first, int n, uint8_t *y);
-    const struct kn_compare_ops *compare; /* kernels/compare_priv.h */
+    const struct kn_compare_ops *compare; /* kernels/loss/compare_priv.h */
 } kn_loss_ops;
 
 /* A device does a whole batch at once. Pointers of the arguments are the device's, all but config

@@ -1,5 +1,5 @@
 /* The words of the quadripartition (MetaSSL, section III): regions and the choices of its loss.
- * Valid as C17 and as CUDA; kernels/loss.h is the interface, kernels/quad_pixel.h the arithmetic.
+ * Valid as C17 and as CUDA; kernels/loss/loss.h is the interface, kernels/loss/quad_pixel.h the arithmetic.
  */
 #ifndef QS_KERNELS_QUAD_H
 #define QS_KERNELS_QUAD_H

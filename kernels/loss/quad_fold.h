@@ -1,5 +1,5 @@
 /* The end of MetaSSL's loss: from the sums of a batch to its value, the factors of its gradient and
- * the next thresholds. The host does this in kernels/loss.c and kernels/schedule.c, a GPU in
+ * the next thresholds. The host does this in kernels/loss/loss.c and kernels/loss/schedule.c, a GPU in
  * kernels/cuda/fold.cu, and both take every line from here, in double and in this order, so both
  * get the same bits: nothing is to be contracted to a multiply-add, on either.
  *
@@ -8,7 +8,7 @@
 #define QS_KERNELS_QUAD_FOLD_H
 
 #include "base/philox.h" /* QS_DEVICE */
-#include "kernels/loss_priv.h"
+#include "kernels/loss/loss_priv.h"
 
 #include <math.h>
 

@@ -18,7 +18,7 @@
  *     softmax's denominator and log1p(rest) keeps its digits on confident pixels.
  * Equation numbers are those of the MetaSSL paper. */
 #include "base/philox.h" /* QS_DEVICE */
-#include "kernels/quad.h"
+#include "kernels/loss/quad.h"
 
 #ifndef QS_KERNELS_QUAD_PIXEL_H
 #define QS_KERNELS_QUAD_PIXEL_H

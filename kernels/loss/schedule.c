@@ -1,7 +1,7 @@
 /* Schedules of the training recipe (golden group E15) and of methods, and φ with its region weights
  * (eq. 6). */
-#include "kernels/compare_fold.h"
-#include "kernels/quad_fold.h"
+#include "kernels/loss/compare_fold.h"
+#include "kernels/loss/quad_fold.h"
 
 #include <math.h>
 

@@ -11,7 +11,7 @@
 #ifndef QS_KERNELS_NET_PRIV_H
 #define QS_KERNELS_NET_PRIV_H
 
-#include "kernels/ops.h"
+#include "kernels/engine/ops.h"
 
 typedef enum {
     KN_NODE_CONV,

@@ -9,7 +9,7 @@
  * and backward, the result is never written. Inference folds it away altogether; the skip
  * connection is then copied into its slice by the pooling pass, since a convolution writes whole
  * buffers only. */
-#include "kernels/pass_priv.h"
+#include "kernels/net/pass_priv.h"
 
 #include "base/error.h"
 

@@ -5,9 +5,9 @@
 #define QS_KERNELS_PASS_PRIV_H
 
 #include "kernels/net/net_priv.h"
-#include "kernels/plan.h"
-#include "kernels/profile.h"
-#include "kernels/weights_priv.h"
+#include "kernels/net/plan.h"
+#include "kernels/net/profile.h"
+#include "kernels/net/weights_priv.h"
 
 /* What a pass keeps for one node of its network. */
 typedef struct {

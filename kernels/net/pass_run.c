@@ -1,6 +1,6 @@
 /* Running a pass: nodes in order forward, in reverse order backward. Nothing is allocated. */
-#include "kernels/fold.h"
-#include "kernels/pass_priv.h"
+#include "kernels/engine/fold.h"
+#include "kernels/net/pass_priv.h"
 
 #include "base/error.h"
 

@@ -1,6 +1,6 @@
-#include "kernels/plan.h"
+#include "kernels/net/plan.h"
 
-#include "kernels/memory.h"
+#include "kernels/engine/memory.h"
 
 #include <stdlib.h>
 

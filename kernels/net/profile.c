@@ -1,7 +1,7 @@
 /* The layer listing of a pass; pass_run.c keeps its clock. */
-#include "kernels/profile.h"
+#include "kernels/net/profile.h"
 
-#include "kernels/pass_priv.h"
+#include "kernels/net/pass_priv.h"
 
 #include "base/error.h"
 

@@ -3,7 +3,7 @@
 #ifndef QS_KERNELS_PROFILE_H
 #define QS_KERNELS_PROFILE_H
 
-#include "kernels/engine.h"
+#include "kernels/engine/engine.h"
 
 typedef enum { KN_PART_FWD, KN_PART_BWD_DATA, KN_PART_BWD_WEIGHTS, KN_N_PARTS } kn_part;
 extern const char *const kn_part_names[KN_N_PARTS];

@@ -1,5 +1,5 @@
 /* Flat master weights: one block, PyTorch's order and layout, single-pass SGD and EMA. */
-#include "kernels/weights_priv.h"
+#include "kernels/net/weights_priv.h"
 
 #include "base/error.h"
 #include "base/rng.h"

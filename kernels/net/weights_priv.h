@@ -2,7 +2,7 @@
 #ifndef QS_KERNELS_WEIGHTS_PRIV_H
 #define QS_KERNELS_WEIGHTS_PRIV_H
 
-#include "kernels/engine_priv.h"
+#include "kernels/engine/engine_priv.h"
 
 struct kn_weights {
     kn_engine *engine; /* borrowed */

@@ -1,7 +1,7 @@
 /* The loss's passes, naive and in double: the oracle. One pixel after the other, as the equations
  * are written. */
-#include "kernels/compare_priv.h"
-#include "kernels/loss_priv.h"
+#include "kernels/loss/compare_priv.h"
+#include "kernels/loss/loss_priv.h"
 
 #include <math.h>
 
@@ -10,7 +10,7 @@
 #define QP_EXP(x) exp(x)
 #define QP_LOG1P(x) log1p(x)
 #define QP_SQRT(x) sqrt(x)
-#include "kernels/quad_pixel.h"
+#include "kernels/loss/quad_pixel.h"
 
 #define QP_REAL double
 #define QP(name) qp_##name##_f64
@@ -18,14 +18,14 @@
 #define QP_LOG1P(x) log1p(x)
 #define QP_LOG(x) log(x)
 #define QP_SQRT(x) sqrt(x)
-#include "kernels/compare_pixel.h"
+#include "kernels/loss/compare_pixel.h"
 
 #define CP_REAL double
 #define CP(name) qp_##name##_f64
 #define CP_EXP(x) exp(x)
 #define CP_SQRT(x) sqrt(x)
 #define CP_TABLE compare_ops
-#include "kernels/compare_pass.inc"
+#include "kernels/loss/compare_pass.inc"
 
 static const double *pixel(const kn_tensor *t, int64_t i)
 {

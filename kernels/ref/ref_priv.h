@@ -3,7 +3,7 @@
 #ifndef QS_KERNELS_REF_PRIV_H
 #define QS_KERNELS_REF_PRIV_H
 
-#include "kernels/engine_priv.h"
+#include "kernels/engine/engine_priv.h"
 
 static inline double *ref_at(const kn_tensor *t, int n, int y, int x)
 {

@@ -1,7 +1,7 @@
 #include "tests/bad/recipes.h"
 
 #include "tests/wsi/make_tiff.h"
-#include "wsi/picture.h"
+#include "wsi/image/picture.h"
 
 #include <glib/gstdio.h>
 

@@ -1,7 +1,7 @@
 #include "tests/emulation/cudnn_fake.h"
 
 #include "base/error.h"
-#include "kernels/bf16.h"
+#include "kernels/engine/bf16.h"
 
 #include <math.h>
 #include <string.h>

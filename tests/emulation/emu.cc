@@ -5,10 +5,10 @@
  * deadlock, which on a GPU would be a hang or worse, and stops the program. Fibers begin on their
  * own stack with makecontext and change by _setjmp/_longjmp, which make no system call. */
 #undef _FORTIFY_SOURCE /* its longjmp refuses other stacks */
-#include "kernels/cuda/emu.hh"
+#include "tests/emulation/emu.hh"
 
 #include "kernels/cuda/index.h"
-#include "kernels/bf16.h"
+#include "kernels/engine/bf16.h"
 
 #include <csetjmp>
 #include <cstdio>

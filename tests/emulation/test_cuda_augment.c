@@ -3,15 +3,15 @@
  * strong view alone and all together, mixing, noise, f32 and bf16, three orders of threads; what
  * the kernels do not write keeps its mark. */
 #include "base/error.h"
-#include "kernels/augment_pixel.h"
-#include "kernels/bf16.h"
+#include "kernels/engine/augment_pixel.h"
+#include "kernels/engine/bf16.h"
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/launch.h"
-#include "kernels/engine_priv.h"
+#include "kernels/engine/engine_priv.h"
 #include "model/model.h"
-#include "train/mix.h"
-#include "train/noise.h"
-#include "train/strong.h"
+#include "train/data/mix.h"
+#include "train/data/noise.h"
+#include "train/data/strong.h"
 
 #include <math.h>
 #include <string.h>
@@ -181,7 +181,7 @@ static void rig_close(rig *r)
     kn_engine_destroy(r->engine);
 }
 
-/* As train/loader.c has it. */
+/* As train/data/loader.c has it. */
 static void weak_by_host(const rig *r, int j, uint8_t *rgb, uint8_t *label, uint8_t *exclude)
 {
     const tr_item *item = &r->items[r->of[j]];

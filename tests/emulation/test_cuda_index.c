@@ -1,6 +1,6 @@
 /* The index arithmetic of the CUDA kernels (kernels/cuda/index.h), proved over whole ranges on the
  * CPU: what a kernel's threads write they write once, and what they read is there. */
-#include "kernels/bf16.h"
+#include "kernels/engine/bf16.h"
 #include "kernels/cuda/index.h"
 
 #include <glib.h>

@@ -1,7 +1,7 @@
 /* Any bytes as an annotation file: read, painted at two resolutions, closed. Every pixel's areas
  * must add up to the pixel. */
 #include "tests/fuzz/fuzz.h"
-#include "wsi/annotation.h"
+#include "wsi/annot/shapes.h"
 
 static void paint(const char *path)
 {

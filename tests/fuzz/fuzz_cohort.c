@@ -1,7 +1,7 @@
 /* Any bytes as a cohort.csv. What is read is written again and read again: the rows must be the
  * same, and the guard that passed once must pass again. */
 #include "tests/fuzz/fuzz.h"
-#include "wsi/cohort.h"
+#include "wsi/cohort/cohort.h"
 
 #include <string.h>
 

@@ -3,7 +3,7 @@
  * refused with one error, or opens and gives pixels or one error a read; nothing else may happen.
  */
 #include "tests/fuzz/fuzz.h"
-#include "wsi/slide.h"
+#include "wsi/slide/slide.h"
 
 enum { SIDE = 48, PIXELS_MAX = 1 << 22 };
 

@@ -2,7 +2,7 @@
  * a few thousand. make_seeds DIR writes DIR/slide and DIR/blob. */
 #include "db/store_priv.h"
 #include "tests/wsi/make_tiff.h"
-#include "wsi/picture.h"
+#include "wsi/image/picture.h"
 
 #include <glib/gstdio.h>
 

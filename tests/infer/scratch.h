@@ -2,7 +2,7 @@
 #ifndef QS_TESTS_INFER_SCRATCH_H
 #define QS_TESTS_INFER_SCRATCH_H
 
-#include "wsi/tiffw.h"
+#include "wsi/tiff/pyramid.h"
 
 #include <glib/gstdio.h>
 

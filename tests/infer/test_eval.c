@@ -1,6 +1,6 @@
 /* Masks of different grids compared in strips, against counts made pixel by pixel on whole arrays.
  */
-#include "infer/eval.h"
+#include "infer/score/eval.h"
 
 #include "base/error.h"
 #include "base/rng.h"

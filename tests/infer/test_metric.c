@@ -1,7 +1,7 @@
 /* Metrics against hand-made cases and golden example E18; the t-test against closed forms of
  * Student's distribution and values computed to 17 digits with mpmath 1.2.1 (betainc, 40 digits).
  */
-#include "infer/metric.h"
+#include "infer/score/metric.h"
 
 #include <json-glib/json-glib.h>
 

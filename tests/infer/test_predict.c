@@ -1,13 +1,13 @@
 /* The network on a view: against a forward pass made by hand, bits against batch, readers and
  * threads, padding, tissue, the files' grids, and every error. With PREDICT_CUDA the same on the
  * emulated GPU, in f32. */
-#include "infer/predict.h"
+#include "infer/predict/predict.h"
 
 #include "base/error.h"
 #include "base/rng.h"
 #include "tests/infer/scratch.h"
-#include "wsi/mask.h"
-#include "wsi/picture.h"
+#include "wsi/annot/mask.h"
+#include "wsi/image/picture.h"
 #ifdef PREDICT_CUDA
 #include "kernels/cuda/cuda.h"
 #endif

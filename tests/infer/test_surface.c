@@ -1,7 +1,7 @@
 /* Distances between outlines: golden E18, masks with known distances, the empty rule, invariants,
  * and a brute-force oracle on random masks: erosion by the definition, every pair of points. */
-#include "infer/metric.h"
-#include "infer/surface.h"
+#include "infer/score/metric.h"
+#include "infer/score/surface.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -2,8 +2,8 @@
  * strips against the whole plane computed at once in double precision, bits against batch size,
  * readers and threads, pairs of networks, hostile logits, what is skipped, and every error. On the
  * CPU; with WINDOWS_CUDA on the emulated GPU, and there against the CPU to the bit. */
-#include "infer/stitch.h"
-#include "infer/windows.h"
+#include "infer/predict/stitch.h"
+#include "infer/predict/windows.h"
 
 #include "base/classes.h"
 #include "base/error.h"

@@ -1,6 +1,6 @@
 #include "tests/kernels/loss_fixture.h"
 
-#include "kernels/engine_priv.h"
+#include "kernels/engine/engine_priv.h"
 
 #include <math.h>
 #include <string.h>

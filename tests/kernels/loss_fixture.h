@@ -3,7 +3,7 @@
 #ifndef QS_TESTS_KERNELS_LOSS_FIXTURE_H
 #define QS_TESTS_KERNELS_LOSS_FIXTURE_H
 
-#include "kernels/loss.h"
+#include "kernels/loss/loss.h"
 
 /* One backend under test. */
 typedef struct {

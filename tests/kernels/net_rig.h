@@ -3,7 +3,7 @@
 #ifndef QS_TESTS_KERNELS_NET_RIG_H
 #define QS_TESTS_KERNELS_NET_RIG_H
 
-#include "kernels/engine.h"
+#include "kernels/engine/engine.h"
 
 typedef struct {
     kn_engine *engine;

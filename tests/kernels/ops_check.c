@@ -1,6 +1,6 @@
 #include "tests/kernels/ops_check.h"
 
-#include "kernels/bf16.h"
+#include "kernels/engine/bf16.h"
 
 #include <float.h>
 #include <math.h>

@@ -5,7 +5,7 @@
 #define QS_TESTS_KERNELS_OPS_CHECK_H
 
 #include "base/rng.h"
-#include "kernels/engine_priv.h"
+#include "kernels/engine/engine_priv.h"
 
 typedef enum { FILL_RANDOM, FILL_ZERO, FILL_HUGE, FILL_OFFSET, N_FILLS } fill_kind;
 extern const char *const fill_names[N_FILLS];

@@ -2,9 +2,9 @@
  * differences on the reference, the f32 passes against it over odd shapes, class counts and hostile
  * values, the same bits from every instruction set and any number of threads. */
 #include "base/rng.h"
-#include "kernels/compare_priv.h"
+#include "kernels/loss/compare_priv.h"
 #include "kernels/cpu/loss_math.h"
-#include "kernels/loss_priv.h"
+#include "kernels/loss/loss_priv.h"
 #include "tests/kernels/golden.h"
 #include "tests/kernels/loss_fixture.h"
 

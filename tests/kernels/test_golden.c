@@ -2,7 +2,7 @@
  * E01-E16, E19 and of E17 Mean Teacher and CCVC's consistency, in the f64 reference and the f32
  * backend. Integers (regions, argmaxes, counts) are compared exactly. The other losses of E17 are
  * test_compare's. */
-#include "kernels/ops.h"
+#include "kernels/engine/ops.h"
 #include "tests/kernels/golden.h"
 #include "tests/kernels/loss_fixture.h"
 

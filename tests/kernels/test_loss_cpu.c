@@ -3,7 +3,7 @@
  * log1p against libm over their whole range. */
 #include "base/rng.h"
 #include "kernels/cpu/loss_math.h"
-#include "kernels/loss_priv.h"
+#include "kernels/loss/loss_priv.h"
 #include "tests/kernels/loss_fixture.h"
 
 #include <math.h>

@@ -2,7 +2,7 @@
  * backend against the reference, determinism, the memory plan, inference against the same
  * arithmetic written out. With ONEDNN_MAX_CPU_ISA set it runs again for lesser machines; no chosen
  * convolution may be a reference implementation on any of them. */
-#include "kernels/pass_priv.h"
+#include "kernels/net/pass_priv.h"
 #include "tests/kernels/net_rig.h"
 #include "tests/kernels/ops_check.h"
 

@@ -3,7 +3,7 @@
  * the U-Net's variants: their parameters, their gradients from every output by finite differences,
  * CPU against reference, and that a pass of fewer outputs computes the same with less. */
 #include "kernels/net/net_priv.h"
-#include "kernels/weights_priv.h"
+#include "kernels/net/weights_priv.h"
 #include "tests/kernels/net_rig.h"
 #include "tests/kernels/ops_check.h"
 #ifdef VARIANTS_CUDA

@@ -5,7 +5,7 @@ added to, plain and with it.
   backbone_check.py   as compare_check.py, whose network and step this uses
 
 Here nothing is switched off: dropout's masks and CCT's perturbations of features are made again from
-Philox (Salmon et al., SC 2011) by the rules that kernels/ops.h states, boxes and holes of mixed
+Philox (Salmon et al., SC 2011) by the rules that kernels/engine/ops.h states, boxes and holes of mixed
 images come with the step, and excluded pixels count nowhere. Losses are written from
 ssl-methods A.1 to A.7 and C.2 to C.8.
 """

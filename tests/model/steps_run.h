@@ -3,7 +3,7 @@
 #ifndef QS_TESTS_MODEL_STEPS_RUN_H
 #define QS_TESTS_MODEL_STEPS_RUN_H
 
-#include "kernels/loss.h"
+#include "kernels/loss/loss.h"
 
 enum { SR_STEPS = 20, SR_LABELLED = 4, SR_UNLABELLED = 4, SR_N = SR_LABELLED + SR_UNLABELLED };
 enum { SR_H = 32, SR_W = 32, SR_PX = SR_H * SR_W };

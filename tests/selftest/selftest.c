@@ -8,7 +8,7 @@
 #include "tests/kernels/golden.h"
 #include "tests/kernels/loss_fixture.h"
 #include "tests/kernels/ops_cases.h"
-#include "train/trainer.h"
+#include "train/run/trainer.h"
 
 #include <glib/gstdio.h>
 #include <math.h>

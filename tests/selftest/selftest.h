@@ -4,7 +4,7 @@
 #ifndef QS_TESTS_SELFTEST_SELFTEST_H
 #define QS_TESTS_SELFTEST_SELFTEST_H
 
-#include "kernels/engine.h"
+#include "kernels/engine/engine.h"
 
 typedef struct {
     int n_passed, n_failed;

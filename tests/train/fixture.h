@@ -2,7 +2,7 @@
 #ifndef QS_TESTS_TRAIN_FIXTURE_H
 #define QS_TESTS_TRAIN_FIXTURE_H
 
-#include "train/trainer.h"
+#include "train/run/trainer.h"
 
 typedef struct {
     tr_source source;

@@ -5,13 +5,13 @@
  * test_resume's. */
 #include "base/error.h"
 #include "base/rng.h"
-#include "kernels/memory.h"
+#include "kernels/engine/memory.h"
 #include "model/safetensors.h"
 #include "tests/train/fixture.h"
-#include "train/mix.h"
-#include "train/rank.h"
-#include "train/streams.h"
-#include "train/step.h"
+#include "train/data/mix.h"
+#include "train/ssl/rank.h"
+#include "train/data/streams.h"
+#include "train/run/step.h"
 
 #include <glib/gstdio.h>
 #include <math.h>

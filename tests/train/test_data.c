@@ -2,10 +2,10 @@
 #include "tests/train/fixture.h"
 
 #include "base/error.h"
-#include "train/augment.h"
-#include "train/loader.h"
-#include "train/noise.h"
-#include "train/schedule.h"
+#include "train/data/augment.h"
+#include "train/data/loader.h"
+#include "train/data/noise.h"
+#include "train/plan/schedule.h"
 
 #include <math.h>
 #include <string.h>

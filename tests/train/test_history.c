@@ -4,8 +4,8 @@
 #include "base/report.h"
 #include "base/rng.h"
 #include "tests/train/fixture.h"
-#include "kernels/memory.h"
-#include "train/rank.h"
+#include "kernels/engine/memory.h"
+#include "train/ssl/rank.h"
 
 #include <string.h>
 

@@ -5,7 +5,7 @@
 #include "base/file.h"
 #include "base/rng.h"
 #include "model/safetensors.h"
-#include "train/step.h"
+#include "train/run/step.h"
 
 #include <errno.h>
 #include <malloc.h>

@@ -3,7 +3,7 @@
  * network is in the way. */
 #include "base/error.h"
 #include "tests/kernels/golden.h"
-#include "train/losses.h"
+#include "train/loss/losses.h"
 
 #include <math.h>
 #include <string.h>

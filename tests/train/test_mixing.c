@@ -3,9 +3,9 @@
  * CutMix view, holes that nobody learns from, BCP's largest components, and the photometric
  * changes; whole losses by finite differences with the reference predictions held fixed. */
 #include "tests/kernels/golden.h"
-#include "train/losses.h"
-#include "train/mix.h"
-#include "train/noise.h"
+#include "train/loss/losses.h"
+#include "train/data/mix.h"
+#include "train/data/noise.h"
 #include "train/ssl/components.h"
 
 #include <math.h>

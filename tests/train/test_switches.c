@@ -5,8 +5,8 @@
 #include "base/rng.h"
 #include "base/report.h"
 #include "tests/train/fixture.h"
-#include "train/losses.h"
-#include "train/preset.h"
+#include "train/loss/losses.h"
+#include "train/run/preset.h"
 
 #include <math.h>
 #include <string.h>

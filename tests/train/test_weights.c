@@ -5,8 +5,8 @@
 #include "base/report.h"
 #include "base/rng.h"
 #include "tests/train/fixture.h"
-#include "train/sampler.h"
-#include "train/weights.h"
+#include "train/data/sampler.h"
+#include "train/loss/region_weights.h"
 
 #include <math.h>
 #include <string.h>

@@ -2,7 +2,7 @@
  * against itself from other windows; and what labels come of them. */
 #include "tests/wsi/helpers.h"
 #include "base/rng.h"
-#include "wsi/annotation.h"
+#include "wsi/annot/shapes.h"
 
 #include <math.h>
 

@@ -3,7 +3,7 @@
  * $QS_DATA. */
 #include "tests/wsi/helpers.h"
 #include "base/rng.h"
-#include "wsi/annotation.h"
+#include "wsi/annot/shapes.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -1,8 +1,8 @@
 /* Every class of broken input with the message that it must get. Files are made here by recipes. */
 #include "tests/wsi/helpers.h"
 #include "tests/wsi/make_tiff.h"
-#include "wsi/picture.h"
-#include "wsi/slide.h"
+#include "wsi/image/picture.h"
+#include "wsi/slide/slide.h"
 
 #include <stdio.h>
 #include <unistd.h>

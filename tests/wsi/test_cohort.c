@@ -1,8 +1,8 @@
 /* The manifest: what is read, what is refused and how it is said, round trips with hostile names,
  * leaks, and DigestPath's folders. */
 #include "tests/wsi/helpers.h"
-#include "wsi/cohort.h"
-#include "wsi/digestpath_priv.h"
+#include "wsi/cohort/cohort.h"
+#include "wsi/cohort/digestpath.h"
 
 #include <stdint.h>
 #include <stdio.h>

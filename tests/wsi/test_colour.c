@@ -3,8 +3,8 @@
 #include "tests/wsi/helpers.h"
 #include "tests/wsi/make_tiff.h"
 #include "base/rng.h"
-#include "wsi/colour.h"
-#include "wsi/picture.h"
+#include "wsi/colour/colour.h"
+#include "wsi/image/picture.h"
 
 #include <lcms2.h>
 

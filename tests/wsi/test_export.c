@@ -3,10 +3,10 @@
 #include "tests/wsi/helpers.h"
 #include "base/file.h"
 #include "base/rng.h"
-#include "wsi/annotation.h"
-#include "wsi/export.h"
-#include "wsi/tiff_probe.h"
-#include "wsi/trace.h"
+#include "wsi/annot/shapes.h"
+#include "wsi/export/export.h"
+#include "wsi/tiff/probe.h"
+#include "wsi/export/trace.h"
 
 #include <errno.h>
 

@@ -1,6 +1,6 @@
 /* Tiles without bytes: found from the directories, joined, at level-0 places. */
 #include "tests/wsi/helpers.h"
-#include "wsi/gaps.h"
+#include "wsi/slide/gaps.h"
 
 #include <tiffio.h>
 

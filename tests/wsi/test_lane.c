@@ -2,10 +2,10 @@
  * own decoding (other levels, exactly), what it refuses, sparse and damaged tiles, many threads,
  * tiles as JPEGs that stand alone, and the window of decoded tiles by itself. */
 #include "tests/wsi/helpers.h"
-#include "wsi/jpeg_tile_priv.h"
-#include "wsi/lane_priv.h"
-#include "wsi/slide.h"
-#include "wsi/tile_window_priv.h"
+#include "wsi/lane/jpeg_priv.h"
+#include "wsi/lane/lane.h"
+#include "wsi/slide/slide.h"
+#include "wsi/lane/window.h"
 
 #include <openslide.h>
 #include <tiffio.h>

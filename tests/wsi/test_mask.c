@@ -1,8 +1,8 @@
 /* Label masks: the kinds, the sizes, the errors, and reading at any resolution. */
 #include "tests/wsi/helpers.h"
 #include "tests/wsi/make_tiff.h"
-#include "wsi/mask.h"
-#include "wsi/picture.h"
+#include "wsi/annot/mask.h"
+#include "wsi/image/picture.h"
 
 typedef uint8_t (*label_at)(int64_t x, int64_t y);
 

@@ -2,8 +2,8 @@
  * resolution rules, odd names, transparency, damage that does not stick. */
 #include "tests/wsi/helpers.h"
 #include "tests/wsi/make_tiff.h"
-#include "wsi/picture.h"
-#include "wsi/slide.h"
+#include "wsi/image/picture.h"
+#include "wsi/slide/slide.h"
 
 #include <openslide.h>
 

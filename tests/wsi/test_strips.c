@@ -2,10 +2,10 @@
  * order, by many threads, in a window smaller than the picture, and what happens when the order is
  * wrong. */
 #include "tests/wsi/helpers.h"
-#include "wsi/jpeg_strips_priv.h"
-#include "wsi/picture.h"
-#include "wsi/raster.h"
-#include "wsi/slide.h"
+#include "wsi/image/jpeg_strips.h"
+#include "wsi/image/picture.h"
+#include "wsi/image/raster.h"
+#include "wsi/slide/slide.h"
 
 #include <math.h>
 

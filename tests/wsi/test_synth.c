@@ -2,11 +2,11 @@
  * and annotations, files that OpenSlide opens, DigestPath's layout, stopping and going on. */
 #include "base/file.h"
 #include "tests/wsi/helpers.h"
-#include "wsi/cohort.h"
-#include "wsi/mask.h"
-#include "wsi/slide.h"
-#include "wsi/synth.h"
-#include "wsi/synth_priv.h"
+#include "wsi/cohort/cohort.h"
+#include "wsi/annot/mask.h"
+#include "wsi/slide/slide.h"
+#include "wsi/synth/synth.h"
+#include "wsi/synth/synth_priv.h"
 
 #include <openslide.h>
 

@@ -3,7 +3,7 @@
  * of it, faults, atomic appearance. */
 #include "base/file.h"
 #include "tests/wsi/helpers.h"
-#include "wsi/tiffw.h"
+#include "wsi/tiff/pyramid.h"
 
 #include <openslide.h>
 #include <tiffio.h>

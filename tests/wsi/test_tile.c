@@ -2,7 +2,7 @@
  * labels, resume, stop, damage, a failing sink. */
 #include "tests/wsi/helpers.h"
 #include "tests/wsi/make_tiff.h"
-#include "wsi/tile.h"
+#include "wsi/tile/tile.h"
 
 #include <openslide.h>
 

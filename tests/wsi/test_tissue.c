@@ -2,9 +2,9 @@
  * against sums in doubles. */
 #include "tests/wsi/helpers.h"
 #include "tests/wsi/make_tiff.h"
-#include "wsi/morph.h"
-#include "wsi/tile.h"
-#include "wsi/tissue.h"
+#include "wsi/tissue/morph.h"
+#include "wsi/tile/tile.h"
+#include "wsi/tissue/tissue.h"
 
 /* White glass with a pink disc of radius 300 at (500,400), in it a white hole of radius 60; pen,
  * black and dust beside it. */

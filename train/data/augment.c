@@ -3,9 +3,9 @@
  * haematoxylin, eosin and DAB, each stain scaled and shifted, back with M. That is one affine map
  * of the three densities, and a brightness factor is a shift of all of them, so a pixel costs nine
  * multiplications and three exponentials. */
-#include "train/augment.h"
+#include "train/data/augment.h"
 
-#include "kernels/augment_pixel.h"
+#include "kernels/engine/augment_pixel.h"
 
 #include <math.h>
 #include <string.h>

@@ -7,7 +7,7 @@
 #define QS_TRAIN_AUGMENT_H
 
 #include "base/rng.h"
-#include "kernels/augment.h"
+#include "kernels/engine/augment.h"
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -7,11 +7,11 @@
  * one stream, so a batch's parts are written over only when their readers are done. The loader's
  * pinned patches are what the host could overwrite too early: it keeps the last two batches, and
  * tr_feed_end waits for the step before this one. */
-#include "train/feed.h"
+#include "train/data/feed.h"
 
 #include "base/error.h"
 #include "base/report.h"
-#include "kernels/ops.h"
+#include "kernels/engine/ops.h"
 
 #include <string.h>
 

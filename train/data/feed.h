@@ -6,12 +6,12 @@
  * losses a ring of batches:      draws, patches ────► the same
  *
  * The results are those of the loader's threads: to the bit in images and labels, to the last
- * places in the noise (kernels/augment_pixel.h). One thread drives it; a step allocates nothing. */
+ * places in the noise (kernels/engine/augment_pixel.h). One thread drives it; a step allocates nothing. */
 #ifndef QS_TRAIN_FEED_H
 #define QS_TRAIN_FEED_H
 
-#include "train/loader.h"
-#include "train/mix.h"
+#include "train/data/loader.h"
+#include "train/data/mix.h"
 
 typedef struct tr_feed tr_feed;
 

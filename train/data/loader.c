@@ -3,12 +3,12 @@
  * batch i only when the consumer is done with batch i - n_slots. The last `n_used` batches handed
  * out are in use: one, or two where a device may still be reading the one before. The first error
  * stops all threads and is handed to the consumer when it arrives at that batch. */
-#include "train/loader.h"
+#include "train/data/loader.h"
 
 #include "base/error.h"
 #include "base/rng.h"
-#include "train/augment.h"
-#include "train/streams.h"
+#include "train/data/augment.h"
+#include "train/data/streams.h"
 
 #include <string.h>
 

@@ -6,16 +6,16 @@
  * lie in `truth`, which serves region accuracy alone (of held-back patches also --weights auto).
  * tr_loader_next is for one thread.
  *
- * A batch is ready for the step, or raw, for a device to augment (train/feed.h): patches as they
+ * A batch is ready for the step, or raw, for a device to augment (train/data/feed.h): patches as they
  * are stored in memory that it copies from fast, or, where it has them all, the draws alone. */
 #ifndef QS_TRAIN_LOADER_H
 #define QS_TRAIN_LOADER_H
 
 #include "model/model.h"
-#include "train/augment.h"
-#include "train/strong.h"
-#include "train/options.h"
-#include "train/sampler.h"
+#include "train/data/augment.h"
+#include "train/data/strong.h"
+#include "train/plan/options.h"
+#include "train/data/sampler.h"
 
 typedef struct tr_loader tr_loader;
 

@@ -1,6 +1,6 @@
-#include "train/mix.h"
+#include "train/data/mix.h"
 
-#include "train/streams.h"
+#include "train/data/streams.h"
 
 #include <math.h>
 #include <string.h>

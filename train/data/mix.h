@@ -4,8 +4,8 @@
 #ifndef QS_TRAIN_MIX_H
 #define QS_TRAIN_MIX_H
 
-#include "kernels/ops.h"
-#include "train/loader.h"
+#include "kernels/engine/ops.h"
+#include "train/data/loader.h"
 
 /* Image i of the forward at step `it`. */
 kn_view tr_view_of(const ssl_plan *plan, const tr_options *options, const ssl_forward *forward,

@@ -1,8 +1,8 @@
 /* Box-Muller on Philox blocks: one block gives two pairs of normal numbers, so a 256² batch of
  * 12 costs 0.6 M blocks. */
-#include "train/noise.h"
+#include "train/data/noise.h"
 
-#include "kernels/augment_pixel.h"
+#include "kernels/engine/augment_pixel.h"
 
 #include <stdbool.h>
 #include <stddef.h>

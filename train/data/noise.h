@@ -2,7 +2,7 @@
 #ifndef QS_TRAIN_NOISE_H
 #define QS_TRAIN_NOISE_H
 
-#include "kernels/ops.h"
+#include "kernels/engine/ops.h"
 
 /* Where one image comes from: src in the box's outside, inner inside it, 0 in the hole. (h,w,c)
  * dense f32 each. */

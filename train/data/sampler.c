@@ -1,8 +1,8 @@
-#include "train/sampler.h"
+#include "train/data/sampler.h"
 
 #include "base/error.h"
 #include "base/rng.h"
-#include "train/streams.h"
+#include "train/data/streams.h"
 
 #include <string.h>
 

@@ -9,8 +9,8 @@
 #ifndef QS_TRAIN_SAMPLER_H
 #define QS_TRAIN_SAMPLER_H
 
-#include "train/source.h"
-#include "train/ssl/method.h"
+#include "train/data/source.h"
+#include "train/plan/method.h"
 
 typedef struct tr_sampler tr_sampler;
 

@@ -1,6 +1,6 @@
-#include "train/strong.h"
+#include "train/data/strong.h"
 
-#include "kernels/augment_pixel.h"
+#include "kernels/engine/augment_pixel.h"
 
 #include <glib.h>
 #include <math.h>

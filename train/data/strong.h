@@ -9,7 +9,7 @@
 #ifndef QS_TRAIN_STRONG_H
 #define QS_TRAIN_STRONG_H
 
-#include "train/augment.h"
+#include "train/data/augment.h"
 
 typedef struct {
     double jitter_p, brightness, contrast, saturation,
@@ -17,7 +17,7 @@ typedef struct {
     double stain_p, stain;     /* as tr_augment_draw's theta */
     double blur_p, blur_max;   /* sigma U(.1, max) pixels */
     double noise_p, noise_max; /* sigma U(0, max) of the full range */
-    double cutout_p, cutout;   /* a square of this share of the side, excluded: train/mix.h */
+    double cutout_p, cutout;   /* a square of this share of the side, excluded: train/data/mix.h */
 } tr_strong_options;
 
 typedef struct {

@@ -1,8 +1,8 @@
-#include "train/learner.h"
+#include "train/loss/learner.h"
 
 #include "base/rng.h"
-#include "train/streams.h"
-#include "train/thresholds.h"
+#include "train/data/streams.h"
+#include "train/loss/thresholds.h"
 
 #include <string.h>
 

@@ -4,7 +4,7 @@
 #define QS_TRAIN_LEARNER_H
 
 #include "model/model.h"
-#include "train/options.h"
+#include "train/plan/options.h"
 
 enum { TR_GAMMA_STATE = QS_CLASSES_MAX + 1 };
 
@@ -24,9 +24,9 @@ typedef struct {
     int slot[SSL_GAMMAS_MAX]; /* of the plan's γ → row of gamma: --gamma-scope shared merges */
     double gamma[SSL_GAMMAS_MAX][QS_CLASSES_MAX];
     /* What FlexMatch (a share of each class) and FreeMatch (a probability of each class; last, the
-     * level) average: train/thresholds.h. */
+     * level) average: train/loss/thresholds.h. */
     double gamma_state[SSL_GAMMAS_MAX][TR_GAMMA_STATE];
-    tr_region_counts held[SSL_GAMMAS_MAX]; /* of held-back pixels: train/weights.h */
+    tr_region_counts held[SSL_GAMMAS_MAX]; /* of held-back pixels: train/loss/region_weights.h */
 } tr_learner;
 
 /* Allocates and gives every network its first weights: random by (seed, network), copies where the

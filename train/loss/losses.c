@@ -1,8 +1,8 @@
-#include "train/losses_priv.h"
+#include "train/loss/losses_priv.h"
 
-#include "train/feed.h"
-#include "train/schedule.h"
-#include "train/weights.h"
+#include "train/data/feed.h"
+#include "train/plan/schedule.h"
+#include "train/loss/region_weights.h"
 
 #include <math.h>
 #include <string.h>

@@ -6,9 +6,9 @@
 #ifndef QS_TRAIN_LOSSES_H
 #define QS_TRAIN_LOSSES_H
 
-#include "train/learner.h"
-#include "train/loader.h"
-#include "train/trainer.h"
+#include "train/loss/learner.h"
+#include "train/data/loader.h"
+#include "train/run/trainer.h"
 
 typedef struct tr_losses tr_losses;
 

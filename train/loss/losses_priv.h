@@ -2,9 +2,9 @@
 #ifndef QS_TRAIN_LOSSES_PRIV_H
 #define QS_TRAIN_LOSSES_PRIV_H
 
-#include "kernels/memory.h"
-#include "train/losses.h"
-#include "train/thresholds.h"
+#include "kernels/engine/memory.h"
+#include "train/loss/losses.h"
+#include "train/loss/thresholds.h"
 
 /* What a run leaves where the engine computes: later passes read it, and it is fetched for the log
  * and the state. γ and the memory of the method's own terms are the learner's own on the host. */

@@ -1,7 +1,7 @@
 /* What a step did, as planes of the batch's own images: classes, references, regions. On the host,
  * after the run; images that were mixed are taken apart again. */
-#include "train/feed.h"
-#include "train/losses_priv.h"
+#include "train/data/feed.h"
+#include "train/loss/losses_priv.h"
 
 #include <string.h>
 

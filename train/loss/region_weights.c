@@ -1,4 +1,4 @@
-#include "train/weights.h"
+#include "train/loss/region_weights.h"
 
 #include "base/error.h"
 

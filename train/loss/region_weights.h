@@ -13,7 +13,7 @@
 #ifndef QS_TRAIN_WEIGHTS_H
 #define QS_TRAIN_WEIGHTS_H
 
-#include "train/learner.h"
+#include "train/loss/learner.h"
 
 /* Images of the unlabelled half that shall come from held-back patches: one of twelve, at least
  * one; 0 without --weights auto. QS_ERROR_ARG where the plan has no unlabelled quadripartite term,

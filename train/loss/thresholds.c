@@ -1,4 +1,4 @@
-#include "train/thresholds.h"
+#include "train/loss/thresholds.h"
 
 #include <math.h>
 #include <string.h>

@@ -7,7 +7,7 @@
 #ifndef QS_TRAIN_THRESHOLDS_H
 #define QS_TRAIN_THRESHOLDS_H
 
-#include "train/learner.h"
+#include "train/loss/learner.h"
 
 /* Slots (merged where --gamma-scope says so) and their first γ. */
 void tr_thresholds_init(tr_learner *learner, const tr_options *options);

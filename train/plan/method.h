@@ -4,7 +4,7 @@
  * with gradient or not, noise, dropout stream), which loss terms follow (kind, which forward is the
  * supervised prediction p and which the reference p~, which thresholds γ, which weight over time)
  * and which networks are moving averages of others. The trainer plans memory from the declaration
- * and runs it (train/step.c). MetaSSL is not a method but a loss: where the configuration asks for
+ * and runs it (train/run/step.c). MetaSSL is not a method but a loss: where the configuration asks for
  * it, a method declares SSL_LQH instead of SSL_SUP and SSL_UQH instead of its own unlabelled term.
  *
  *       batch  ┌ labelled ┐┌ unlabelled ┐        images of a forward: labelled first
@@ -12,7 +12,7 @@
  *   forward 1              └ SSL_UNLABELLED ┘ →  p~, argmax, confidence → γ[slot]
  *
  * To add a method: one file with a const ssl_method, one line in registry.c, one test. A method
- * that needs a new kind of input or term adds it to the vocabulary below and to train/step.c once,
+ * that needs a new kind of input or term adds it to the vocabulary below and to train/run/step.c once,
  * for all.
  *
  * Invariants of a plan (checked by ssl_plan_check)
@@ -24,7 +24,7 @@
 #ifndef QS_TRAIN_SSL_METHOD_H
 #define QS_TRAIN_SSL_METHOD_H
 
-#include "kernels/loss.h"
+#include "kernels/loss/loss.h"
 
 #include <glib.h>
 #include <stdbool.h>
@@ -204,7 +204,7 @@ typedef struct {
     int n_held;        /* of the unlabelled, from held-back labelled rows; they come first */
     double held_share; /* of the labelled rows */
     ssl_pool pool;
-    bool history;        /* keeps train/history.h, swept with the model's network … */
+    bool history;        /* keeps train/ssl/history.h, swept with the model's network … */
     int64_t sweep_every; /* … every so many iterations; 0: a pass over the training patches */
     int n_nets, n_forwards, n_terms, n_gammas, n_emas, n_copies;
     ssl_net nets[SSL_NETS_MAX];

@@ -3,9 +3,9 @@
 #ifndef QS_TRAIN_OPTIONS_H
 #define QS_TRAIN_OPTIONS_H
 
-#include "kernels/loss.h"
-#include "train/ssl/method.h"
-#include "train/strong.h"
+#include "kernels/loss/loss.h"
+#include "train/plan/method.h"
+#include "train/data/strong.h"
 
 /* Which training cases a label budget chooses from: those marked labelled, or all with a mask. */
 typedef enum { TR_LABELS_LABELLED, TR_LABELS_MASKED } tr_label_pool;

@@ -1,5 +1,5 @@
 /* Building and checking a method's declaration. */
-#include "train/ssl/method.h"
+#include "train/plan/method.h"
 
 #include "base/error.h"
 

@@ -1,4 +1,4 @@
-#include "train/schedule.h"
+#include "train/plan/schedule.h"
 
 #include <math.h>
 

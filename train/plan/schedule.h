@@ -3,7 +3,7 @@
 #ifndef QS_TRAIN_SCHEDULE_H
 #define QS_TRAIN_SCHEDULE_H
 
-#include "train/options.h"
+#include "train/plan/options.h"
 
 /* lr of step `it` (0-based) of `total`: lr·(1 - it/total)^power. */
 double tr_schedule_lr(const tr_options *options, int64_t it, int64_t total);

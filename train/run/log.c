@@ -1,8 +1,8 @@
-#include "train/log.h"
+#include "train/run/log.h"
 
 #include "base/error.h"
 #include "base/file.h"
-#include "train/weights.h"
+#include "train/loss/region_weights.h"
 
 #include <math.h>
 #include <stdio.h>

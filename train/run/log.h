@@ -5,8 +5,8 @@
 #ifndef QS_TRAIN_LOG_H
 #define QS_TRAIN_LOG_H
 
-#include "train/state.h"
-#include "train/step.h"
+#include "train/run/state.h"
+#include "train/run/step.h"
 
 typedef struct tr_log tr_log;
 

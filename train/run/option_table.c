@@ -1,4 +1,4 @@
-#include "train/options.h"
+#include "train/plan/options.h"
 
 #include "base/error.h"
 

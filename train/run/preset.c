@@ -1,4 +1,4 @@
-#include "train/preset.h"
+#include "train/run/preset.h"
 
 #include "base/error.h"
 

@@ -3,7 +3,7 @@
 #ifndef QS_TRAIN_PRESET_H
 #define QS_TRAIN_PRESET_H
 
-#include "train/options.h"
+#include "train/plan/options.h"
 
 typedef struct {
     const char *name, *summary;

@@ -1,4 +1,4 @@
-#include "train/rundir.h"
+#include "train/run/rundir.h"
 
 #include "base/error.h"
 #include "base/report.h"

@@ -1,4 +1,4 @@
-#include "train/runinfo.h"
+#include "train/run/runinfo.h"
 
 #include "base/file.h"
 

@@ -2,8 +2,8 @@
 #ifndef QS_TRAIN_RUNINFO_H
 #define QS_TRAIN_RUNINFO_H
 
-#include "train/learner.h"
-#include "train/state.h"
+#include "train/loss/learner.h"
+#include "train/run/state.h"
 
 /* Facts of a run beside its options. */
 typedef struct {

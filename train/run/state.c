@@ -4,11 +4,11 @@
  * "window" is the memory of tr_window as it is: another layout has another size and is refused.
  * __metadata__: format, options, data, conv_choices, threads. Weights are f32 in every backend's
  * file; the reference backend (f64) therefore does not resume to the same bits. */
-#include "train/state.h"
+#include "train/run/state.h"
 
 #include "base/error.h"
 #include "model/safetensors.h"
-#include "train/history.h"
+#include "train/ssl/history.h"
 
 #include <math.h>
 #include <stdio.h>

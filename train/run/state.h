@@ -6,7 +6,7 @@
 #ifndef QS_TRAIN_STATE_H
 #define QS_TRAIN_STATE_H
 
-#include "train/losses.h"
+#include "train/loss/losses.h"
 
 /* Where a run is. */
 typedef struct {

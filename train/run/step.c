@@ -1,12 +1,12 @@
-#include "train/step.h"
+#include "train/run/step.h"
 
 #include "base/error.h"
 #include "base/rng.h"
-#include "train/feed.h"
-#include "train/mix.h"
-#include "train/noise.h"
-#include "train/schedule.h"
-#include "train/streams.h"
+#include "train/data/feed.h"
+#include "train/data/mix.h"
+#include "train/data/noise.h"
+#include "train/plan/schedule.h"
+#include "train/data/streams.h"
 
 #include <math.h>
 #include <string.h>

@@ -1,14 +1,14 @@
 /* One training step, run from a method's declaration.
  *
- *   inputs → all forwards → losses (train/losses.h) → backward → SGD → moving averages
+ *   inputs → all forwards → losses (train/loss/losses.h) → backward → SGD → moving averages
  *
  * (order of ssl-methods A.11). Passes and buffers are planned and allocated at creation; a step
  * allocates nothing. One thread drives it. */
 #ifndef QS_TRAIN_STEP_H
 #define QS_TRAIN_STEP_H
 
-#include "train/feed.h"
-#include "train/losses.h"
+#include "train/data/feed.h"
+#include "train/loss/losses.h"
 
 typedef struct tr_step tr_step;
 

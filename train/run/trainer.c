@@ -7,16 +7,16 @@
  * bits, by the resumed run; lines of metrics.csv past the state are cut off; a last model older
  * than the state is written again from it. The first state is written before step 0, with the
  * choice of convolution algorithms, so a run killed at any moment resumes with the same choice. */
-#include "train/trainer.h"
+#include "train/run/trainer.h"
 
 #include "base/error.h"
-#include "kernels/memory.h"
-#include "train/history.h"
-#include "train/log.h"
-#include "train/rundir.h"
-#include "train/runinfo.h"
-#include "train/schedule.h"
-#include "train/weights.h"
+#include "kernels/engine/memory.h"
+#include "train/ssl/history.h"
+#include "train/run/log.h"
+#include "train/run/rundir.h"
+#include "train/run/runinfo.h"
+#include "train/plan/schedule.h"
+#include "train/loss/region_weights.h"
 
 #include <math.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 /* The trainer: owns networks, optimiser, data, schedules, validation and training state; runs the
- * step that an SSL method declares (train/ssl/method.h).
+ * step that an SSL method declares (train/plan/method.h).
  *
  * A run is a folder:
  *   state.safetensors   everything that a resumed run needs: the truth, replaced by atomic rename
@@ -12,8 +12,8 @@
 #define QS_TRAIN_TRAINER_H
 
 #include "model/model.h"
-#include "train/options.h"
-#include "train/source.h"
+#include "train/plan/options.h"
+#include "train/data/source.h"
 
 /* What a validation or a finished run hands out. NaN where unknown. */
 typedef struct {

@@ -2,7 +2,7 @@
 #ifndef QS_TRAIN_SSL_BCP_H
 #define QS_TRAIN_SSL_BCP_H
 
-#include "train/ssl/method.h"
+#include "train/plan/method.h"
 
 enum { SSL_BCP_STAGE_0 = 1, SSL_BCP_STAGE_1 = 2 }; /* bits of `stages` */
 

@@ -4,7 +4,7 @@
  * Plain: the mean of the four Lsup + λ(t)·⅓Σ mean((p_k - p_main)²), the main decoder without
  * gradient there. MetaSSL: ¼[lqh(main|mean of the auxiliary) + Σ lqh(aux_k|main)] + λ(t)·⅓Σ
  * uqh(aux_k|main). The model is encoder and main decoder, a plain U-Net. */
-#include "train/ssl/method.h"
+#include "train/plan/method.h"
 
 enum { N_AUX = 3 };
 

@@ -8,9 +8,9 @@
  * The published settings vary: (1, 1, 1), θ = 0, ω = 2, the default here, or (5, 2, 1), θ = 0.9. θ
  * is compared with probabilities; the published code compares it with logits. The model is network
  * 1, a plain U-Net. */
-#include "kernels/compare.h"
-#include "kernels/memory.h"
-#include "train/ssl/method.h"
+#include "kernels/loss/compare.h"
+#include "kernels/engine/memory.h"
+#include "train/plan/method.h"
 
 enum { W_SUP, W_CON, W_DIS, THETA, OMEGA };
 

@@ -1,6 +1,6 @@
 /* CEUD: confidence ranking regularised by consistency over training (Li, Hu and Chen, ICLR 2023).
  *
- * One network. Every so many iterations the whole training set is predicted (train/history.h); of
+ * One network. Every so many iterations the whole training set is predicted (train/ssl/history.h); of
  * every pixel is kept how often its class came again (κ), on labelled patches also how often it was
  * right. L = Lsup + w_correct·R(right, labelled half) + w_agree·R(κ, both halves): R orders random
  * pairs of pixels so that the more consistent one has the larger confidence (kn_loss_rank), the
@@ -10,9 +10,9 @@
  * Where this is not the published code: a sweep comes after each pass over the patches of the
  * batch's larger half, not of the data loader's epoch; Lsup has Dice beside CE, as in all methods
  * here; the network is the U-Net and does not stay in inference mode after a sweep. */
-#include "train/rank.h"
-#include "train/ssl/method.h"
-#include "train/streams.h"
+#include "train/ssl/rank.h"
+#include "train/plan/method.h"
+#include "train/data/streams.h"
 
 enum { W_CORRECT, W_AGREE, SWEEP_EVERY };
 

@@ -8,7 +8,7 @@
  * The model is network 1 alone, or with cps-mean 1 the mean of both networks' probabilities, at
  * twice the cost of prediction. Selecting the better of the two on the validation slides would
  * double what validation costs and let it select twice. */
-#include "train/ssl/method.h"
+#include "train/plan/method.h"
 
 enum { MEAN };
 

@@ -10,9 +10,9 @@
  *
  * μ starts at 1/C and is kept in [max(0.25, 1/C), 0.95]: below 1/C it would part nothing. With
  * --sup ssl4mis Dice has squared denominators, as published. */
-#include "kernels/compare.h"
-#include "kernels/memory.h"
-#include "train/ssl/method.h"
+#include "kernels/loss/compare.h"
+#include "kernels/engine/memory.h"
+#include "train/plan/method.h"
 
 enum { W_DIRECT, W_DECOUPLED, W_ATTENTION };
 enum { N_LEVELS = 4, OF_ENCODER = 2, OF_DECODER = OF_ENCODER + N_LEVELS };

@@ -6,7 +6,7 @@
  * of it. Plain: L = Lsup(weak) + λ(t)·CE(strong, y~)·1[conf >= τ], divided by all valid pixels.
  * MetaSSL: ½[lqh(strong|weak) + lqh(weak|strong)] + λ(t)·uqh(strong|weak): the four weights in
  * place of τ; the strong view then covers the labelled half too. */
-#include "train/ssl/method.h"
+#include "train/plan/method.h"
 
 enum { TAU };
 

@@ -1,9 +1,9 @@
-#include "train/history.h"
+#include "train/ssl/history.h"
 
 #include "base/error.h"
 #include "base/report.h"
-#include "kernels/loss.h"
-#include "kernels/memory.h"
+#include "kernels/loss/loss.h"
+#include "kernels/engine/memory.h"
 
 #include <string.h>
 

@@ -8,9 +8,9 @@
 #ifndef QS_TRAIN_HISTORY_H
 #define QS_TRAIN_HISTORY_H
 
-#include "train/augment.h"
-#include "train/learner.h"
-#include "train/source.h"
+#include "train/data/augment.h"
+#include "train/loss/learner.h"
+#include "train/data/source.h"
 
 typedef struct tr_history tr_history;
 

@@ -9,7 +9,7 @@
  * The average is over parameters only: the teacher stays in training mode, normalises with its own
  * batch, has dropout, and keeps its own running statistics. It starts as the student (the first
  * update, with weight 0 on the old value, would make it so one step later). */
-#include "train/ssl/method.h"
+#include "train/plan/method.h"
 
 enum { EMA, NOISE, META_NOISE, START_SHARE };
 

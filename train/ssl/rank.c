@@ -1,8 +1,8 @@
-#include "train/rank.h"
+#include "train/ssl/rank.h"
 
 #include "base/rng.h"
-#include "kernels/compare.h"
-#include "kernels/memory.h"
+#include "kernels/loss/compare.h"
+#include "kernels/engine/memory.h"
 
 #include <string.h>
 

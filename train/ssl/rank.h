@@ -1,11 +1,11 @@
 /* CEUD's ranking term on a batch: counters of the history for the batch's pixels, scaled to [0,1]
  * over the batch, and a random order of the pixels that count, in which each is compared with the
- * one before it (kernels/compare.h). It works in memory that is given to it. */
+ * one before it (kernels/loss/compare.h). It works in memory that is given to it. */
 #ifndef QS_TRAIN_RANK_H
 #define QS_TRAIN_RANK_H
 
-#include "train/history.h"
-#include "train/loader.h"
+#include "train/ssl/history.h"
+#include "train/data/loader.h"
 
 typedef struct {
     kn_engine *engine;

@@ -3,8 +3,8 @@
  * Plain: ½ΣLsup + λ(t)·½[KL(p1‖p2) + KL(p2‖p1)] over classes, mean over unlabelled pixels, gradient
  * to both. MetaSSL: ½[lqh(1|2) + lqh(2|1)] + λ(t)·[uqh(1|2) + uqh(2|1)]; both passes are of one
  * network, so they share their thresholds. The model is the network without dropout. */
-#include "kernels/compare.h"
-#include "train/ssl/method.h"
+#include "kernels/loss/compare.h"
+#include "train/plan/method.h"
 
 static void run_kl(const ssl_own *own)
 {

@@ -1,5 +1,5 @@
 /* The registry of methods. */
-#include "train/ssl/method.h"
+#include "train/plan/method.h"
 
 #include "base/error.h"
 

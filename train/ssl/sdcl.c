@@ -9,8 +9,8 @@
  *
  * The second student is a U-Net with other random weights; the published one is a ResNet-34's. The
  * loaders' reversed lists are not copied: a batch has one labelled and one unlabelled half. */
-#include "kernels/compare.h"
-#include "kernels/memory.h"
+#include "kernels/loss/compare.h"
+#include "kernels/engine/memory.h"
 #include "train/ssl/bcp.h"
 
 enum { PRETRAIN, BOX, U_WEIGHT, EMA, W_MSE, W_KL };

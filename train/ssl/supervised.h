@@ -2,7 +2,7 @@
 #ifndef QS_TRAIN_SSL_SUPERVISED_H
 #define QS_TRAIN_SSL_SUPERVISED_H
 
-#include "train/ssl/method.h"
+#include "train/plan/method.h"
 
 void ssl_plan_supervised(const ssl_config *config, ssl_pool pool, ssl_plan *plan);
 

@@ -7,9 +7,9 @@
  *
  * Where this is not the published code: the passes are not run two at a time on a doubled batch,
  * and the largest entropy is ln C for any C, where theirs has ln 2. */
-#include "kernels/compare.h"
-#include "kernels/memory.h"
-#include "train/ssl/method.h"
+#include "kernels/loss/compare.h"
+#include "kernels/engine/memory.h"
+#include "train/plan/method.h"
 
 enum { EMA, NOISE, PASSES, START_SHARE };
 

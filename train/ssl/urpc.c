@@ -4,8 +4,8 @@
  * perturbation and repeated to full size (kernels/net/unet.c). L = mean of the four Lsup + λ(t)·the
  * heads' distance to their mean, weighed down where a head diverges from it (kn_loss_urpc), with
  * gradient through the mean. The model is the full-size head, a plain U-Net. */
-#include "kernels/compare.h"
-#include "train/ssl/method.h"
+#include "kernels/loss/compare.h"
+#include "train/plan/method.h"
 
 enum { N_HEADS = 4 };
 

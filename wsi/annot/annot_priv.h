@@ -2,7 +2,7 @@
 #ifndef QS_WSI_ANNOT_PRIV_H
 #define QS_WSI_ANNOT_PRIV_H
 
-#include "wsi/annotation.h"
+#include "wsi/annot/shapes.h"
 
 typedef struct {
     const char *name;

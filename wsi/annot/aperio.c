@@ -9,8 +9,8 @@
  * number their own types and say what is meant in GeoShape, which is believed where it is there. An
  * ellipse is given by corners of its box or by the ends of its axes, which have the same box; Type
  * 2 with more than four vertices is a polygon that was drawn already. */
-#include "wsi/annot_priv.h"
-#include "wsi/annot_xml_priv.h"
+#include "wsi/annot/annot_priv.h"
+#include "wsi/annot/xml_priv.h"
 
 #include "base/error.h"
 

@@ -1,7 +1,7 @@
 /* Annotations as a label mask: names become classes, shapes are put in the order in which they are
  * painted, and coverage becomes a label or an area. */
-#include "wsi/annot_priv.h"
-#include "wsi/annot_raster_priv.h"
+#include "wsi/annot/annot_priv.h"
+#include "wsi/annot/paint_priv.h"
 
 #include "base/error.h"
 

@@ -5,8 +5,8 @@
  * The class is PartOfGroup ("None" when there is none). Polygon, Rectangle and Spline are areas, a
  * spline through its points in straight lines; Measurement is a line; Dot and PointSet are points.
  * Points come in the order of their Order numbers. */
-#include "wsi/annot_priv.h"
-#include "wsi/annot_xml_priv.h"
+#include "wsi/annot/annot_priv.h"
+#include "wsi/annot/xml_priv.h"
 
 #include "base/error.h"
 

@@ -5,7 +5,7 @@
  * with those still open (a sweep), and only overlapping boxes have their edges compared. A ring
  * that doubles back on itself everywhere would still cost its length squared, so the work per file
  * is bounded, and what was not examined is counted too. */
-#include "wsi/annot_priv.h"
+#include "wsi/annot/annot_priv.h"
 
 #include <math.h>
 #include <stdlib.h>

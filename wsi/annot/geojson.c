@@ -7,8 +7,8 @@
  * GeometryCollection all of its members. "isEllipse": the ellipse in the box of the coordinates.
  * Class: properties.classification, which is {name, color | colorRGB}, {names, color}, or a string;
  * without one, properties.name. A cell's nucleusGeometry is not read. */
-#include "wsi/annot_priv.h"
-#include "wsi/json_priv.h"
+#include "wsi/annot/annot_priv.h"
+#include "wsi/annot/json_priv.h"
 
 #include "base/error.h"
 

@@ -1,4 +1,4 @@
-#include "wsi/annot_index_priv.h"
+#include "wsi/annot/index_priv.h"
 
 #include <math.h>
 #include <string.h>

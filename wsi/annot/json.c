@@ -1,4 +1,4 @@
-#include "wsi/json_priv.h"
+#include "wsi/annot/json_priv.h"
 
 #include "base/error.h"
 #include "base/file.h"

@@ -1,4 +1,4 @@
-#include "wsi/label_map.h"
+#include "wsi/annot/label_map.h"
 
 #include "base/error.h"
 

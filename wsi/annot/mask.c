@@ -4,12 +4,12 @@
  * worst that noise can do is two bytes a pixel.
  *
  * A row's code is a list of (label, length) with the length in base 128, low digits first. */
-#include "wsi/mask.h"
+#include "wsi/annot/mask.h"
 
 #include "base/error.h"
-#include "wsi/annot_priv.h"
-#include "wsi/raster.h"
-#include "wsi/tiff_probe.h"
+#include "wsi/annot/annot_priv.h"
+#include "wsi/image/raster.h"
+#include "wsi/tiff/probe.h"
 
 #include <glib/gstdio.h>
 

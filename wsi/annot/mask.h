@@ -12,8 +12,8 @@
 #define QS_WSI_MASK_H
 
 #include "base/classes.h"
-#include "wsi/label_map.h"
-#include "wsi/slide.h"
+#include "wsi/annot/label_map.h"
+#include "wsi/slide/slide.h"
 
 typedef enum {
     WSI_MASK_BINARY_JPEG,

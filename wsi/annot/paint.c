@@ -6,9 +6,9 @@
  *
  * Everything about an edge is computed from the whole edge in view pixels, never from what a window
  * cut off, so that a pixel's value has the same bits whatever window asks for it. */
-#include "wsi/annot_raster_priv.h"
+#include "wsi/annot/paint_priv.h"
 
-#include "wsi/annot_index_priv.h"
+#include "wsi/annot/index_priv.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -2,8 +2,8 @@
 #ifndef QS_WSI_ANNOT_RASTER_PRIV_H
 #define QS_WSI_ANNOT_RASTER_PRIV_H
 
-#include "wsi/annot_pixel_priv.h"
-#include "wsi/annotation.h"
+#include "wsi/annot/pixel_priv.h"
+#include "wsi/annot/shapes.h"
 
 typedef struct wsi_annot_raster wsi_annot_raster;
 

@@ -1,4 +1,4 @@
-#include "wsi/annot_pixel_priv.h"
+#include "wsi/annot/pixel_priv.h"
 
 #include <string.h>
 

@@ -2,11 +2,11 @@
  * whatever the file says. Invariants of a finished set: 1. every point is finite and within ±2^40;
  * 2. an area's rings have at least three points and do not repeat the first; 3. every shape has a
  * ring; 4. texts are valid UTF-8 and never NULL. */
-#include "wsi/annot_priv.h"
+#include "wsi/annot/annot_priv.h"
 
 #include "base/error.h"
 #include "base/file.h"
-#include "wsi/sniff.h"
+#include "wsi/image/sniff.h"
 
 #include <math.h>
 #include <string.h>

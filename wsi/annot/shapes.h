@@ -13,8 +13,8 @@
 #define QS_WSI_ANNOTATION_H
 
 #include "base/classes.h"
-#include "wsi/label_map.h"
-#include "wsi/slide.h"
+#include "wsi/annot/label_map.h"
+#include "wsi/slide/slide.h"
 
 typedef struct {
     double x, y; /* level-0 pixels, 0,0 is the upper left corner of the upper left pixel */

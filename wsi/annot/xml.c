@@ -1,6 +1,6 @@
 /* See annot_xml_priv.h. The only file that includes libxml2. The push parser is fed in pieces, so
  * memory does not grow with the file; only a DTD, if there is one, is kept. */
-#include "wsi/annot_xml_priv.h"
+#include "wsi/annot/xml_priv.h"
 
 #include "base/error.h"
 #include "base/file.h"

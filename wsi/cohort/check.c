@@ -1,6 +1,6 @@
 /* Everything that can be wrong with a manifest, said at once. Equal content is looked for among
  * slides of equal size only, so a cohort of a thousand slides is checked without reading them. */
-#include "wsi/cohort_priv.h"
+#include "wsi/cohort/cohort_priv.h"
 
 #include "base/error.h"
 #include "base/file.h"

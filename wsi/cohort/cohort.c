@@ -4,13 +4,13 @@
  * split; a labelled row has a mask. Slides are compared by canonical path (no "..", no "//", made
  * absolute), not by following links; cohort_check.c compares what is in them.
  */
-#include "wsi/cohort.h"
+#include "wsi/cohort/cohort.h"
 
 #include "base/error.h"
 #include "base/file.h"
 #include "base/report.h"
-#include "wsi/cohort_priv.h"
-#include "wsi/csv_priv.h"
+#include "wsi/cohort/cohort_priv.h"
+#include "base/csv.h"
 
 #include <string.h>
 

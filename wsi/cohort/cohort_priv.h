@@ -2,7 +2,7 @@
 #ifndef QS_WSI_COHORT_PRIV_H
 #define QS_WSI_COHORT_PRIV_H
 
-#include "wsi/cohort.h"
+#include "wsi/cohort/cohort.h"
 
 /* "cohort.csv:7" for a row of a file, "row 7" for one made in memory; owned by the caller. */
 char *wsi_cohort_place(const wsi_cohort *cohort, guint i);

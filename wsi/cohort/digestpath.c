@@ -4,10 +4,10 @@
  * of one scan on both sides. So: case = the prefix before the date; where a name has none, the case
  * of another image with the same stamp; else the stamp. Image and mask belong together by stamp and
  * rectangle: copies of the data set are about in which only one of the two has kept its prefix. */
-#include "wsi/cohort_priv.h"
+#include "wsi/cohort/cohort_priv.h"
 
 #include "base/error.h"
-#include "wsi/digestpath_priv.h"
+#include "wsi/cohort/digestpath.h"
 
 #include <string.h>
 

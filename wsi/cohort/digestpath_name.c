@@ -1,4 +1,4 @@
-#include "wsi/digestpath_priv.h"
+#include "wsi/cohort/digestpath.h"
 
 #include <string.h>
 

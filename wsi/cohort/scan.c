@@ -8,7 +8,7 @@
  *   3. by a prefix that one of the two lacks ("18-0123_a.jpg" and "a_mask.jpg"), when one mask
  * fits. Two masks that fit equally are an error that names both: a wrong mask is worse than none.
  */
-#include "wsi/cohort_priv.h"
+#include "wsi/cohort/cohort_priv.h"
 
 #include "base/error.h"
 

@@ -4,7 +4,7 @@
  * order nor on which other cases there are, so a cohort that grows keeps most of its splits, and
  * the labelled cases are a prefix of the training cases in that order, so 5 % labelled is a part of
  * 10 %. */
-#include "wsi/cohort_priv.h"
+#include "wsi/cohort/cohort_priv.h"
 
 #include "base/error.h"
 #include "base/rng.h"

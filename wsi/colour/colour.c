@@ -1,9 +1,9 @@
 /* See colour.h. */
-#include "wsi/colour.h"
+#include "wsi/colour/colour.h"
 
 #include "base/error.h"
-#include "wsi/icc_priv.h"
-#include "wsi/tile.h"
+#include "wsi/colour/icc.h"
+#include "wsi/tile/tile.h"
 
 #include <string.h>
 

@@ -8,9 +8,9 @@
 #ifndef QS_WSI_COLOUR_H
 #define QS_WSI_COLOUR_H
 
-#include "wsi/slide.h"
-#include "wsi/stain.h"
-#include "wsi/tissue.h"
+#include "wsi/slide/slide.h"
+#include "wsi/colour/stain.h"
+#include "wsi/tissue/tissue.h"
 
 typedef struct {
     bool icc;        /* the profile of the file, where there is one, to sRGB */

@@ -1,11 +1,11 @@
 /* See icc_priv.h. The file that includes lcms2.h. OpenSlide 3.4 hands out no profiles, so they are
  * read here: from the TIFF's tag 34675 of the first directory, which is where scanners put them,
  * and from JPEG and PNG by libvips. */
-#include "wsi/icc_priv.h"
+#include "wsi/colour/icc.h"
 
 #include "base/error.h"
-#include "wsi/raster.h"
-#include "wsi/tiff_probe.h"
+#include "wsi/image/raster.h"
+#include "wsi/tiff/probe.h"
 
 #include <lcms2.h>
 

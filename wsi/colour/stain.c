@@ -1,8 +1,8 @@
 /* See stain.h: parameters, the sample, and the estimation of both methods. */
-#include "wsi/stain_priv.h"
+#include "wsi/colour/stain_priv.h"
 
 #include "base/error.h"
-#include "wsi/colour_priv.h"
+#include "wsi/colour/pixel.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -5,7 +5,7 @@
  * 1/4096, and the exponential of the sum is looked up: off by at most 0.0004 before rounding.
  * Reinhard is affine in ln LMS. LMS is a sum of three looked-up values in 1/64, its logarithm and
  * the exponential of the result are looked up in units of 1/4096. */
-#include "wsi/stain_priv.h"
+#include "wsi/colour/stain_priv.h"
 
 #include "base/error.h"
 

@@ -2,7 +2,7 @@
 #ifndef QS_WSI_STAIN_PRIV_H
 #define QS_WSI_STAIN_PRIV_H
 
-#include "wsi/stain.h"
+#include "wsi/colour/stain.h"
 
 #define WSI_STAIN_IO 240.0 /* transmitted light, Macenko 2009 */
 

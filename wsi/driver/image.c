@@ -7,13 +7,13 @@
  * RAW_IN_MEMORY_MAX, beyond that in an unlinked temporary file. After that every read is a copy of
  * rows. The file is read with pread and not mapped: memory stays what was stated, and a disk error
  * is an error and no SIGBUS. */
-#include "wsi/slide_priv.h"
+#include "wsi/slide/driver.h"
 #include "wsi/stages.h"
 
 #include "base/error.h"
 #include "base/file.h"
-#include "wsi/jpeg_strips_priv.h"
-#include "wsi/raster.h"
+#include "wsi/image/jpeg_strips.h"
+#include "wsi/image/raster.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -12,8 +12,8 @@
  * image driver.
  *
  * OpenSlide's ARGB is premultiplied; transparent pixels lie on the slide's background colour. */
-#include "wsi/lane_priv.h"
-#include "wsi/slide_priv.h"
+#include "wsi/lane/lane.h"
+#include "wsi/slide/driver.h"
 #include "wsi/stages.h"
 
 #include "base/error.h"

@@ -1,5 +1,5 @@
 /* The registry of slide drivers, in the order in which they are asked. */
-#include "wsi/slide_priv.h"
+#include "wsi/slide/driver.h"
 
 const wsi_driver *const wsi_drivers[] = {
     &wsi_driver_openslide,

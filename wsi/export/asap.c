@@ -5,9 +5,9 @@
  * not, ASAP loads nothing.
  *
  * The order makes it necessary to hold all outlines: 8 bytes a vertex. */
-#include "wsi/export_priv.h"
+#include "wsi/export/export_priv.h"
 
-#include "wsi/annot_priv.h"
+#include "wsi/annot/annot_priv.h"
 
 #include <string.h>
 

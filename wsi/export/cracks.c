@@ -1,4 +1,4 @@
-#include "wsi/cracks.h"
+#include "wsi/export/cracks.h"
 
 #include <string.h>
 

@@ -5,8 +5,8 @@
 #define QS_WSI_EXPORT_H
 
 #include "base/classes.h"
-#include "wsi/cracks.h"
-#include "wsi/slide.h"
+#include "wsi/export/cracks.h"
+#include "wsi/slide/slide.h"
 
 /* A plane of w × h labels, read by rectangles that lie inside it, top to bottom, some more than
  * once. */

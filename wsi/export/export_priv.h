@@ -2,8 +2,8 @@
 #ifndef QS_WSI_EXPORT_PRIV_H
 #define QS_WSI_EXPORT_PRIV_H
 
-#include "wsi/export.h"
-#include "wsi/trace.h"
+#include "wsi/export/export.h"
+#include "wsi/export/trace.h"
 
 extern const wsi_exporter wsi_export_tiff, wsi_export_ome, wsi_export_geojson, wsi_export_asap,
     wsi_export_png;

@@ -4,10 +4,10 @@
  *
  * The id is a version-5 UUID (SHA-1, RFC 4122 section 4.3) of class and outline: the same region
  * has the same id on every machine, and QuPath sees a changed one as new. */
-#include "wsi/export_priv.h"
+#include "wsi/export/export_priv.h"
 
 #include "base/report.h"
-#include "wsi/annot_priv.h"
+#include "wsi/annot/annot_priv.h"
 
 #include <string.h>
 

@@ -1,10 +1,10 @@
 /* The registry of exporters and what they share: reading through the class map, tracing with the
  * area filters, writing text, and comparing what was written with what was meant. */
-#include "wsi/export_priv.h"
+#include "wsi/export/export_priv.h"
 
 #include "base/error.h"
 #include "base/file.h"
-#include "wsi/annot_priv.h"
+#include "wsi/annot/annot_priv.h"
 
 #include <math.h>
 #include <string.h>

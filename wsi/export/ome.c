@@ -4,11 +4,11 @@
  *
  * Labels can be read any number of times, so each level is made from level 0 when its turn comes:
  * the label under the middle of each of its pixels. Memory is one row of tiles. */
-#include "wsi/export_priv.h"
+#include "wsi/export/export_priv.h"
 
 #include "base/error.h"
-#include "wsi/tiff_check_priv.h"
-#include "wsi/tiff_io_priv.h"
+#include "wsi/export/tiff_check_priv.h"
+#include "wsi/tiff/io.h"
 
 #include <math.h>
 #include <string.h>

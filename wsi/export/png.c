@@ -1,10 +1,10 @@
 /* An overlay picture: the slide's thumbnail (or a white sheet without a slide) under the classes,
  * each filled lightly with its colour and outlined with it. For people, and for a look at an
  * import. */
-#include "wsi/export_priv.h"
+#include "wsi/export/export_priv.h"
 
-#include "wsi/picture.h"
-#include "wsi/sniff.h"
+#include "wsi/image/picture.h"
+#include "wsi/image/sniff.h"
 
 #include <math.h>
 #include <string.h>

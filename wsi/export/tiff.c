@@ -1,9 +1,9 @@
 /* Profile `tiff`: a label mask that OpenSlide, ASAP, QuPath (Bio-Formats) and libvips all open,
- * written by wsi/tiffw.h. What each of them asks is in the rules below. */
-#include "wsi/export_priv.h"
+ * written by wsi/tiff/pyramid.h. What each of them asks is in the rules below. */
+#include "wsi/export/export_priv.h"
 
-#include "wsi/tiff_check_priv.h"
-#include "wsi/tiffw.h"
+#include "wsi/export/tiff_check_priv.h"
+#include "wsi/tiff/pyramid.h"
 
 #include <math.h>
 #include <string.h>

@@ -1,8 +1,8 @@
-#include "wsi/tiff_check_priv.h"
+#include "wsi/export/tiff_check_priv.h"
 
 #include "base/error.h"
-#include "wsi/export_priv.h"
-#include "wsi/tiff_io_priv.h"
+#include "wsi/export/export_priv.h"
+#include "wsi/tiff/io.h"
 
 #include <stdio.h>
 #include <string.h>

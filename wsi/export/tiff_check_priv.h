@@ -2,7 +2,7 @@
 #ifndef QS_WSI_TIFF_CHECK_PRIV_H
 #define QS_WSI_TIFF_CHECK_PRIV_H
 
-#include "wsi/export.h"
+#include "wsi/export/export.h"
 
 enum { WSI_TIFF_DIRS_MAX = 32, WSI_TIFF_LZW = 5, WSI_TIFF_MINISBLACK = 1, WSI_TIFF_CM = 3 };
 

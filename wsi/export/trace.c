@@ -19,7 +19,7 @@
  *
  * Invariants: 1. a slot holds the number of the chain whose end hangs there, and the chain knows
  * its two slots; 2. where a row equals the one above, nothing happens, and nothing is looked at. */
-#include "wsi/trace.h"
+#include "wsi/export/trace.h"
 
 #include "base/error.h"
 

@@ -1,7 +1,7 @@
 /* See canvas.h. */
-#include "cli/canvas.h"
+#include "wsi/image/canvas.h"
 
-#include "wsi/picture.h"
+#include "wsi/image/picture.h"
 
 #include <math.h>
 #include <string.h>

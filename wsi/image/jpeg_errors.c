@@ -1,5 +1,5 @@
 /* See jpeg_errors_priv.h. */
-#include "wsi/jpeg_errors_priv.h"
+#include "wsi/image/jpeg_errors.h"
 
 #include <jerror.h>
 

@@ -1,10 +1,10 @@
 /* See jpeg_strips_priv.h. The window is a ring of rows: row y lies in slot y % n_slots, rows
  * top … next-1 are there, next is the row that libjpeg gives next. All under one lock: decoding is
  * one stream, and copying a patch out takes a hundredth of decoding it. */
-#include "wsi/jpeg_strips_priv.h"
+#include "wsi/image/jpeg_strips.h"
 
 #include "base/error.h"
-#include "wsi/jpeg_errors_priv.h"
+#include "wsi/image/jpeg_errors.h"
 #include "wsi/stages.h"
 
 #include <errno.h>

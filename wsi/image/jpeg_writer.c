@@ -1,6 +1,6 @@
 /* libjpeg reports fatal errors by a callback that must not return, so every call into it stands
  * behind a setjmp of its own; what happened is kept in `message`. */
-#include "wsi/jpegw_priv.h"
+#include "wsi/image/jpeg_writer.h"
 
 #include "base/error.h"
 #include "base/file.h"

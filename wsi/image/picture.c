@@ -1,9 +1,9 @@
 /* See picture.h. The file that includes vips.h for writing. */
-#include "wsi/picture.h"
+#include "wsi/image/picture.h"
 
 #include "base/error.h"
 #include "base/file.h"
-#include "wsi/raster.h"
+#include "wsi/image/raster.h"
 
 #include <vips/vips.h>
 

@@ -3,7 +3,7 @@
 #ifndef QS_WSI_PICTURE_H
 #define QS_WSI_PICTURE_H
 
-#include "wsi/slide.h"
+#include "wsi/slide/slide.h"
 
 /* rgb (h,w,3) u8. Atomic. */
 bool wsi_picture_write_png(const char *path, const uint8_t *rgb, int w, int h, GError **error);

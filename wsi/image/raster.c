@@ -1,8 +1,8 @@
-#include "wsi/raster.h"
+#include "wsi/image/raster.h"
 
 #include "base/error.h"
 #include "base/report.h"
-#include "wsi/tiff_probe.h"
+#include "wsi/tiff/probe.h"
 
 #include <vips/vips.h>
 

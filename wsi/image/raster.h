@@ -7,7 +7,7 @@
 #ifndef QS_WSI_RASTER_H
 #define QS_WSI_RASTER_H
 
-#include "wsi/sniff.h"
+#include "wsi/image/sniff.h"
 
 #include <stddef.h>
 

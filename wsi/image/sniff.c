@@ -1,4 +1,4 @@
-#include "wsi/sniff.h"
+#include "wsi/image/sniff.h"
 
 #include "base/error.h"
 

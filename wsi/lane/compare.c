@@ -7,7 +7,7 @@
  * must lie between the least and the greatest of the pixel and its eight neighbours (± 2 for
  * rounding in fixed point), which another tile, another colour space or another decoder would
  * not. */
-#include "wsi/lane_check_priv.h"
+#include "wsi/lane/compare_priv.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -2,8 +2,8 @@
 #ifndef QS_WSI_LANE_CHECK_PRIV_H
 #define QS_WSI_LANE_CHECK_PRIV_H
 
-#include "wsi/lane_priv.h"
-#include "wsi/tiff_tiles_priv.h"
+#include "wsi/lane/lane.h"
+#include "wsi/lane/tiles.h"
 
 /* Reads some tiles of the level both ways. NULL when all agree, else an owned sentence; *n is how
  * many were compared. Tiles that are sparse or damaged say nothing and others are taken. */

@@ -1,9 +1,9 @@
 /* See jpeg_tile_priv.h. libjpeg reports fatal errors by a callback that must not return, so calls
  * stand behind one setjmp in decode(), which has no locals that change after it. */
-#include "wsi/jpeg_tile_priv.h"
+#include "wsi/lane/jpeg_priv.h"
 
 #include "base/error.h"
-#include "wsi/jpeg_errors_priv.h"
+#include "wsi/image/jpeg_errors.h"
 
 #include <string.h>
 

@@ -1,12 +1,12 @@
 /* See lane_priv.h. A thread takes a reader (libtiff handle and decoder) from the lane's pool for
  * one tile and puts it back: no two threads ever share one, and there are as many as threads. */
-#include "wsi/lane_priv.h"
+#include "wsi/lane/lane.h"
 
 #include "base/error.h"
-#include "wsi/jpeg_tile_priv.h"
-#include "wsi/lane_check_priv.h"
+#include "wsi/lane/jpeg_priv.h"
+#include "wsi/lane/compare_priv.h"
 #include "wsi/stages.h"
-#include "wsi/tiff_tiles_priv.h"
+#include "wsi/lane/tiles.h"
 
 #include <math.h>
 #include <string.h>

@@ -7,8 +7,8 @@
 #ifndef QS_WSI_LANE_PRIV_H
 #define QS_WSI_LANE_PRIV_H
 
-#include "wsi/slide_priv.h"
-#include "wsi/tile_window_priv.h"
+#include "wsi/slide/driver.h"
+#include "wsi/lane/window.h"
 
 typedef struct wsi_lane wsi_lane;
 

@@ -1,7 +1,7 @@
 /* See tiff_tiles_priv.h. The file was probed before (tiff_probe.h): its chain ends, its shapes are
  * sane and every tile lies inside the file. What is checked again here is what would be dangerous
  * if the file changed since. */
-#include "wsi/tiff_tiles_priv.h"
+#include "wsi/lane/tiles.h"
 
 #include "base/error.h"
 

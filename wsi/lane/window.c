@@ -5,7 +5,7 @@
  *   3. `bytes` is the sum over tiles in `tiles` and spare buffers, at most max_bytes.
  * `by_age` is in the order of last use, oldest first. Buffers of tiles that were given up are used
  * again for tiles of the same size: in the steady state nothing is allocated. */
-#include "wsi/tile_window_priv.h"
+#include "wsi/lane/window.h"
 
 struct wsi_window_tile {
     wsi_tile_key key;

@@ -6,9 +6,9 @@
 #ifndef QS_WSI_SLIDE_PRIV_H
 #define QS_WSI_SLIDE_PRIV_H
 
-#include "wsi/slide.h"
-#include "wsi/sniff.h"
-#include "wsi/tiff_probe.h"
+#include "wsi/slide/slide.h"
+#include "wsi/image/sniff.h"
+#include "wsi/tiff/probe.h"
 
 /* What is known about a file before a driver opens it. */
 typedef struct {

@@ -1,6 +1,6 @@
-#include "wsi/gaps.h"
+#include "wsi/slide/gaps.h"
 
-#include "wsi/slide_priv.h"
+#include "wsi/slide/driver.h"
 
 #include <math.h>
 #include <string.h>

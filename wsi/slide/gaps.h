@@ -4,7 +4,7 @@
 #ifndef QS_WSI_GAPS_H
 #define QS_WSI_GAPS_H
 
-#include "wsi/slide.h"
+#include "wsi/slide/slide.h"
 
 typedef struct {
     int64_t x_l0, y_l0, w_l0, h_l0; /* level-0 pixels */

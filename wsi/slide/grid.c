@@ -1,5 +1,5 @@
 /* The grid of cells; see tile.h. */
-#include "wsi/tile.h"
+#include "wsi/tile/tile.h"
 
 #include "base/error.h"
 

@@ -1,4 +1,4 @@
-#include "wsi/resample.h"
+#include "wsi/slide/resample.h"
 
 #include <glib.h>
 

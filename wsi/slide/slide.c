@@ -1,5 +1,5 @@
 /* Opening a slide: what is it, is it whole, who reads it, how large is a pixel. */
-#include "wsi/slide_priv.h"
+#include "wsi/slide/driver.h"
 
 #include "base/error.h"
 

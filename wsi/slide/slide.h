@@ -1,5 +1,5 @@
 /* Slides in, pixels out. One driver per kind of file (OpenSlide, plain image through libvips),
- * a const struct in the registry wsi/drivers.c. Regions are opaque 8-bit RGB: transparent pixels
+ * a const struct in the registry wsi/driver/registry.c. Regions are opaque 8-bit RGB: transparent pixels
  * are composited on the slide's background colour.
  *
  * Location is in level-0 pixels, size in pixels of the level (OpenSlide's convention). A

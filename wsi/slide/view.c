@@ -2,9 +2,9 @@
  * Read as it is, it is one read of the level. Resampled, it is done in blocks: strips of source
  * rows are read, reduced along x, and added with their weights to the one or two output rows that
  * each source row lies under. */
-#include "wsi/colour.h"
-#include "wsi/resample.h"
-#include "wsi/slide_priv.h"
+#include "wsi/colour/colour.h"
+#include "wsi/slide/resample.h"
+#include "wsi/slide/driver.h"
 
 #include "base/error.h"
 

@@ -5,9 +5,9 @@
  * at any angle, of uneven size and darkness, some with a pale centre. Stroma has spindles that lie
  * with the fibres and round lymphocytes, few or, where it is inflamed, as dense as tumour: the
  * colour of a pixel says "nucleus", hardly whose. */
-#include "wsi/synth_priv.h"
+#include "wsi/synth/synth_priv.h"
 
-#include "wsi/synth_math_priv.h"
+#include "wsi/synth/math.h"
 
 #include <glib.h>
 #include <math.h>

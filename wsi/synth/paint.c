@@ -1,8 +1,8 @@
 /* From structure to pixels: how much haematoxylin and eosin each tissue holds, blur, the stain's
  * colours by Beer and Lambert, vignette, sensor noise and pen. */
-#include "wsi/synth_priv.h"
+#include "wsi/synth/synth_priv.h"
 
-#include "wsi/synth_math_priv.h"
+#include "wsi/synth/math.h"
 
 #include <glib.h>
 #include <math.h>

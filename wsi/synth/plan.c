@@ -1,11 +1,11 @@
 /* DigestPath's images differ in size, some are crops of the same scan, some names lack the case, a
  * sixth are negative: so must these, or the road from its folders would not be tested. */
-#include "wsi/synth_plan_priv.h"
+#include "wsi/synth/plan_priv.h"
 
 #include "base/file.h"
-#include "wsi/cohort.h"
-#include "wsi/digestpath_priv.h"
-#include "wsi/synth_math_priv.h"
+#include "wsi/cohort/cohort.h"
+#include "wsi/cohort/digestpath.h"
+#include "wsi/synth/math.h"
 
 static void plan_clear(gpointer data)
 {

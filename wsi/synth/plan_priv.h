@@ -2,7 +2,7 @@
 #ifndef QS_WSI_SYNTH_PLAN_PRIV_H
 #define QS_WSI_SYNTH_PLAN_PRIV_H
 
-#include "wsi/synth.h"
+#include "wsi/synth/synth.h"
 
 typedef struct {
     uint32_t index; /* the slide's number, part of its seed */

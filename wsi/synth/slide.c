@@ -6,9 +6,9 @@
  * shares hold for any size. Stain vectors start from Macenko et al. (ISBI 2009) and Ruifrok &
  * Johnston (2001) and vary by slide, as does nearly everything else: what is common to all slides
  * is how benign and malignant tissue are built. */
-#include "wsi/synth_priv.h"
+#include "wsi/synth/synth_priv.h"
 
-#include "wsi/synth_math_priv.h"
+#include "wsi/synth/math.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -4,9 +4,9 @@
  * round, apart, one lumen each, gently warped. Tumour nests: crowded, overlapping into sheets,
  * strongly warped, with several small lumens punched anywhere (cribriform). An ellipse belongs to
  * the tissue that its centre lies in, so outlines cut no gland in two. */
-#include "wsi/synth_priv.h"
+#include "wsi/synth/synth_priv.h"
 
-#include "wsi/synth_math_priv.h"
+#include "wsi/synth/math.h"
 
 #include <glib.h>
 #include <math.h>

@@ -6,14 +6,14 @@
  *
  * synth.txt beside the slides holds the options that decide their bytes. A run that finds another
  * one refuses; a run that finds its own keeps the slides that are there (files appear whole). */
-#include "wsi/synth.h"
+#include "wsi/synth/synth.h"
 
 #include "base/error.h"
 #include "base/file.h"
-#include "wsi/jpegw_priv.h"
-#include "wsi/synth_plan_priv.h"
-#include "wsi/synth_priv.h"
-#include "wsi/tiffw.h"
+#include "wsi/image/jpeg_writer.h"
+#include "wsi/synth/plan_priv.h"
+#include "wsi/synth/synth_priv.h"
+#include "wsi/tiff/pyramid.h"
 
 #include <string.h>
 

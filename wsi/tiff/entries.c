@@ -2,7 +2,7 @@
  * OpenSlide takes as much memory as an entry's count asks for, and libtiff passes over entries that
  * it does not know. An entry whose values are more bytes than the whole file is a damaged one,
  * whatever its tag. */
-#include "wsi/tiff_entries_priv.h"
+#include "wsi/tiff/entries.h"
 
 #include "base/error.h"
 #include "base/file.h"

@@ -1,4 +1,4 @@
-#include "wsi/tiff_io_priv.h"
+#include "wsi/tiff/io.h"
 
 #include "base/error.h"
 

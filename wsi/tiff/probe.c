@@ -3,10 +3,10 @@
  * their bytes must be there: a file cut behind its slide is still a cut file.
  *
  * libtiff is given no default error handler (nothing is printed) and a cap on each allocation. */
-#include "wsi/tiff_probe.h"
+#include "wsi/tiff/probe.h"
 
 #include "base/error.h"
-#include "wsi/tiff_entries_priv.h"
+#include "wsi/tiff/entries.h"
 
 #include <tiffio.h>
 

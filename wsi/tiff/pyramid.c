@@ -12,10 +12,10 @@
  * Invariants: 1. level k+1 is floor(level k / 2), at least 1. 2. Tile edges replicate the last row
  * and column. 3. Memory is two times tile_px rows of level 0. 4. `path` is complete or untouched.
  */
-#include "wsi/tiffw.h"
+#include "wsi/tiff/pyramid.h"
 
 #include "base/error.h"
-#include "wsi/tiff_io_priv.h"
+#include "wsi/tiff/io.h"
 
 #include <math.h>
 #include <string.h>

@@ -11,10 +11,10 @@
  * One pass over rows, split into planes of bytes; three rows of luma are kept for the Laplacian.
  * Plain loops say what is measured; on processors with AVX2 the same is counted 32 pixels at a
  * time, in bytes as long as they suffice. */
-#include "wsi/tile.h"
+#include "wsi/tile/tile.h"
 
 #include "base/rgb.h"
-#include "wsi/colour_priv.h"
+#include "wsi/colour/pixel.h"
 
 #include <string.h>
 

@@ -7,8 +7,8 @@
  *   2. a slot is written by its worker until done, by the caller after that;
  *   3. once `stop` is set no worker takes another cell.
  * The ring is as long as RING_BYTES allows, so that workers go on while the sink syncs to disk. */
-#include "wsi/slide_priv.h"
-#include "wsi/tile.h"
+#include "wsi/slide/driver.h"
+#include "wsi/tile/tile.h"
 
 #include "base/error.h"
 

@@ -8,10 +8,10 @@
 #ifndef QS_WSI_TILE_H
 #define QS_WSI_TILE_H
 
-#include "wsi/mask.h"
-#include "wsi/slide.h"
+#include "wsi/annot/mask.h"
+#include "wsi/slide/slide.h"
 #include "wsi/stages.h"
-#include "wsi/tissue.h"
+#include "wsi/tissue/tissue.h"
 
 typedef struct {
     int patch_px, stride_px; /* 256, 256 */

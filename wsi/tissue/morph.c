@@ -1,4 +1,4 @@
-#include "wsi/morph.h"
+#include "wsi/tissue/morph.h"
 
 #include <glib.h>
 

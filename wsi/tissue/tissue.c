@@ -6,11 +6,11 @@
  * same mask and a sum over a window. With Otsu the threshold comes from the unfiltered saturation.
  * Nearly black pixels have a saturation that means nothing and are no tissue (glass edges, fill,
  * fluorescence). */
-#include "wsi/tissue.h"
+#include "wsi/tissue/tissue.h"
 
 #include "base/error.h"
-#include "wsi/colour_priv.h"
-#include "wsi/morph.h"
+#include "wsi/colour/pixel.h"
+#include "wsi/tissue/morph.h"
 
 #include <math.h>
 #include <string.h>

@@ -4,7 +4,7 @@
 #ifndef QS_WSI_TISSUE_H
 #define QS_WSI_TISSUE_H
 
-#include "wsi/mask.h"
+#include "wsi/annot/mask.h"
 
 typedef struct {
     int max_px; /* longest side of the low-resolution picture: 2048 */
