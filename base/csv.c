@@ -80,7 +80,7 @@ static bool read_record(cursor *c, wsi_csv_record *record, GString *field, GErro
     return true;
 }
 
-GPtrArray *wsi_csv_parse(const char *name, const char *text, gsize n, GError **error)
+GPtrArray *qs_csv_parse(const char *name, const char *text, gsize n, GError **error)
 {
     cursor c = {.name = name, .p = text, .end = text + n, .line = 1};
     if (n >= 3 && !memcmp(text, "\xEF\xBB\xBF", 3))
@@ -115,7 +115,7 @@ GPtrArray *wsi_csv_parse(const char *name, const char *text, gsize n, GError **e
     return NULL;
 }
 
-void wsi_csv_append(GString *out, const char *field, bool first)
+void qs_csv_append(GString *out, const char *field, bool first)
 {
     if (!first)
         g_string_append_c(out, ',');

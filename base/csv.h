@@ -13,8 +13,8 @@ typedef struct {
 
 /* Splits UTF-8 `text` (n bytes); `name` is the file named in errors ("name:line: …"). Returns an
  * array of wsi_csv_record *, owned by the caller; NULL with QS_ERROR_FORMAT. */
-GPtrArray *wsi_csv_parse(const char *name, const char *text, gsize n, GError **error);
+GPtrArray *qs_csv_parse(const char *name, const char *text, gsize n, GError **error);
 /* Appends one field, quoted when it has to be, preceded by a comma unless `first`. */
-void wsi_csv_append(GString *out, const char *field, bool first);
+void qs_csv_append(GString *out, const char *field, bool first);
 
 #endif

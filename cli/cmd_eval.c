@@ -58,7 +58,7 @@ static const char description[] =
     "Exit status: 0 all slides scored, 3 some not, 1 none or the DSC that was required is missed, "
     "2 wrong usage.";
 
-static void print_comparison(const cli_metric *metric, const cli_comparison *test)
+static void print_comparison(const job_metric *metric, const job_comparison *test)
 {
     const inf_ttest *t = &test->t;
     int decimals = strcmp(metric->unit, "fraction") == 0 ? 4 : 2;
@@ -74,19 +74,19 @@ static void print_comparison(const cli_metric *metric, const cli_comparison *tes
               test->w.w, test->w.n_used, test->w.p, test->w.exact ? "exact" : "normal");
 }
 
-static void add_grids(GHashTable *grids, const cli_scores *scores)
+static void add_grids(GHashTable *grids, const job_scores *scores)
 {
     for (guint i = 0; i < scores->n; i++)
         if (scores->items[i].ok)
             g_hash_table_add(grids, inf_eval_grid_text(&scores->items[i].grid));
 }
 
-static void print_notes(const cli_scores *scores, const cli_scores *against)
+static void print_notes(const job_scores *scores, const job_scores *against)
 {
     guint n_truth = 0, n_mask = 0, n_one_empty = 0;
     g_autoptr(GHashTable) grids = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     for (guint i = 0; i < scores->n; i++) {
-        const cli_score *score = &scores->items[i];
+        const job_score *score = &scores->items[i];
         if (!score->ok)
             continue;
         n_truth += !strcmp(score->truth_from, "truth");
@@ -112,7 +112,7 @@ static void print_notes(const cli_scores *scores, const cli_scores *against)
 }
 
 /* Metrics that were not measured have no test. */
-static bool measured(const cli_scores *scores, cli_metric_id metric)
+static bool measured(const job_scores *scores, job_metric_id metric)
 {
     for (guint i = 0; i < scores->n; i++)
         if (scores->items[i].ok && !isnan(scores->items[i].values[metric][0]))
@@ -120,7 +120,7 @@ static bool measured(const cli_scores *scores, cli_metric_id metric)
     return false;
 }
 
-static bool write_json(const cli_scores *pred, const cli_scores *against, GError **error)
+static bool write_json(const job_scores *pred, const job_scores *against, GError **error)
 {
     g_autoptr(JsonBuilder) b = json_builder_new();
     g_autofree char *classes = qs_classes_to_text(&pred->classes);
@@ -136,20 +136,20 @@ static bool write_json(const cli_scores *pred, const cli_scores *against, GError
         json_builder_add_string_value(b, texts[i][1]);
     }
     json_builder_set_member_name(b, "result");
-    cli_scores_to_json(pred, b);
+    job_scores_to_json(pred, b);
     if (against) {
         json_builder_set_member_name(b, "against");
-        cli_scores_to_json(against, b);
+        job_scores_to_json(against, b);
         size_t n;
-        const cli_metric *metrics = cli_metrics(&n);
+        const job_metric *metrics = job_metrics(&n);
         for (size_t m = 0; m < n; m++) {
-            if (!measured(pred, (cli_metric_id)m))
+            if (!measured(pred, (job_metric_id)m))
                 continue;
-            cli_comparison test;
+            job_comparison test;
             g_autofree char *name = g_strconcat("ttest_", metrics[m].key, NULL);
-            cli_scores_compare(pred, against, (cli_metric_id)m, &test);
+            job_scores_compare(pred, against, (job_metric_id)m, &test);
             json_builder_set_member_name(b, name);
-            cli_comparison_to_json(&test, b);
+            job_comparison_to_json(&test, b);
         }
     }
     json_builder_end_object(b);
@@ -159,11 +159,11 @@ static bool write_json(const cli_scores *pred, const cli_scores *against, GError
 }
 
 /* The status of what was scored, after everything has been printed and written. */
-static int judge(const cli_scores *pred, const cli_scores *against)
+static int judge(const job_scores *pred, const job_scores *against)
 {
     if (pred->n_ok == 0 || (against && against->n_ok == 0))
         return CLI_FAILED;
-    g_autofree double *dsc = cli_scores_column(pred, CLI_DSC, 0);
+    g_autofree double *dsc = job_scores_column(pred, JOB_DSC, 0);
     double mean = inf_mean(dsc, pred->n_ok);
     cli_log_json("eval", "\"slides\":%u,\"scored\":%u,\"dsc\":%.6f", pred->n, pred->n_ok, mean);
     if (opt_require_dsc >= 0 && !(mean >= opt_require_dsc)) {
@@ -177,34 +177,34 @@ static int judge(const cli_scores *pred, const cli_scores *against)
 static int eval(const GArray *set)
 {
     GError *error = NULL;
-    cli_scores pred = {0}, against = {0};
+    job_scores pred = {0}, against = {0};
     int status;
-    cli_score_options options;
-    cli_score_options_init(&options);
+    job_score_options options;
+    job_score_options_init(&options);
     options.classes = opt_classes;
     options.distances = !opt_no_distances;
     options.pixels = opt_pixels;
     options.tolerance = opt_tolerance;
     options.annotation = opt_annotation;
-    if (!cli_scores_read(&pred, opt_pred, set, &options, &error) ||
-        (opt_against && !cli_scores_read(&against, opt_against, set, &options, &error))) {
+    if (!job_scores_read(&pred, opt_pred, set, &options, &error) ||
+        (opt_against && !job_scores_read(&against, opt_against, set, &options, &error))) {
         status = cli_fail(error);
         goto out;
     }
-    cli_scores_print(&pred);
+    job_scores_print(&pred);
     if (opt_against) {
         cli_print("\n");
-        cli_scores_print(&against);
+        job_scores_print(&against);
         cli_print(
             "\n%s against %s, paired two-sided t-test over slides, and Wilcoxon's signed ranks\n",
             opt_pred, opt_against);
         size_t n;
-        const cli_metric *metrics = cli_metrics(&n);
+        const job_metric *metrics = job_metrics(&n);
         for (size_t m = 0; m < n; m++) {
-            cli_comparison test;
-            if (!measured(&pred, (cli_metric_id)m))
+            job_comparison test;
+            if (!measured(&pred, (job_metric_id)m))
                 continue;
-            cli_scores_compare(&pred, &against, (cli_metric_id)m, &test);
+            job_scores_compare(&pred, &against, (job_metric_id)m, &test);
             print_comparison(&metrics[m], &test);
         }
     }
@@ -214,8 +214,8 @@ static int eval(const GArray *set)
     if (opt_out && !write_json(&pred, opt_against ? &against : NULL, &error))
         status = cli_fail(error);
 out:
-    cli_scores_clear(&pred);
-    cli_scores_clear(&against);
+    job_scores_clear(&pred);
+    job_scores_clear(&against);
     return status;
 }
 
@@ -232,15 +232,15 @@ static int run_eval(int argc, char **argv)
     if (!(opt_tolerance >= 0 && opt_tolerance < 1e9))
         return cli_usage("--tolerance %g: a distance of 0 or more is wanted", opt_tolerance);
     GError *error = NULL;
-    cli_labels labels;
-    if (!cli_labels_init(&labels, opt_label_map, opt_label_order, opt_bounds, NULL, &error))
+    job_labels labels;
+    if (!job_labels_init(&labels, opt_label_map, opt_label_order, opt_bounds, NULL, &error))
         return cli_fail(error);
     g_autoptr(GArray) set =
-        cli_slide_set_read(opt_cohort, opt_split ? opt_split : "test", NULL, &error);
+        job_slide_set_read(opt_cohort, opt_split ? opt_split : "test", NULL, &error);
     if (set)
-        cli_slide_set_labels(set, &labels);
+        job_slide_set_labels(set, &labels);
     status = set ? eval(set) : cli_fail(error);
-    cli_labels_clear(&labels);
+    job_labels_clear(&labels);
     return status;
 }
 

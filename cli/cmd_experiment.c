@@ -58,11 +58,11 @@ static bool check_budgets(const experiment *e, GError **error)
 {
     for (guint i = 0; i < e->runs->len; i++) {
         const exp_run *run = e->runs->pdata[i];
-        const cli_label_budget budget = exp_budget(e, run);
+        const job_label_budget budget = exp_budget(e, run);
         g_autoptr(GArray) slides = db_slide_list(e->store, error);
         if (!slides)
             return false;
-        if (cli_label_budget_apply(&budget, slides, error))
+        if (job_label_budget_apply(&budget, slides, error))
             continue;
         g_prefix_error(error, "%s: [experiment] budgets=%d: ", e->file, run->budget);
         return false;

@@ -126,7 +126,7 @@ static bool apply_only(wsi_export_job *job, GError **error)
     return true;
 }
 
-static bool make_job(wsi_export_job *job, const export_source *source, const char *title,
+static bool make_job(wsi_export_job *job, const job_export_source *source, const char *title,
                      GError **error)
 {
     wsi_export_job_init(job, &source->labels, &source->classes);
@@ -192,7 +192,7 @@ static bool print_findings(const GArray *findings)
     return n_broken == 0;
 }
 
-static int export_file(export_source *source, const char *mask, GError **error)
+static int export_file(job_export_source *source, const char *mask, GError **error)
 {
     const wsi_exporter *exporter = wsi_exporter_find(opt_as);
     g_autofree char *path = out_path(mask, exporter, error);
@@ -232,11 +232,11 @@ static int run_export(int argc, char **argv)
                               .factor = opt_factor,
                               .mpp = opt_mpp,
                               .label_order = opt_label_order && !strcmp(opt_label_order, "map")};
-    export_source source;
-    if (!export_source_open(&source, &options, &error))
+    job_export_source source;
+    if (!job_export_source_open(&source, &options, &error))
         return cli_fail(error);
     status = export_file(&source, rest[0], &error);
-    export_source_close(&source);
+    job_export_source_close(&source);
     return error ? cli_fail(error) : status;
 }
 

@@ -32,7 +32,7 @@ static int opt_stride, opt_window, opt_batch, opt_threads, opt_readers;
 static double opt_mpp, opt_mpp_override;
 static wsi_reader reader; /* of --reader */
 static gboolean opt_level0, opt_prob, opt_bounds, opt_force;
-static cli_tissue_options tissue_options; /* the defaults, then what was asked for */
+static job_tissue_options tissue_options; /* the defaults, then what was asked for */
 
 static const GOptionEntry entries[] = {
     {"model", 'm', 0, G_OPTION_ARG_FILENAME, &opt_model, "The trained model (safetensors)", "FILE"},
@@ -136,7 +136,7 @@ static bool parse_arguments(inf_options *options, kn_engine_options *engine, cha
     else if (tissue_options.mask && rest[1])
         fault = "--tissue-mask goes with one slide; write a cohort for more";
     else
-        fault = cli_tissue_options_take(&tissue_options);
+        fault = job_tissue_options_take(&tissue_options);
     if (fault) {
         g_set_error_literal(error, QS_ERROR, QS_ERROR_ARG, fault);
         return false;
@@ -175,13 +175,13 @@ static void run_close(run *r)
     g_free(r->model_hash);
 }
 
-static const char *tissue_mask_of(const cli_slide *slide)
+static const char *tissue_mask_of(const job_slide *slide)
 {
     return tissue_options.mask ? tissue_options.mask : slide->tissue;
 }
 
 /* False where the slide's tissue mask is not there. */
-static bool has_tissue_mask(const cli_slide *slide, GError **error)
+static bool has_tissue_mask(const job_slide *slide, GError **error)
 {
     const char *path = tissue_mask_of(slide);
     if (tissue_options.none || !path || g_access(path, R_OK) == 0)
@@ -192,11 +192,11 @@ static bool has_tissue_mask(const cli_slide *slide, GError **error)
 }
 
 /* "no"; "yes" by the defaults; else the rules, or path, size and time of a mask of the user's. */
-static char *tissue_key(const cli_slide *slide)
+static char *tissue_key(const job_slide *slide)
 {
     const char *path = tissue_mask_of(slide);
-    cli_tissue_rules defaults;
-    cli_tissue_rules_init(&defaults);
+    job_tissue_rules defaults;
+    job_tissue_rules_init(&defaults);
     if (tissue_options.none)
         return g_strdup("no");
     if (path) {
@@ -206,8 +206,8 @@ static char *tissue_key(const cli_slide *slide)
                                (int64_t)st.st_size, (int64_t)st.st_mtime,
                                opt_bounds ? ", by the bounds" : "");
     }
-    g_autofree char *usual = cli_tissue_rules_text(&defaults);
-    char *asked = cli_tissue_rules_text(&tissue_options.rules);
+    g_autofree char *usual = job_tissue_rules_text(&defaults);
+    char *asked = job_tissue_rules_text(&tissue_options.rules);
     if (strcmp(usual, asked))
         return asked;
     g_free(asked);
@@ -215,7 +215,7 @@ static char *tissue_key(const cli_slide *slide)
 }
 
 /* Everything that decides the bytes of the mask. */
-static char *make_key(const run *r, const cli_slide *slide)
+static char *make_key(const run *r, const job_slide *slide)
 {
     const inf_options *o = inf_predictor_options(r->predictor);
     GStatBuf st = {0};
@@ -234,7 +234,7 @@ static char *make_key(const run *r, const cli_slide *slide)
         cpu ? "" : kn_engine_describe(r->engine));
 }
 
-static wsi_slide *open_view(const run *r, const cli_slide *slide, wsi_view *view, GError **error)
+static wsi_slide *open_view(const run *r, const job_slide *slide, wsi_view *view, GError **error)
 {
     wsi_slide *s = wsi_slide_open_by(
         slide->slide, opt_mpp_override > 0 ? opt_mpp_override : slide->mpp, reader, error);
@@ -262,12 +262,12 @@ static void plan(const run *r, const GArray *set, slide_state *states)
 {
     int64_t worst = 0, n_todo = 0, n_there = 0;
     for (guint i = 0; i < set->len; i++) {
-        const cli_slide *slide = &g_array_index(set, cli_slide, i);
+        const job_slide *slide = &g_array_index(set, job_slide, i);
         g_autofree char *key = make_key(r, slide);
-        g_autofree char *note = cli_sidecar_path(opt_out, slide);
-        g_autofree char *mask = cli_mask_path(opt_out, slide);
-        g_autofree char *prob = opt_prob ? cli_prob_path(opt_out, slide) : NULL;
-        if (!opt_force && cli_sidecar_matches(note, key, mask, prob)) {
+        g_autofree char *note = job_mask_note_path(opt_out, slide);
+        g_autofree char *mask = job_mask_path(opt_out, slide);
+        g_autofree char *prob = opt_prob ? job_prob_path(opt_out, slide) : NULL;
+        if (!opt_force && job_mask_note_matches(note, key, mask, prob)) {
             states[i] = SLIDE_THERE;
             n_there++;
             continue;
@@ -302,11 +302,11 @@ static void plan(const run *r, const GArray *set, slide_state *states)
     }
 }
 
-static bool predict_slide(run *r, const cli_slide *slide, GError **error)
+static bool predict_slide(run *r, const job_slide *slide, GError **error)
 {
-    g_autofree char *mask = cli_mask_path(opt_out, slide);
-    g_autofree char *prob = opt_prob ? cli_prob_path(opt_out, slide) : NULL;
-    g_autofree char *note_path = cli_sidecar_path(opt_out, slide);
+    g_autofree char *mask = job_mask_path(opt_out, slide);
+    g_autofree char *prob = opt_prob ? job_prob_path(opt_out, slide) : NULL;
+    g_autofree char *note_path = job_mask_note_path(opt_out, slide);
     g_autofree char *key = make_key(r, slide);
     int64_t start = g_get_monotonic_time();
     wsi_view view;
@@ -316,7 +316,7 @@ static bool predict_slide(run *r, const cli_slide *slide, GError **error)
     wsi_tissue *tissue = NULL;
     bool ok = true;
     if (!tissue_options.none) {
-        tissue = cli_tissue_open(s, tissue_mask_of(slide), opt_bounds,
+        tissue = job_tissue_open(s, tissue_mask_of(slide), opt_bounds,
                                  &tissue_options.rules.options, error);
         ok = tissue != NULL;
     }
@@ -324,8 +324,8 @@ static bool predict_slide(run *r, const cli_slide *slide, GError **error)
     g_autofree char *changed = NULL;
     int patch = r->m.spec.patch_px > 0 ? r->m.spec.patch_px : 256;
     const wsi_colour_windows windows = {patch, patch, tissue, tissue_options.rules.at_least};
-    ok = ok && cli_colour_open(&view, r->m.spec.colour, &windows, &colour, &changed, NULL, error);
-    cli_sidecar note = {.key = key,
+    ok = ok && job_colour_open(&view, r->m.spec.colour, &windows, &colour, &changed, NULL, error);
+    job_mask_note note = {.key = key,
                         .colour = changed,
                         .slide = slide->slide,
                         .mask = mask,
@@ -337,7 +337,7 @@ static bool predict_slide(run *r, const cli_slide *slide, GError **error)
     ok = ok && inf_predict_to_tiff(r->predictor, &view, tissue, mask, prob, cli_progress(),
                                    &note.report, error);
     note.seconds = (double)(g_get_monotonic_time() - start) * 1e-6;
-    ok = ok && cli_sidecar_write(note_path, &note, error);
+    ok = ok && job_mask_note_write(note_path, &note, error);
     cli_progress_end();
     if (ok) {
         g_autofree char *took = cli_format_seconds(note.seconds);
@@ -377,7 +377,7 @@ static int predict_all(run *r, const GArray *set)
         if (states[i] != SLIDE_TODO)
             continue;
         GError *error = NULL;
-        if (predict_slide(r, &g_array_index(set, cli_slide, i), &error)) {
+        if (predict_slide(r, &g_array_index(set, job_slide, i), &error)) {
             states[i] = SLIDE_DONE;
             continue;
         }
@@ -393,7 +393,7 @@ static int predict_all(run *r, const GArray *set)
 static int run_predict(int argc, char **argv)
 {
     g_auto(GStrv) rest = NULL;
-    cli_tissue_options_init(&tissue_options);
+    job_tissue_options_init(&tissue_options);
     int status = cli_parse(&cli_cmd_predict, entries, description, &argc, &argv, &rest);
     if (status != CLI_DONE)
         return status == -1 ? CLI_DONE : status;
@@ -403,7 +403,7 @@ static int run_predict(int argc, char **argv)
     if (!parse_arguments(&options, &engine, rest, &error))
         return cli_fail(error);
     g_autoptr(GArray) set =
-        cli_slide_set_read(opt_cohort, opt_split ? opt_split : "test", rest, &error);
+        job_slide_set_read(opt_cohort, opt_split ? opt_split : "test", rest, &error);
     if (!set)
         return cli_fail(error);
     g_autofree char *prob_dir = g_build_filename(opt_out, opt_prob ? "prob" : "", NULL);

@@ -4,7 +4,7 @@
  * The scores are computed here from the masks that are shown, so page and numbers cannot disagree.
  */
 #include "cli/cli.h"
-#include "report/report_priv.h"
+#include "report/report.h"
 #include "base/file.h"
 
 #include <string.h>
@@ -44,11 +44,11 @@ static const char description[] =
 /* NAME=PATH; a bare PATH is named by its last part. */
 static GArray *parse_named(char **texts)
 {
-    GArray *items = g_array_new(FALSE, TRUE, sizeof(report_named));
-    g_array_set_clear_func(items, report_named_clear);
+    GArray *items = g_array_new(FALSE, TRUE, sizeof(rep_named));
+    g_array_set_clear_func(items, rep_named_clear);
     for (int i = 0; texts && texts[i]; i++) {
         const char *equals = strchr(texts[i], '=');
-        report_named item = {.index = i};
+        rep_named item = {.index = i};
         item.name = equals ? g_strndup(texts[i], (gsize)(equals - texts[i]))
                            : g_path_get_basename(texts[i]);
         item.path = g_strdup(equals ? equals + 1 : texts[i]);
@@ -62,11 +62,11 @@ static void colour_runs(GArray *run, const GArray *pred)
 {
     int next = (int)pred->len;
     for (guint i = 0; i < run->len; i++) {
-        report_named *item = &g_array_index(run, report_named, i);
+        rep_named *item = &g_array_index(run, rep_named, i);
         item->index = -1;
         for (guint m = 0; m < pred->len; m++)
-            if (!strcmp(item->name, g_array_index(pred, report_named, m).name))
-                item->index = g_array_index(pred, report_named, m).index;
+            if (!strcmp(item->name, g_array_index(pred, rep_named, m).name))
+                item->index = g_array_index(pred, rep_named, m).index;
         if (item->index < 0)
             item->index = next++ % REPORT_MODELS_MAX;
     }
@@ -78,12 +78,12 @@ static void add_head(GString *page, const report *r)
     g_string_append_printf(lede, "%u %s of the %s split of %s, seen by %u %s.", r->set->len,
                            r->set->len == 1 ? "slide" : "slides", r->split, r->cohort, r->pred->len,
                            r->pred->len == 1 ? "model" : "models");
-    report_open(page, r->title, lede->str);
+    rep_open(page, r->title, lede->str);
 }
 
 static void add_foot(GString *page)
 {
-    report_close(page,
+    rep_close(page,
                  "DSC = 2TP/(2TP+FP+FN), Jaccard = TP/(TP+FP+FN), over all pixels of a slide; "
                  "with several classes the mean over the foreground classes. Rule: " INF_EMPTY_RULE
                  ".");
@@ -95,24 +95,24 @@ static int write_page(report *r)
     g_autoptr(GString) page = g_string_new(NULL);
     bool ok = true;
     guint n_missing = 0;
-    cli_score_options options;
-    cli_score_options_init(&options);
+    job_score_options options;
+    job_score_options_init(&options);
     options.classes = opt_classes;
-    r->scores = g_new0(cli_scores, r->pred->len);
+    r->scores = g_new0(job_scores, r->pred->len);
     for (guint m = 0; ok && m < r->pred->len; m++) {
-        ok = cli_scores_read(&r->scores[m], g_array_index(r->pred, report_named, m).path, r->set,
+        ok = job_scores_read(&r->scores[m], g_array_index(r->pred, rep_named, m).path, r->set,
                              &options, &error);
         n_missing += ok ? r->scores[m].n - r->scores[m].n_ok : 0;
     }
     if (ok) {
         add_head(page, r);
-        report_scores(page, r);
-        ok = report_slides(page, r, &error) && report_runs(page, r, &error);
+        rep_scores(page, r);
+        ok = rep_slides(page, r, &error) && rep_runs(page, r, &error);
         add_foot(page);
     }
     ok = ok && qs_file_replace(opt_out, page->str, page->len, &error);
     for (guint m = 0; m < r->pred->len; m++)
-        cli_scores_clear(&r->scores[m]);
+        job_scores_clear(&r->scores[m]);
     g_free(r->scores);
     if (!ok)
         return cli_fail(error);
@@ -125,15 +125,15 @@ static int write_page(report *r)
 static int write_runs(char *const *paths)
 {
     GError *error = NULL;
-    GArray *runs = report_find_runs(paths, &error);
+    GArray *runs = rep_find_runs(paths, &error);
     if (!runs)
         return cli_fail(error);
     g_autoptr(GString) page = g_string_new(NULL);
     g_autofree char *lede =
         g_strdup_printf("%u training %s.", runs->len, runs->len == 1 ? "run" : "runs");
-    report_open(page, opt_title ? opt_title : "Training runs", lede);
-    bool ok = report_run_page(page, runs, &error);
-    report_close(page, "Validation DSC is the mean foreground DSC over the validation slides.");
+    rep_open(page, opt_title ? opt_title : "Training runs", lede);
+    bool ok = rep_run_page(page, runs, &error);
+    rep_close(page, "Validation DSC is the mean foreground DSC over the validation slides.");
     ok = ok && qs_file_replace(opt_out, page->str, page->len, &error);
     guint n = runs->len;
     g_array_free(runs, TRUE);
@@ -165,15 +165,15 @@ static int run_report(int argc, char **argv)
                 .split = opt_split ? opt_split : "test",
                 .title = opt_title ? opt_title : "What the models found",
                 .max_slides = opt_max_slides ? opt_max_slides : 12};
-    cli_labels labels;
-    if (!cli_labels_init(&labels, opt_label_map, opt_label_order, opt_bounds, NULL, &error))
+    job_labels labels;
+    if (!job_labels_init(&labels, opt_label_map, opt_label_order, opt_bounds, NULL, &error))
         return cli_fail(error);
-    r.set = cli_slide_set_read(opt_cohort, r.split, NULL, &error);
+    r.set = job_slide_set_read(opt_cohort, r.split, NULL, &error);
     if (!r.set) {
-        cli_labels_clear(&labels);
+        job_labels_clear(&labels);
         return cli_fail(error);
     }
-    cli_slide_set_labels(r.set, &labels);
+    job_slide_set_labels(r.set, &labels);
     r.pred = parse_named(opt_pred);
     r.run = parse_named(opt_run);
     colour_runs(r.run, r.pred);
@@ -181,7 +181,7 @@ static int run_report(int argc, char **argv)
     g_array_free(r.set, TRUE);
     g_array_free(r.pred, TRUE);
     g_array_free(r.run, TRUE);
-    cli_labels_clear(&labels);
+    job_labels_clear(&labels);
     return status;
 }
 

@@ -35,7 +35,7 @@ typedef struct {
     const char *dir;
     db_summary sum;
     GArray *slides, *runs, *damage;
-    GArray *times; /* of cli_run_times, by run; threads 0 when there are none */
+    GArray *times; /* of job_run_times, by run; threads 0 when there are none */
 } status_data;
 
 static void member_int(JsonBuilder *b, const char *name, int64_t value)
@@ -91,7 +91,7 @@ static void json_splits(JsonBuilder *b, const status_data *d)
     json_builder_end_object(b);
 }
 
-static void json_times(JsonBuilder *b, const cli_run_times *t)
+static void json_times(JsonBuilder *b, const job_run_times *t)
 {
     if (t->threads == 0)
         return;
@@ -176,7 +176,7 @@ static void json_lists(JsonBuilder *b, const status_data *d)
         member_text(b, "device", r->device);
         member_int(b, "seed", r->seed);
         member_int(b, "metrics", r->n_metrics);
-        json_times(b, &g_array_index(d->times, cli_run_times, i));
+        json_times(b, &g_array_index(d->times, job_run_times, i));
         json_builder_end_object(b);
     }
     json_builder_end_array(b);
@@ -297,13 +297,13 @@ static void print_times(const status_data *d)
 {
     bool head = false;
     for (guint i = 0; i < d->runs->len; i++) {
-        const cli_run_times *t = &g_array_index(d->times, cli_run_times, i);
+        const job_run_times *t = &g_array_index(d->times, job_run_times, i);
         if (t->threads == 0)
             continue;
         if (!head)
             cli_print("\n%4s %9s  where the time went\n", "run", "time");
         head = true;
-        g_autofree char *wall = cli_format_seconds(t->wall_s), *text = cli_run_times_text(t);
+        g_autofree char *wall = cli_format_seconds(t->wall_s), *text = job_run_times_text(t);
         cli_print("%4d %9s  %s\n", (int)g_array_index(d->runs, db_run, i).id, wall, text);
     }
 }
@@ -334,11 +334,11 @@ static void print_damage(const status_data *d)
 static bool read_times(db_store *store, status_data *d, GError **error)
 {
     bool ok = true, known;
-    d->times = g_array_new(FALSE, TRUE, sizeof(cli_run_times));
+    d->times = g_array_new(FALSE, TRUE, sizeof(job_run_times));
     g_array_set_size(d->times, d->runs->len);
     for (guint i = 0; ok && i < d->runs->len; i++)
-        ok = cli_run_times_load(store, g_array_index(d->runs, db_run, i).id,
-                                &g_array_index(d->times, cli_run_times, i), &known, error);
+        ok = job_run_times_load(store, g_array_index(d->runs, db_run, i).id,
+                                &g_array_index(d->times, job_run_times, i), &known, error);
     return ok;
 }
 

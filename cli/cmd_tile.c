@@ -1,5 +1,5 @@
 /* quadslide tile: slides into the patches of a store: options, the list of slides, the run's row.
- * The work is tile_crew.c's (many slides) and tile_job.c's (one). */
+ * The work is job_crew.c's (many slides) and job_tile.c's (one). */
 #include "base/file.h"
 #include "cli/cli.h"
 #include "jobs/colour_rules.h"
@@ -18,7 +18,7 @@
 static char *opt_store, *opt_cohort, *opt_codec, *opt_classes, *opt_damaged, *opt_split, *opt_mask,
     *opt_reader, *opt_preview, *opt_stain;
 static int opt_patch = 256, opt_stride, opt_quality = 90, opt_threads;
-static cli_tissue_options tissue; /* the defaults, then what was asked for */
+static job_tissue_options tissue; /* the defaults, then what was asked for */
 static char *opt_label_map, *opt_label_order;
 static double opt_mpp, opt_mpp_override, opt_damaged_max = 0.1;
 static double opt_mpp_tolerance = WSI_MPP_TOLERANCE;
@@ -137,7 +137,7 @@ static const char *find_fault(char **rest, db_split *split, bool planning)
         return "--reader is auto, openslide or direct";
     if (opt_quality < 1 || opt_quality > 100)
         return "--quality is 1 to 100";
-    const char *tissue_fault = cli_tissue_options_take(&tissue);
+    const char *tissue_fault = job_tissue_options_take(&tissue);
     if (tissue_fault)
         return tissue_fault;
     if (opt_threads < 0 || opt_threads > 256)
@@ -175,15 +175,15 @@ static bool make_config(db_store_config *config, GError **error)
     qs_classes_init_binary(&config->classes, "foreground");
     if (opt_classes && !qs_classes_from_text(&config->classes, opt_classes, error))
         return false;
-    cli_labels labels;
-    if (!cli_labels_init(&labels, opt_label_map, opt_label_order, opt_bounds, &config->classes,
+    job_labels labels;
+    if (!job_labels_init(&labels, opt_label_map, opt_label_order, opt_bounds, &config->classes,
                          error))
         return false;
     config->label_map = g_steal_pointer(&labels.map);
     config->label_order_map = labels.map_order;
     config->bounds_relative = labels.bounds_relative;
-    config->grid_rules = cli_tissue_rules_text(&tissue.rules);
-    config->colour = cli_colour_text(opt_icc, opt_stain, config, error);
+    config->grid_rules = job_tissue_rules_text(&tissue.rules);
+    config->colour = job_colour_text(opt_icc, opt_stain, config, error);
     if (!config->colour)
         return false;
     return true;
@@ -215,9 +215,9 @@ static char *absolute(const char *path)
 }
 
 /* Paths are owned by `paths`: jobs borrow them. */
-static void add_job(GArray *jobs, GPtrArray *paths, GHashTable *seen, const tile_job *from)
+static void add_job(GArray *jobs, GPtrArray *paths, GHashTable *seen, const job_tile *from)
 {
-    tile_job job = *from;
+    job_tile job = *from;
     const char **texts[] = {&job.path, &job.mask_path, &job.truth_path, &job.tissue_path};
     for (size_t i = 0; i < G_N_ELEMENTS(texts); i++) {
         char *text = absolute(*texts[i]);
@@ -238,7 +238,7 @@ static bool list_jobs(GArray *jobs, GPtrArray *paths, char **rest, db_split spli
 {
     g_autoptr(GHashTable) seen = g_hash_table_new(g_str_hash, g_str_equal);
     for (int i = 0; rest[i]; i++) {
-        tile_job job = {.path = rest[i],
+        job_tile job = {.path = rest[i],
                         .mask_path = opt_mask,
                         .tissue_path = tissue.mask,
                         .split = split,
@@ -252,7 +252,7 @@ static bool list_jobs(GArray *jobs, GPtrArray *paths, char **rest, db_split spli
         return false;
     for (guint i = 0; i < cohort->rows->len; i++) {
         const wsi_cohort_row *row = &g_array_index(cohort->rows, wsi_cohort_row, i);
-        tile_job job = {.path = row->slide,
+        job_tile job = {.path = row->slide,
                         .mask_path = row->mask,
                         .truth_path = row->truth,
                         .tissue_path = row->tissue,
@@ -276,7 +276,7 @@ static bool match_store(GArray *jobs, db_store *store, GError **error)
     if (!rows)
         return false;
     for (guint i = 0; i < jobs->len; i++) {
-        tile_job *job = &g_array_index(jobs, tile_job, i);
+        job_tile *job = &g_array_index(jobs, job_tile, i);
         for (guint k = 0; k < rows->len && !job->known; k++) {
             const db_slide *row = &g_array_index(rows, db_slide, k);
             if (strcmp(row->path, job->path) != 0 ||
@@ -336,19 +336,19 @@ static int64_t begin_run(db_store *store, const db_store_config *config, int n_t
 
 static bool make_guard(GArray *jobs, tile_run *run, GError **error)
 {
-    g_autofree tile_guard_slide *slides = g_new0(tile_guard_slide, jobs->len + 1);
+    g_autofree job_guard_slide *slides = g_new0(job_guard_slide, jobs->len + 1);
     for (guint i = 0; i < jobs->len; i++) {
-        const tile_job *job = &g_array_index(jobs, tile_job, i);
-        slides[i] = (tile_guard_slide){job->path, job->case_id, job->split};
+        const job_tile *job = &g_array_index(jobs, job_tile, i);
+        slides[i] = (job_guard_slide){job->path, job->case_id, job->split};
     }
-    run->guard = tile_guard_create(run->store, slides, jobs->len, error);
+    run->guard = job_guard_create(run->store, slides, jobs->len, error);
     return run->guard != NULL;
 }
 
 static int tile(GArray *jobs, tile_run *run, int n_threads)
 {
     int64_t run_id = run->run_id = begin_run(run->store, run->config, n_threads);
-    int status = tile_crew_run(jobs, run, n_threads);
+    int status = job_crew_run(jobs, run, n_threads);
     GError *error = NULL;
     if (run_id && !db_run_end(run->store, run_id, run_state(status), &error)) {
         qs_warn("the end of the run is not recorded: %s", error->message);
@@ -371,8 +371,8 @@ static int plan(GArray *jobs, tile_run *run, int n_threads)
             return cli_fail(error);
         }
     }
-    int status = tile_plan_run(jobs, run, &options);
-    tile_guard_destroy(run->guard);
+    int status = job_plan_run(jobs, run, &options);
+    job_guard_destroy(run->guard);
     db_store_close(run->store);
     return status;
 }
@@ -387,7 +387,7 @@ static int run_jobs(GArray *jobs, tile_run *run, bool planning)
     run->store = db_store_create(opt_store, run->config, &error);
     bool ok = run->store && match_store(jobs, run->store, &error) && make_guard(jobs, run, &error);
     int status = ok ? tile(jobs, run, n_threads) : cli_fail(error);
-    tile_guard_destroy(run->guard);
+    job_guard_destroy(run->guard);
     db_store_close(run->store);
     return status;
 }
@@ -396,7 +396,7 @@ static int run_with(const cli_command *command, const GOptionEntry *options, con
                     bool planning, int argc, char **argv)
 {
     g_auto(GStrv) rest = NULL;
-    cli_tissue_options_init(&tissue);
+    job_tissue_options_init(&tissue);
     int status = cli_parse(command, options, text, &argc, &argv, &rest);
     if (status != CLI_DONE)
         return status < 0 ? CLI_DONE : status;
@@ -408,7 +408,7 @@ static int run_with(const cli_command *command, const GOptionEntry *options, con
     GError *error = NULL;
     db_store_config config = {0};
     tile_run run = {0};
-    GArray *jobs = g_array_new(FALSE, TRUE, sizeof(tile_job));
+    GArray *jobs = g_array_new(FALSE, TRUE, sizeof(job_tile));
     GPtrArray *paths = g_ptr_array_new_with_free_func(g_free);
     bool ok = make_config(&config, &error) && list_jobs(jobs, paths, rest, split, &error) &&
               (!opt_preview || planning || qs_dir_create(opt_preview, &error));
@@ -420,7 +420,7 @@ static int run_with(const cli_command *command, const GOptionEntry *options, con
         status = cli_fail(error);
     }
     for (guint i = 0; i < jobs->len; i++)
-        tile_job_clear(&g_array_index(jobs, tile_job, i));
+        job_tile_clear(&g_array_index(jobs, job_tile, i));
     g_array_unref(jobs);
     g_ptr_array_unref(paths);
     db_store_config_clear(&config);

@@ -186,8 +186,8 @@ static void list_methods(void)
 typedef struct {
     db_store *store;
     bool writable;
-    cli_train_source source;
-    cli_validation validation;
+    job_train_source source;
+    job_validation validation;
     model_spec spec;
     db_run row; /* texts owned; id 0: not logged */
     bool row_open;
@@ -221,7 +221,7 @@ static bool open_colours(session *s, GError **error)
 {
     const db_store_config *config = db_store_get_config(s->store);
     const char *stain_norm = s->options->stain_norm;
-    g_autofree char *text = cli_train_colour_text(config, stain_norm, error);
+    g_autofree char *text = job_train_colour_text(config, stain_norm, error);
     wsi_colour_rules rules;
     if (!text || !wsi_colour_rules_parse(&rules, text, error))
         return false;
@@ -233,15 +233,15 @@ static bool open_colours(session *s, GError **error)
         return true;
     s->source.colours_key = g_strdup(text);
     s->source.colours =
-        cli_train_stains(s->store, s->writable, &rules.stain, cli_progress(), error);
+        job_train_stains(s->store, s->writable, &rules.stain, cli_progress(), error);
     return s->source.colours != NULL;
 }
 
 static bool session_open(session *s, GError **error)
 {
-    const cli_label_budget budget = cli_label_budget_of(s->options);
+    const job_label_budget budget = job_label_budget_of(s->options);
     if (!open_store(s, error) ||
-        !cli_train_source_open(&s->source, s->store, &budget, s->options->where, error))
+        !job_train_source_open(&s->source, s->store, &budget, s->options->where, error))
         return false;
     const db_store_config *config = db_store_get_config(s->store);
     s->spec = (model_spec){.classes = config->classes,
@@ -252,9 +252,9 @@ static bool session_open(session *s, GError **error)
     if (config->level0 && s->source.patches->len > 0)
         s->spec.mpp = g_array_index(s->source.patches, db_patch, 0).mpp;
     if (!open_colours(s, error) ||
-        !cli_validation_open(&s->validation, s->store, own.val_max_slides, s->spec.colour, error))
+        !job_validation_open(&s->validation, s->store, own.val_max_slides, s->spec.colour, error))
         return false;
-    if (!cli_train_normalisation(&s->source, s->writable, s->spec.mean, s->spec.std, cli_progress(),
+    if (!job_train_normalisation(&s->source, s->writable, s->spec.mean, s->spec.std, cli_progress(),
                                  error))
         return false;
     s->snapshot_dir = g_build_filename(own.out, "snapshots", NULL);
@@ -274,8 +274,8 @@ static bool session_open(session *s, GError **error)
 
 static void session_close(session *s)
 {
-    cli_validation_close(&s->validation);
-    cli_train_source_close(&s->source);
+    job_validation_close(&s->validation);
+    job_train_source_close(&s->source);
     db_store_close(s->store);
     g_free(s->config);
     g_free(s->device);
@@ -333,7 +333,7 @@ static bool on_prepare(void *user, const model *m, kn_engine *engine, int64_t *b
     cli_print("device %s\n", s->device);
     begin_row(s);
     return s->validation.slides->len == 0 ||
-           cli_validation_prepare(&s->validation, m, engine, own.val_stride, bytes, error);
+           job_validation_prepare(&s->validation, m, engine, own.val_stride, bytes, error);
 }
 
 static void on_loading(void *user, size_t done, size_t total)
@@ -350,7 +350,7 @@ static bool on_validate(void *user, const model *m, kn_engine *engine, int64_t i
     session *s = user;
     (void)m;
     (void)engine;
-    if (!cli_validation_run(&s->validation, cli_progress(), dsc, error))
+    if (!job_validation_run(&s->validation, cli_progress(), dsc, error))
         return false;
     cli_log_json("validation", "\"iteration\":%" G_GINT64_FORMAT ",\"dsc\":%.6f", iteration, *dsc);
     return true;
@@ -358,7 +358,7 @@ static bool on_validate(void *user, const model *m, kn_engine *engine, int64_t i
 
 static void on_release(void *user)
 {
-    cli_validation_release(&((session *)user)->validation);
+    job_validation_release(&((session *)user)->validation);
 }
 
 static char *status_text(const tr_status *t)
@@ -404,7 +404,7 @@ static void on_snapshot(void *user, const tr_snapshot *snapshot)
 {
     session *s = user;
     GError *error = NULL;
-    if (!cli_train_snapshot_write(snapshot, &s->spec.classes, SNAPSHOT_IMAGES, s->snapshot_dir,
+    if (!job_train_snapshot_write(snapshot, &s->spec.classes, SNAPSHOT_IMAGES, s->snapshot_dir,
                                   &error))
         warn_once(s, error);
 }

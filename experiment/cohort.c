@@ -37,20 +37,20 @@ bool exp_write_cohort(experiment *e, GError **error)
     return ok;
 }
 
-cli_label_budget exp_budget(const experiment *e, const exp_run *run)
+job_label_budget exp_budget(const experiment *e, const exp_run *run)
 {
     g_autofree char *pool = g_key_file_get_string(e->keys, "experiment", "label-pool", NULL);
     bool masked = pool && !g_ascii_strcasecmp(g_strstrip(pool), "masked");
-    return (cli_label_budget){.n_cases = run->budget,
+    return (job_label_budget){.n_cases = run->budget,
                               .pool = masked ? TR_LABELS_MASKED : TR_LABELS_LABELLED,
                               .seed = run->seed};
 }
 
 bool exp_write_labelled(const experiment *e, const exp_run *run, GError **error)
 {
-    const cli_label_budget budget = exp_budget(e, run);
+    const job_label_budget budget = exp_budget(e, run);
     g_autoptr(GArray) slides = db_slide_list(e->store, error);
-    if (!slides || !cli_label_budget_apply(&budget, slides, error))
+    if (!slides || !job_label_budget_apply(&budget, slides, error))
         return false;
     wsi_cohort *cohort = wsi_cohort_new();
     for (guint i = 0; i < slides->len; i++) {

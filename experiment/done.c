@@ -298,7 +298,7 @@ static bool add_scores(const char *path, const char *prefix, const GArray *slide
             ok = false;
         }
         size_t n;
-        const cli_metric *metrics = cli_metrics(&n);
+        const job_metric *metrics = job_metrics(&n);
         for (size_t k = 0; ok && k < n; k++) {
             g_autofree char *name = g_strdup_printf("%s_%s", prefix, metrics[k].key);
             add_measure(list, name, number_of(slide, metrics[k].key),

@@ -99,7 +99,7 @@ bool exp_write_labelled(const experiment *e, const exp_run *run, GError **error)
 /* Sets `noisy`, and the eval text by it. */
 bool exp_find_noise(experiment *e, GError **error);
 /* The label budget of a run. */
-cli_label_budget exp_budget(const experiment *e, const exp_run *run);
+job_label_budget exp_budget(const experiment *e, const exp_run *run);
 
 /* ---- experiment_crew.c: runs the trainings ---- */
 /* Cuts every slide of the cohort into the store, by `quadslide tile`. */

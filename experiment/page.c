@@ -4,7 +4,7 @@
  * 11). */
 #include "experiment/experiment.h"
 
-#include "report/report_priv.h"
+#include "report/report.h"
 #include "base/file.h"
 
 #include <math.h>
@@ -57,7 +57,7 @@ static void add_row(GString *page, const experiment *e, const exp_table *table, 
     g_string_append_printf(page,
                            "<tr><td><span class=\"chip\" style=\"background:var(--m%d)\"></span>",
                            colour_of(e, table, r));
-    report_text(page, row->label);
+    rep_text(page, row->label);
     double val = exp_row_mean(e, table, row, b, "val_dsc");
     g_string_append_printf(page, isnan(val) ? "</td><td>–</td>" : "</td><td>%.3f</td>", val);
     exp_cell dsc = {.diff = NAN, .p = NAN};
@@ -80,7 +80,7 @@ static void add_table(GString *page, const experiment *e, const exp_table *table
     g_string_append(page, "<div class=\"wide\"><table><thead><tr><th></th><th>val DSC</th>");
     for (guint k = 0; k < n; k++) {
         g_string_append(page, "<th>");
-        report_text(page, shown[k].label);
+        rep_text(page, shown[k].label);
         if (strcmp(shown[k].unit, "fraction") != 0)
             g_string_append_printf(page, ", %s", shown[k].unit);
         g_string_append(page, "</th>");
@@ -159,7 +159,7 @@ static void add_plot(GString *page, const experiment *e, const exp_table *table,
     for (guint r = 0; r < n && low < 1; r++) {
         double y = TOP + ROW_H * (r + 0.5);
         g_string_append_printf(page, "<text class=\"name\" x=\"0\" y=\"%.1f\">", y + 4);
-        report_text(page, g_array_index(table->rows, exp_row, r).label);
+        rep_text(page, g_array_index(table->rows, exp_row, r).label);
         g_string_append(page, "</text>");
         add_dots(page, table, &cells[r], colour_of(e, table, r), y, low);
     }
@@ -182,7 +182,7 @@ static void add_noise(GString *page, const experiment *e, const exp_table *table
         g_string_append_printf(
             page, "<tr><td><span class=\"chip\" style=\"background:var(--m%d)\"></span>",
             colour_of(e, table, r));
-        report_text(page, g_array_index(table->rows, exp_row, r).label);
+        rep_text(page, g_array_index(table->rows, exp_row, r).label);
         g_string_append(page, "</td>");
         for (guint k = 0; k < EXP_N_NOISE; k++) {
             exp_cell cell;
@@ -202,7 +202,7 @@ static void add_tables(GString *page, const experiment *e)
         for (guint b = 0; b < table->budgets->len && table->rows->len > 0; b++) {
             int budget = g_array_index(table->budgets, int, b);
             g_string_append(page, "<section><h2>");
-            report_text(page, t == 0 ? "Methods" : table->name);
+            rep_text(page, t == 0 ? "Methods" : table->name);
             g_string_append_printf(page,
                                    "</h2>\n<p class=\"note\">%s%.0d labelled cases; scores on "
                                    "the slides of split %s.</p>\n",
@@ -234,7 +234,7 @@ static void add_row_runs(GArray *runs, const experiment *e, const exp_table *tab
         const exp_run *run = e->runs->pdata[row->runs[s]];
         if (!has_log(run))
             continue;
-        report_named item = {.name = g_strdup(row->label),
+        rep_named item = {.name = g_strdup(row->label),
                              .path = g_strdup(run->dir),
                              .index = colour_of(e, table, r),
                              .plain = !first || !details};
@@ -256,21 +256,21 @@ static bool add_method(GString *page, const experiment *e, const exp_table *tabl
     for (guint k = 0; k < r; k++)
         if (method_of(e, table, k) == method_of(e, table, r))
             return true;
-    g_autoptr(GArray) runs = g_array_new(FALSE, TRUE, sizeof(report_named));
-    g_array_set_clear_func(runs, report_named_clear);
+    g_autoptr(GArray) runs = g_array_new(FALSE, TRUE, sizeof(rep_named));
+    g_array_set_clear_func(runs, rep_named_clear);
     for (guint k = r; k < table->rows->len; k++)
         if (method_of(e, table, k) == method_of(e, table, r))
             add_row_runs(runs, e, table, k, main);
     if (runs->len == 0)
         return true;
     g_string_append(page, "<section><h2>Training, ");
-    report_text(page, method_of(e, table, r)->name);
+    rep_text(page, method_of(e, table, r)->name);
     if (!main) {
         g_string_append(page, ", ");
-        report_text(page, table->name);
+        rep_text(page, table->name);
     }
     g_string_append(page, "</h2>\n");
-    bool ok = report_charts(page, runs, e->steps, error);
+    bool ok = rep_charts(page, runs, e->steps, error);
     g_string_append(page, "</section>\n");
     return ok;
 }
@@ -282,7 +282,7 @@ bool exp_page_write(const experiment *e, GError **error)
     for (guint i = 0; i < e->runs->len; i++)
         n_done += ((exp_run *)e->runs->pdata[i])->state == EXP_DONE;
     g_autofree char *lede = g_strdup_printf("%u of %u runs done.", n_done, e->runs->len);
-    report_open(page, e->name, lede);
+    rep_open(page, e->name, lede);
     add_tables(page, e);
     bool ok = true;
     for (guint t = 0; ok && t < e->tables->len; t++) {
@@ -290,7 +290,7 @@ bool exp_page_write(const experiment *e, GError **error)
         for (guint r = 0; ok && r < table->rows->len; r++)
             ok = add_method(page, e, table, r, t == 0, error);
     }
-    report_close(page, exp_tables_note(e));
+    rep_close(page, exp_tables_note(e));
     g_autofree char *path = g_build_filename(e->out, "report.html", NULL);
     return ok && qs_file_replace(path, page->str, page->len, error);
 }

@@ -59,7 +59,7 @@ guint exp_shown_metrics(const experiment *e, exp_shown *shown, guint room)
     static const char *const keys[] = {"dsc", "jaccard", "hd95", "assd", NULL};
     size_t n_metrics;
     guint n = 0;
-    const cli_metric *metrics = cli_metrics(&n_metrics);
+    const job_metric *metrics = job_metrics(&n_metrics);
     for (size_t k = 0; k < n_metrics && n < room; k++) {
         test_name(shown[n].name, sizeof shown[n].name, metrics[k].key);
         shown[n].label = metrics[k].label;
@@ -286,7 +286,7 @@ static void add_number(GString *csv, double value)
 }
 
 static void add_csv_cell(GString *csv, const experiment *e, const exp_table *table, guint r,
-                         guint b, const cli_metric *metric)
+                         guint b, const job_metric *metric)
 {
     char name[64];
     exp_cell cell;
@@ -310,7 +310,7 @@ static void add_csv_cell(GString *csv, const experiment *e, const exp_table *tab
 static char *tables_csv(const experiment *e)
 {
     size_t n;
-    const cli_metric *metrics = cli_metrics(&n);
+    const job_metric *metrics = job_metrics(&n);
     GString *csv = g_string_new("table,row,labelled_cases,metric,unit,seeds,slides,mean,std,"
                                 "std_over_seeds,difference,p,val_dsc\n");
     for (guint t = 0; t < e->tables->len; t++) {

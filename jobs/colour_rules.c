@@ -22,8 +22,8 @@ static bool measure_reference(const char *path, bool icc, const db_store_config 
     wsi_view view;
     wsi_colour *colour = NULL;
     const wsi_colour_rules profile_only = {.icc = icc};
-    cli_tissue_rules rules;
-    cli_tissue_rules_init(&rules);
+    job_tissue_rules rules;
+    job_tissue_rules_init(&rules);
     wsi_slide *slide = wsi_slide_open(path, 0, error);
     bool ok = slide && reference_view(&view, slide, config, error);
     wsi_tissue *tissue = ok ? wsi_tissue_find(slide, &rules.options, error) : NULL;
@@ -70,7 +70,7 @@ static bool parse_stain(const char *option, bool icc, const db_store_config *con
     return ok;
 }
 
-char *cli_colour_text(bool icc, const char *stain_norm, const db_store_config *config,
+char *job_colour_text(bool icc, const char *stain_norm, const db_store_config *config,
                       GError **error)
 {
     wsi_colour_rules rules = {.icc = icc};
@@ -79,7 +79,7 @@ char *cli_colour_text(bool icc, const char *stain_norm, const db_store_config *c
     return wsi_colour_rules_text(&rules);
 }
 
-bool cli_colour_open(wsi_view *view, const char *text, const wsi_colour_windows *windows,
+bool job_colour_open(wsi_view *view, const char *text, const wsi_colour_windows *windows,
                      wsi_colour **colour, char **done, char **remark, GError **error)
 {
     wsi_colour_rules rules;

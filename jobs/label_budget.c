@@ -14,9 +14,9 @@ typedef struct {
     uint64_t rank;
 } ranked_case;
 
-cli_label_budget cli_label_budget_of(const tr_options *options)
+job_label_budget job_label_budget_of(const tr_options *options)
 {
-    return (cli_label_budget){.n_cases = options->labelled_cases,
+    return (job_label_budget){.n_cases = options->labelled_cases,
                               .pool = options->label_pool,
                               .seed = options->label_seed >= 0 ? (uint64_t)options->label_seed
                                                                : options->seed};
@@ -28,7 +28,7 @@ static char *case_of(const db_slide *slide)
     return slide->case_id && *slide->case_id ? slide->case_id : slide->path;
 }
 
-static bool in_pool(const cli_label_budget *budget, const db_slide *slide)
+static bool in_pool(const job_label_budget *budget, const db_slide *slide)
 {
     return slide->split == DB_SPLIT_TRAIN &&
            (budget->pool == TR_LABELS_MASKED ? slide->mask_path != NULL : slide->labelled);
@@ -52,7 +52,7 @@ static int by_rank(gconstpointer a, gconstpointer b)
     return strcmp(x->name, y->name);
 }
 
-static GArray *ranked_pool(const cli_label_budget *budget, const GArray *slides)
+static GArray *ranked_pool(const job_label_budget *budget, const GArray *slides)
 {
     g_autoptr(GHashTable) seen = g_hash_table_new(g_str_hash, g_str_equal);
     GArray *cases = g_array_new(FALSE, FALSE, sizeof(ranked_case));
@@ -68,7 +68,7 @@ static GArray *ranked_pool(const cli_label_budget *budget, const GArray *slides)
     return cases;
 }
 
-bool cli_label_budget_apply(const cli_label_budget *budget, GArray *slides, GError **error)
+bool job_label_budget_apply(const job_label_budget *budget, GArray *slides, GError **error)
 {
     if (budget->n_cases == 0 && budget->pool == TR_LABELS_LABELLED)
         return true;

@@ -13,11 +13,11 @@ typedef struct {
     int n_cases; /* 0: no budget, what the store marks as labelled */
     tr_label_pool pool;
     uint64_t seed;
-} cli_label_budget;
+} job_label_budget;
 
-cli_label_budget cli_label_budget_of(const tr_options *options);
+job_label_budget job_label_budget_of(const tr_options *options);
 /* Sets `labelled` of the training slides (of db_slide) to what the budget chose; slides of other
  * splits stay as they are. QS_ERROR_ARG when the pool has fewer cases. */
-bool cli_label_budget_apply(const cli_label_budget *budget, GArray *slides, GError **error);
+bool job_label_budget_apply(const job_label_budget *budget, GArray *slides, GError **error);
 
 #endif

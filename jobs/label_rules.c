@@ -40,7 +40,7 @@ static char *read_key_file(const char *path, GError **error)
     return g_string_free(map, FALSE);
 }
 
-static bool check_map(const cli_labels *labels, const char *option, const qs_classes *classes,
+static bool check_map(const job_labels *labels, const char *option, const qs_classes *classes,
                       GError **error)
 {
     wsi_label_map *map = wsi_label_map_create(labels->map, classes, error);
@@ -50,10 +50,10 @@ static bool check_map(const cli_labels *labels, const char *option, const qs_cla
     return map != NULL;
 }
 
-bool cli_labels_init(cli_labels *labels, const char *map, const char *order, bool bounds_relative,
+bool job_labels_init(job_labels *labels, const char *map, const char *order, bool bounds_relative,
                      const qs_classes *classes, GError **error)
 {
-    *labels = (cli_labels){.bounds_relative = bounds_relative};
+    *labels = (job_labels){.bounds_relative = bounds_relative};
     bool ok = true;
     if (order && strcmp(order, "file") != 0 && strcmp(order, "map") != 0) {
         g_set_error(error, QS_ERROR, QS_ERROR_ARG, "--label-order %s: file or map is wanted",
@@ -67,21 +67,21 @@ bool cli_labels_init(cli_labels *labels, const char *map, const char *order, boo
         labels->map = g_strdup(map);
     ok = ok && (!classes || check_map(labels, map, classes, error));
     if (!ok)
-        cli_labels_clear(labels);
+        job_labels_clear(labels);
     return ok;
 }
 
-void cli_labels_clear(cli_labels *labels)
+void job_labels_clear(job_labels *labels)
 {
     g_clear_pointer(&labels->map, g_free);
-    *labels = (cli_labels){0};
+    *labels = (job_labels){0};
 }
 
-wsi_mask *cli_mask_open(const char *path, const wsi_slide *slide, const qs_classes *classes,
-                        const cli_labels *labels, GError **error)
+wsi_mask *job_mask_open(const char *path, const wsi_slide *slide, const qs_classes *classes,
+                        const job_labels *labels, GError **error)
 {
-    static const cli_labels none = {0};
-    const cli_labels *l = labels ? labels : &none;
+    static const job_labels none = {0};
+    const job_labels *l = labels ? labels : &none;
     const wsi_slide_info *info = wsi_slide_get_info(slide);
     const char *text = l->map && *l->map ? l->map : NULL;
     wsi_label_map *map = wsi_label_map_create(text, classes, error);
@@ -99,9 +99,9 @@ wsi_mask *cli_mask_open(const char *path, const wsi_slide *slide, const qs_class
     return mask;
 }
 
-wsi_mask *cli_mask_open_stored(const char *path, const wsi_slide *slide,
+wsi_mask *job_mask_open_stored(const char *path, const wsi_slide *slide,
                                const db_store_config *config, GError **error)
 {
-    const cli_labels labels = {config->label_map, config->label_order_map, config->bounds_relative};
-    return cli_mask_open(path, slide, &config->classes, &labels, error);
+    const job_labels labels = {config->label_map, config->label_order_map, config->bounds_relative};
+    return job_mask_open(path, slide, &config->classes, &labels, error);
 }

@@ -9,20 +9,20 @@ typedef struct {
     char *map;            /* owned; a label map's text, NULL: the names of the class table */
     bool map_order;       /* painted by the map's order instead of the file's */
     bool bounds_relative; /* the file's 0,0 is the corner of openslide.bounds-* */
-} cli_labels;
+} job_labels;
 
 /* The values of --label-map (a text, or a file of NAME=CLASS lines in which # begins a comment) and
  * --label-order (file or map; NULL: file), checked against the classes (NULL: not yet known, not
  * checked). Clears *labels on error. */
-bool cli_labels_init(cli_labels *labels, const char *map, const char *order, bool bounds_relative,
+bool job_labels_init(job_labels *labels, const char *map, const char *order, bool bounds_relative,
                      const qs_classes *classes, GError **error);
-void cli_labels_clear(cli_labels *labels);
+void job_labels_clear(job_labels *labels);
 /* Opens a mask image or an annotation file. labels NULL: those of a zeroed struct. */
-wsi_mask *cli_mask_open(const char *path, const wsi_slide *slide, const qs_classes *classes,
-                        const cli_labels *labels, GError **error);
+wsi_mask *job_mask_open(const char *path, const wsi_slide *slide, const qs_classes *classes,
+                        const job_labels *labels, GError **error);
 
 /* The same by the rules of a store. */
-wsi_mask *cli_mask_open_stored(const char *path, const wsi_slide *slide,
+wsi_mask *job_mask_open_stored(const char *path, const wsi_slide *slide,
                                const db_store_config *config, GError **error);
 
 /* Help texts of the three options, the same in every command. */

@@ -32,7 +32,7 @@ static void add_string(JsonBuilder *b, const char *name, const char *value)
     json_builder_add_string_value(b, value);
 }
 
-bool cli_sidecar_write(const char *path, const cli_sidecar *note, GError **error)
+bool job_mask_note_write(const char *path, const job_mask_note *note, GError **error)
 {
     g_autoptr(JsonBuilder) b = json_builder_new();
     g_autofree char *classes = qs_classes_to_text(note->classes);
@@ -72,7 +72,7 @@ static JsonObject *load(JsonParser *parser, const char *path)
     return root && JSON_NODE_HOLDS_OBJECT(root) ? json_node_get_object(root) : NULL;
 }
 
-bool cli_sidecar_matches(const char *path, const char *key, const char *mask, const char *prob)
+bool job_mask_note_matches(const char *path, const char *key, const char *mask, const char *prob)
 {
     g_autoptr(JsonParser) parser = json_parser_new();
     JsonObject *note = load(parser, path);
@@ -85,7 +85,7 @@ bool cli_sidecar_matches(const char *path, const char *key, const char *mask, co
                                                           note, "prob_bytes", -1)));
 }
 
-bool cli_sidecar_classes(const char *path, qs_classes *classes)
+bool job_mask_note_classes(const char *path, qs_classes *classes)
 {
     g_autoptr(JsonParser) parser = json_parser_new();
     JsonObject *note = load(parser, path);

@@ -16,13 +16,13 @@ typedef struct {
     const inf_options *options;
     inf_report report;
     double seconds;
-} cli_sidecar;
+} job_mask_note;
 
-bool cli_sidecar_write(const char *path, const cli_sidecar *note, GError **error);
+bool job_mask_note_write(const char *path, const job_mask_note *note, GError **error);
 /* Is the mask there, of the size that its note recorded, made with this key? Also prob, unless
  * NULL. */
-bool cli_sidecar_matches(const char *path, const char *key, const char *mask, const char *prob);
+bool job_mask_note_matches(const char *path, const char *key, const char *mask, const char *prob);
 /* The class table of a predicted mask: false when the note is absent or has none. */
-bool cli_sidecar_classes(const char *path, qs_classes *classes);
+bool job_mask_note_classes(const char *path, qs_classes *classes);
 
 #endif

@@ -21,7 +21,7 @@ typedef struct {
 
 enum { ITEMS_MAX = WSI_STAGES_N + 8 };
 
-static int list(cli_run_times *t, item *items, char names[][32])
+static int list(job_run_times *t, item *items, char names[][32])
 {
     const item fixed[] = {{"wall", "s", &t->wall_s},
                           {"hash", "thread s", &t->hash_s},
@@ -43,10 +43,10 @@ static int list(cli_run_times *t, item *items, char names[][32])
     return n;
 }
 
-bool cli_run_times_store(db_store *store, int64_t run_id, const cli_run_times *times,
+bool job_run_times_store(db_store *store, int64_t run_id, const job_run_times *times,
                          GError **error)
 {
-    cli_run_times copy = *times;
+    job_run_times copy = *times;
     item items[ITEMS_MAX];
     char texts[ITEMS_MAX][32];
     const char *names[ITEMS_MAX], *units[ITEMS_MAX];
@@ -60,12 +60,12 @@ bool cli_run_times_store(db_store *store, int64_t run_id, const cli_run_times *t
     return db_metric_add_many(store, run_id, 0, names, values, units, (size_t)n, error);
 }
 
-bool cli_run_times_load(db_store *store, int64_t run_id, cli_run_times *times, bool *known,
+bool job_run_times_load(db_store *store, int64_t run_id, job_run_times *times, bool *known,
                         GError **error)
 {
     item items[ITEMS_MAX];
     char texts[ITEMS_MAX][32];
-    *times = (cli_run_times){0};
+    *times = (job_run_times){0};
     *known = false;
     int n = list(times, items, texts);
     for (int i = 0; i < n; i++) {
@@ -81,7 +81,7 @@ bool cli_run_times_load(db_store *store, int64_t run_id, cli_run_times *times, b
     return true;
 }
 
-char *cli_run_times_text(const cli_run_times *t)
+char *job_run_times_text(const job_run_times *t)
 {
     if (!(t->megapixels > 0))
         return g_strdup("no pixel was read");

@@ -12,15 +12,15 @@ typedef struct {
     double patches, damaged, missing; /* kept; regions of the ledger, of this run */
     double threads;
     double stage_s[WSI_STAGES_N]; /* thread seconds */
-} cli_run_times;
+} job_run_times;
 
 /* As metrics of the run, at step 0, in one transaction. */
-bool cli_run_times_store(db_store *store, int64_t run_id, const cli_run_times *times,
+bool job_run_times_store(db_store *store, int64_t run_id, const job_run_times *times,
                          GError **error);
 /* *known is false when the run has none (older stores, other commands). */
-bool cli_run_times_load(db_store *store, int64_t run_id, cli_run_times *times, bool *known,
+bool job_run_times_load(db_store *store, int64_t run_id, job_run_times *times, bool *known,
                         GError **error);
 /* "12.3 MP/s on 2 threads; decode 55 %, encode 30 %, …; most of it decode: …", owned. */
-char *cli_run_times_text(const cli_run_times *times);
+char *job_run_times_text(const job_run_times *times);
 
 #endif

@@ -8,7 +8,7 @@
 
 static void slide_clear(gpointer data)
 {
-    cli_slide *slide = data;
+    job_slide *slide = data;
     g_free(slide->name);
     g_free(slide->slide);
     g_free(slide->mask);
@@ -45,14 +45,14 @@ static GArray *from_cohort(const char *path, const char *split, GError **error)
     if (!cohort)
         return NULL;
     g_autoptr(GHashTable) used = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
-    GArray *set = g_array_new(FALSE, TRUE, sizeof(cli_slide));
+    GArray *set = g_array_new(FALSE, TRUE, sizeof(job_slide));
     g_array_set_clear_func(set, slide_clear);
     for (guint i = 0; i < cohort->rows->len; i++) {
         const wsi_cohort_row *row = &g_array_index(cohort->rows, wsi_cohort_row, i);
         g_autofree char *name = unique_name(row->slide, used);
         if (!all && row->split != wanted)
             continue;
-        cli_slide slide = {.name = g_steal_pointer(&name),
+        job_slide slide = {.name = g_steal_pointer(&name),
                            .slide = g_strdup(row->slide),
                            .mask = g_strdup(row->mask),
                            .truth = g_strdup(row->truth),
@@ -72,16 +72,16 @@ static GArray *from_cohort(const char *path, const char *split, GError **error)
     return set;
 }
 
-GArray *cli_slide_set_read(const char *cohort, const char *split, char *const *slides,
+GArray *job_slide_set_read(const char *cohort, const char *split, char *const *slides,
                            GError **error)
 {
     if (cohort)
         return from_cohort(cohort, split, error);
     g_autoptr(GHashTable) used = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
-    GArray *set = g_array_new(FALSE, TRUE, sizeof(cli_slide));
+    GArray *set = g_array_new(FALSE, TRUE, sizeof(job_slide));
     g_array_set_clear_func(set, slide_clear);
     for (; slides && *slides; slides++) {
-        cli_slide slide = {.name = unique_name(*slides, used),
+        job_slide slide = {.name = unique_name(*slides, used),
                            .slide = g_strdup(*slides),
                            .case_id = g_strdup(""),
                            .split = g_strdup("")};
@@ -90,36 +90,36 @@ GArray *cli_slide_set_read(const char *cohort, const char *split, char *const *s
     return set;
 }
 
-void cli_slide_set_labels(GArray *set, const cli_labels *labels)
+void job_slide_set_labels(GArray *set, const job_labels *labels)
 {
     for (guint i = 0; i < set->len; i++)
-        g_array_index(set, cli_slide, i).labels = labels;
+        g_array_index(set, job_slide, i).labels = labels;
 }
 
-const char *cli_slide_truth(const cli_slide *slide, const char **from)
+const char *job_slide_truth(const job_slide *slide, const char **from)
 {
     *from = slide->truth ? "truth" : "mask";
     return slide->truth ? slide->truth : slide->mask;
 }
 
-static char *path_in(const char *dir, const cli_slide *slide, const char *extension)
+static char *path_in(const char *dir, const job_slide *slide, const char *extension)
 {
     g_autofree char *file = g_strconcat(slide->name, extension, NULL);
     return g_build_filename(dir, file, NULL);
 }
 
-char *cli_mask_path(const char *dir, const cli_slide *slide)
+char *job_mask_path(const char *dir, const job_slide *slide)
 {
     return path_in(dir, slide, ".tif");
 }
 
-char *cli_prob_path(const char *dir, const cli_slide *slide)
+char *job_prob_path(const char *dir, const job_slide *slide)
 {
     g_autofree char *prob = g_build_filename(dir, "prob", NULL);
     return path_in(prob, slide, ".tif");
 }
 
-char *cli_sidecar_path(const char *dir, const cli_slide *slide)
+char *job_mask_note_path(const char *dir, const job_slide *slide)
 {
     return path_in(dir, slide, ".json");
 }

@@ -19,23 +19,23 @@ typedef struct {
     char *case_id, *split; /* "" for slides of the command line */
     bool labelled;
     double mpp;               /* of the cohort; 0 none */
-    const cli_labels *labels; /* borrowed: how a truth of annotations is read; NULL by names */
-} cli_slide;
+    const job_labels *labels; /* borrowed: how a truth of annotations is read; NULL by names */
+} job_slide;
 
 /* Of a cohort's split ("train", "val", "test" or "all"), or of the command line when cohort is
- * NULL. Array of cli_slide with its clear function set. An empty split is an error. */
-GArray *cli_slide_set_read(const char *cohort, const char *split, char *const *slides,
+ * NULL. Array of job_slide with its clear function set. An empty split is an error. */
+GArray *job_slide_set_read(const char *cohort, const char *split, char *const *slides,
                            GError **error);
 
 /* labels must outlive the set. */
-void cli_slide_set_labels(GArray *set, const cli_labels *labels);
+void job_slide_set_labels(GArray *set, const job_labels *labels);
 
 /* What a prediction is compared with: the truth column where there is one, else the mask; NULL
  * when neither is given. *from is "truth" or "mask". */
-const char *cli_slide_truth(const cli_slide *slide, const char **from);
+const char *job_slide_truth(const job_slide *slide, const char **from);
 
-char *cli_mask_path(const char *dir, const cli_slide *slide);    /* DIR/NAME.tif, owned */
-char *cli_prob_path(const char *dir, const cli_slide *slide);    /* DIR/prob/NAME.tif */
-char *cli_sidecar_path(const char *dir, const cli_slide *slide); /* DIR/NAME.json */
+char *job_mask_path(const char *dir, const job_slide *slide);    /* DIR/NAME.tif, owned */
+char *job_prob_path(const char *dir, const job_slide *slide);    /* DIR/prob/NAME.tif */
+char *job_mask_note_path(const char *dir, const job_slide *slide); /* DIR/NAME.json */
 
 #endif

@@ -6,19 +6,19 @@
 #include <stdio.h>
 #include <string.h>
 
-void cli_tissue_rules_init(cli_tissue_rules *rules)
+void job_tissue_rules_init(job_tissue_rules *rules)
 {
-    *rules = (cli_tissue_rules){.at_least = 0.25};
+    *rules = (job_tissue_rules){.at_least = 0.25};
     wsi_tissue_options_init(&rules->options);
 }
 
-void cli_tissue_options_init(cli_tissue_options *o)
+void job_tissue_options_init(job_tissue_options *o)
 {
-    *o = (cli_tissue_options){.mask = NULL};
-    cli_tissue_rules_init(&o->rules);
+    *o = (job_tissue_options){.mask = NULL};
+    job_tissue_rules_init(&o->rules);
 }
 
-const char *cli_tissue_options_take(cli_tissue_options *o)
+const char *job_tissue_options_take(job_tissue_options *o)
 {
     const wsi_tissue_options *t = &o->rules.options;
     o->rules.none = o->none;
@@ -40,7 +40,7 @@ const char *cli_tissue_options_take(cli_tissue_options *o)
     "tissue: saturation %s, picture %d, median %d, closing %d, area %d, hole %d, at least %s; "    \
     "blank rule: %s"
 
-char *cli_tissue_rules_text(const cli_tissue_rules *rules)
+char *job_tissue_rules_text(const job_tissue_rules *rules)
 {
     const wsi_tissue_options *o = &rules->options;
     const char *blank = rules->blank_rule ? "yes" : "no";
@@ -53,10 +53,10 @@ char *cli_tissue_rules_text(const cli_tissue_rules *rules)
                            o->min_area_px, o->hole_area_px, at_least, blank);
 }
 
-void cli_tissue_rules_of_store(cli_tissue_rules *rules, const db_store_config *config)
+void job_tissue_rules_of_store(job_tissue_rules *rules, const db_store_config *config)
 {
     char threshold[16], at_least[32], blank[8];
-    cli_tissue_rules_init(rules);
+    job_tissue_rules_init(rules);
     wsi_tissue_options *o = &rules->options;
     if (sscanf(config->grid_rules, "tissue: none; blank rule: %7s", blank) == 1) {
         rules->none = true;
@@ -72,20 +72,20 @@ void cli_tissue_rules_of_store(cli_tissue_rules *rules, const db_store_config *c
         rules->at_least = g_ascii_strtod(at_least, NULL);
         rules->blank_rule = !strcmp(blank, "yes");
     } else {
-        cli_tissue_rules_init(rules);
+        job_tissue_rules_init(rules);
     }
 }
 
-wsi_tissue *cli_tissue_open(wsi_slide *slide, const char *mask_path, bool bounds_relative,
+wsi_tissue *job_tissue_open(wsi_slide *slide, const char *mask_path, bool bounds_relative,
                             const wsi_tissue_options *options, GError **error)
 {
     if (!mask_path)
         return wsi_tissue_find(slide, options, error);
     char any_name[] = "*=1";
-    const cli_labels labels = {.map = any_name, .bounds_relative = bounds_relative};
+    const job_labels labels = {.map = any_name, .bounds_relative = bounds_relative};
     qs_classes classes;
     qs_classes_init_n(&classes, QS_CLASSES_MAX);
-    wsi_mask *mask = cli_mask_open(mask_path, slide, &classes, &labels, error);
+    wsi_mask *mask = job_mask_open(mask_path, slide, &classes, &labels, error);
     wsi_tissue *tissue = mask ? wsi_tissue_from_mask(slide, mask, options, error) : NULL;
     wsi_mask_close(mask);
     if (!tissue)

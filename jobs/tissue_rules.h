@@ -11,16 +11,16 @@ typedef struct {
     double at_least; /* share of a cell */
     wsi_tissue_options options;
     bool blank_rule;
-} cli_tissue_rules;
+} job_tissue_rules;
 
 /* What `tile` and `predict` are asked on the command line. */
 typedef struct {
-    cli_tissue_rules rules;
+    job_tissue_rules rules;
     gboolean none, otsu; /* as GOption writes them */
     char *mask;
-} cli_tissue_options;
+} job_tissue_options;
 
-/* The rows of a GOptionEntry table that fill `o`, a static cli_tissue_options. */
+/* The rows of a GOptionEntry table that fill `o`, a static job_tissue_options. */
 /* clang-format off */
 #define CLI_TISSUE_ENTRIES(o)                                                                      \
     {"otsu", 0, 0, G_OPTION_ARG_NONE, &(o).otsu,                                                   \
@@ -42,17 +42,17 @@ typedef struct {
      "FILE"}
 /* clang-format on */
 
-void cli_tissue_options_init(cli_tissue_options *o); /* the defaults, before arguments are read */
+void job_tissue_options_init(job_tissue_options *o); /* the defaults, before arguments are read */
 /* After they are read: completes the rules. What is wrong with them, NULL nothing. */
-const char *cli_tissue_options_take(cli_tissue_options *o);
+const char *job_tissue_options_take(job_tissue_options *o);
 
-void cli_tissue_rules_init(cli_tissue_rules *rules);        /* the defaults */
-char *cli_tissue_rules_text(const cli_tissue_rules *rules); /* owned by the caller */
+void job_tissue_rules_init(job_tissue_rules *rules);        /* the defaults */
+char *job_tissue_rules_text(const job_tissue_rules *rules); /* owned by the caller */
 /* The rules of a store; the defaults where its text is another program's. */
-void cli_tissue_rules_of_store(cli_tissue_rules *rules, const db_store_config *config);
+void job_tissue_rules_of_store(job_tissue_rules *rules, const db_store_config *config);
 /* By the mask when there is one (an image, or an annotation file of whatever class names, whose 0,0
  * is the slide's or that of its bounds), else by detection. */
-wsi_tissue *cli_tissue_open(wsi_slide *slide, const char *mask_path, bool bounds_relative,
+wsi_tissue *job_tissue_open(wsi_slide *slide, const char *mask_path, bool bounds_relative,
                             const wsi_tissue_options *options, GError **error);
 
 #endif

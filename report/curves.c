@@ -4,7 +4,7 @@
  * Noisy per-step values are drawn twice: as they are, faint, and as a running mean over a fortieth
  * of the run. Charts show what there is: a series that a run did not log is left out. A line that
  * cannot be read is an error, but for an unfinished last one: the run may be going on. */
-#include "report/report_priv.h"
+#include "report/report.h"
 
 #include "base/error.h"
 
@@ -22,7 +22,7 @@ typedef struct {
 
 /* One run's log: series by name. */
 typedef struct {
-    const report_named *run;
+    const rep_named *run;
     GHashTable *series; /* name → GArray of point, by iteration */
     double last;        /* largest iteration */
 } run_log;
@@ -71,7 +71,7 @@ static bool broken_log(const char *path, int number, const char *line, GError **
     return false;
 }
 
-static bool log_read(run_log *log, const report_named *run, GError **error)
+static bool log_read(run_log *log, const rep_named *run, GError **error)
 {
     *log = (run_log){.run = run,
                      .series = g_hash_table_new_full(g_str_hash, g_str_equal, g_free,
@@ -133,7 +133,7 @@ static void open_chart(GString *page, const axes *a, const char *label, const ch
 {
     g_string_append_printf(page, "<svg viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"", CHART_W,
                            CHART_H);
-    report_text(page, label);
+    rep_text(page, label);
     g_string_append(page, "\">\n");
     double step = nice_step(a->y_max - a->y_min, 4);
     for (double y = step * ceil(a->y_min / step); y <= a->y_max + step * 1e-6; y += step) {
@@ -244,7 +244,7 @@ static void add_chart(GString *page, const run_log *logs, guint n, const char *n
         g_string_append_printf(page,
                                "<li><span class=\"chip\" style=\"background:var(--m%d)\"></span>",
                                logs[i].run->index);
-        report_text(page, logs[i].run->name);
+        rep_text(page, logs[i].run->name);
         g_string_append(page, "</li>");
     }
     g_string_append(page, "</ul>");
@@ -296,7 +296,7 @@ static void add_regions(GString *page, const run_log *log)
     }
     axes a = {.x_max = log->last, .y_min = 0, .y_max = 1};
     g_string_append(page, "<figure><h3>Quadripartition, ");
-    report_text(page, log->run->name);
+    rep_text(page, log->run->name);
     g_string_append(page, "</h3><ul class=\"key\">");
     for (int k = 0; k < N_REGIONS; k++)
         g_string_append_printf(
@@ -328,7 +328,7 @@ static void add_accuracy(GString *page, const run_log *log)
         return;
     axes a = {.x_max = log->last, .y_min = 0, .y_max = 1};
     g_string_append(page, "<figure><h3>Right in each region, ");
-    report_text(page, log->run->name);
+    rep_text(page, log->run->name);
     g_string_append(page, "</h3><ul class=\"key\">");
     for (int k = 0; k < N_REGIONS; k++)
         if (series[k])
@@ -394,7 +394,7 @@ static guint choose(const GPtrArray *names, const GArray *steps, guint *chosen, 
 }
 
 /* Of RUN/snapshots/…png; the names sort by iteration. */
-static bool add_snapshots(GString *page, const report_named *run, const GArray *steps,
+static bool add_snapshots(GString *page, const rep_named *run, const GArray *steps,
                           GError **error)
 {
     g_autofree char *dir_path = g_build_filename(run->path, "snapshots", NULL);
@@ -419,15 +419,15 @@ static bool add_snapshots(GString *page, const report_named *run, const GArray *
             return false;
         }
         g_string_append(page, "<figure><img src=\"");
-        report_data_uri(page, "image/png", (const uint8_t *)bytes, n_bytes);
+        rep_data_uri(page, "image/png", (const uint8_t *)bytes, n_bytes);
         g_string_append(page, "\" alt=\"A training batch of ");
-        report_text(page, run->name);
+        rep_text(page, run->name);
         g_string_append(page, "\"><figcaption>");
-        report_text(page, run->name);
+        rep_text(page, run->name);
         g_string_append(page, ", iteration ");
         const char *digits = stem + strcspn(stem, "0123456789");
         digits += strspn(digits, "0");
-        report_text(page, *digits ? digits : "0");
+        rep_text(page, *digits ? digits : "0");
         g_string_append(page, "</figcaption></figure>\n");
     }
     return true;
@@ -438,7 +438,7 @@ static void add_snapshot_note(GString *page, const GArray *runs)
 {
     bool any = false;
     for (guint i = 0; i < runs->len; i++) {
-        const report_named *run = &g_array_index(runs, report_named, i);
+        const rep_named *run = &g_array_index(runs, rep_named, i);
         g_autofree char *dir = g_build_filename(run->path, "snapshots", NULL);
         if (run->plain)
             continue;
@@ -453,13 +453,13 @@ static void add_snapshot_note(GString *page, const GArray *runs)
             "of the quadripartition above.</p>");
 }
 
-bool report_charts(GString *page, const GArray *runs, const GArray *steps, GError **error)
+bool rep_charts(GString *page, const GArray *runs, const GArray *steps, GError **error)
 {
     guint n = runs->len, n_read = 0;
     g_autofree run_log *logs = g_new0(run_log, MAX(1, n));
     bool ok = true;
     for (; ok && n_read < n; n_read++)
-        ok = log_read(&logs[n_read], &g_array_index(runs, report_named, n_read), error);
+        ok = log_read(&logs[n_read], &g_array_index(runs, rep_named, n_read), error);
     if (ok) {
         g_string_append(page, "<div class=\"charts\">\n");
         add_chart(page, logs, n, "loss", "Loss", "As logged, faint, and a running mean over it.",
@@ -483,12 +483,12 @@ bool report_charts(GString *page, const GArray *runs, const GArray *steps, GErro
     return ok;
 }
 
-bool report_runs(GString *page, const report *r, GError **error)
+bool rep_runs(GString *page, const report *r, GError **error)
 {
     if (r->run->len == 0)
         return true;
     g_string_append(page, "<section aria-label=\"Training\"><h2>Training</h2>\n");
-    bool ok = report_charts(page, r->run, NULL, error);
+    bool ok = rep_charts(page, r->run, NULL, error);
     g_string_append(page, "</section>\n");
     return ok;
 }

@@ -1,5 +1,5 @@
 /* Small pictures of a slide with its labels and its errors. */
-#include "report/report_priv.h"
+#include "report/report.h"
 
 #include "base/error.h"
 #include "wsi/annot/mask.h"
@@ -14,7 +14,7 @@ static const uint8_t tp_rgb[3] = {0x56, 0xB4, 0xE9}, fp_rgb[3] = {0xE6, 0x9F, 0x
                      fn_rgb[3] = {0x7A, 0x01, 0x77};
 
 /* Opens the slide and a view of it that fits the picture. */
-static wsi_slide *open_fit(const cli_slide *slide, wsi_view *view, GError **error)
+static wsi_slide *open_fit(const job_slide *slide, wsi_view *view, GError **error)
 {
     wsi_slide *s = wsi_slide_open(slide->slide, slide->mpp, error);
     if (s && !wsi_view_init_fit(view, s, PICTURE_PX, error)) {
@@ -24,7 +24,7 @@ static wsi_slide *open_fit(const cli_slide *slide, wsi_view *view, GError **erro
     return s;
 }
 
-uint8_t *report_picture_labels(const report_picture *picture, const cli_slide *slide,
+uint8_t *rep_picture_labels(const rep_picture *picture, const job_slide *slide,
                                const char *path, const qs_classes *classes, GError **error)
 {
     wsi_view view;
@@ -32,7 +32,7 @@ uint8_t *report_picture_labels(const report_picture *picture, const cli_slide *s
     if (!s)
         return NULL;
     uint8_t *label = NULL;
-    wsi_mask *mask = cli_mask_open(path, s, classes, slide->labels, error);
+    wsi_mask *mask = job_mask_open(path, s, classes, slide->labels, error);
     if (mask) {
         label = g_malloc((size_t)picture->w * (size_t)picture->h);
         if (!wsi_mask_read(mask, &view, 0, 0, picture->w, picture->h, label, (size_t)picture->w,
@@ -44,10 +44,10 @@ uint8_t *report_picture_labels(const report_picture *picture, const cli_slide *s
     return label;
 }
 
-bool report_picture_read(report_picture *picture, const cli_slide *slide, const qs_classes *classes,
+bool rep_picture_read(rep_picture *picture, const job_slide *slide, const qs_classes *classes,
                          GError **error)
 {
-    *picture = (report_picture){0};
+    *picture = (rep_picture){0};
     wsi_view view;
     wsi_slide *s = open_fit(slide, &view, error);
     if (!s)
@@ -59,17 +59,17 @@ bool report_picture_read(report_picture *picture, const cli_slide *slide, const 
     bool ok = wsi_view_read(&view, 0, 0, picture->w, picture->h, picture->rgb,
                             (size_t)picture->w * 3, error);
     wsi_slide_close(s);
-    const char *from, *truth = cli_slide_truth(slide, &from);
+    const char *from, *truth = job_slide_truth(slide, &from);
     if (ok && truth) {
-        picture->truth = report_picture_labels(picture, slide, truth, classes, error);
+        picture->truth = rep_picture_labels(picture, slide, truth, classes, error);
         ok = picture->truth != NULL;
     }
     if (!ok)
-        report_picture_clear(picture);
+        rep_picture_clear(picture);
     return ok;
 }
 
-void report_picture_clear(report_picture *picture)
+void rep_picture_clear(rep_picture *picture)
 {
     g_clear_pointer(&picture->rgb, g_free);
     g_clear_pointer(&picture->truth, g_free);
@@ -87,7 +87,7 @@ static bool foreground(uint8_t label)
 }
 
 /* Is a pixel of another label within the outline's width? The picture's border does not count. */
-static bool on_outline(const report_picture *p, const uint8_t *label, int x, int y)
+static bool on_outline(const rep_picture *p, const uint8_t *label, int x, int y)
 {
     uint8_t own = label[(size_t)y * (size_t)p->w + (size_t)x];
     for (int dy = -OUTLINE_PX; dy <= OUTLINE_PX; dy++) {
@@ -101,7 +101,7 @@ static bool on_outline(const report_picture *p, const uint8_t *label, int x, int
     return false;
 }
 
-void report_paint_labels(const report_picture *p, const uint8_t *label, const qs_classes *classes,
+void rep_paint_labels(const rep_picture *p, const uint8_t *label, const qs_classes *classes,
                          const uint8_t rgb[3], uint8_t *out)
 {
     static const uint8_t white[3] = {255, 255, 255};
@@ -121,7 +121,7 @@ void report_paint_labels(const report_picture *p, const uint8_t *label, const qs
     }
 }
 
-void report_paint_errors(const report_picture *p, const uint8_t *label, uint8_t *out)
+void rep_paint_errors(const rep_picture *p, const uint8_t *label, uint8_t *out)
 {
     for (size_t i = 0; i < (size_t)p->w * (size_t)p->h; i++) {
         const uint8_t *src = p->rgb + 3 * i;

@@ -1,5 +1,5 @@
 /* Pages about training: the frame that every page has, where runs are found, and their table. */
-#include "report/report_priv.h"
+#include "report/report.h"
 
 #include "base/error.h"
 #include "db/store.h"
@@ -10,37 +10,37 @@
 #include <math.h>
 #include <string.h>
 
-void report_open(GString *page, const char *title, const char *lede)
+void rep_open(GString *page, const char *title, const char *lede)
 {
     g_autoptr(GDateTime) now = g_date_time_new_now_local();
     g_autofree char *date = g_date_time_format(now, "%e %B %Y");
     g_string_append(
         page, "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n"
               "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n<title>");
-    report_text(page, title);
+    rep_text(page, title);
     g_string_append(page, "</title>\n<style>\n");
-    report_style(page);
+    rep_style(page);
     g_string_append(
         page,
         "</style></head>\n<body><main>\n<header><p class=\"eyebrow\">quadslide report</p>\n<h1>");
-    report_text(page, title);
+    rep_text(page, title);
     g_string_append(page, "</h1>\n<p class=\"lede\">");
-    report_text(page, lede);
+    rep_text(page, lede);
     g_string_append_printf(page, " %s.</p></header>\n", g_strstrip(date));
 }
 
-void report_close(GString *page, const char *note)
+void rep_close(GString *page, const char *note)
 {
     g_string_append(page, "<footer><p>");
-    report_text(page, note);
+    rep_text(page, note);
     g_string_append(page,
                     "</p><p>Made by quadslide " QS_VERSION ". Nothing on this page is loaded from "
                     "elsewhere.</p></footer>\n</main></body></html>\n");
 }
 
-void report_named_clear(gpointer data)
+void rep_named_clear(gpointer data)
 {
-    report_named *item = data;
+    rep_named *item = data;
     g_free(item->name);
     g_free(item->path);
 }
@@ -56,9 +56,9 @@ static bool has(const char *dir, const char *name)
 static void add_run(GArray *runs, const char *dir)
 {
     for (guint i = 0; i < runs->len; i++)
-        if (!strcmp(g_array_index(runs, report_named, i).path, dir))
+        if (!strcmp(g_array_index(runs, rep_named, i).path, dir))
             return;
-    report_named run = {.name = g_path_get_basename(dir), .path = g_strdup(dir)};
+    rep_named run = {.name = g_path_get_basename(dir), .path = g_strdup(dir)};
     g_array_append_val(runs, run);
 }
 
@@ -94,10 +94,10 @@ static bool add_store(GArray *runs, const char *path, GError **error)
     return rows != NULL;
 }
 
-GArray *report_find_runs(char *const *paths, GError **error)
+GArray *rep_find_runs(char *const *paths, GError **error)
 {
-    g_autoptr(GArray) runs = g_array_new(FALSE, TRUE, sizeof(report_named));
-    g_array_set_clear_func(runs, report_named_clear);
+    g_autoptr(GArray) runs = g_array_new(FALSE, TRUE, sizeof(rep_named));
+    g_array_set_clear_func(runs, rep_named_clear);
     for (; *paths; paths++) {
         guint before = runs->len;
         if (has(*paths, "metrics.csv"))
@@ -167,7 +167,7 @@ static JsonObject *member(JsonObject *object, const char *name)
     return node && JSON_NODE_HOLDS_OBJECT(node) ? json_node_get_object(node) : NULL;
 }
 
-static bool facts_read(run_facts *f, const report_named *run, GError **error)
+static bool facts_read(run_facts *f, const rep_named *run, GError **error)
 {
     g_autoptr(JsonParser) parser = json_parser_new();
     g_autoptr(JsonParser) scores = json_parser_new();
@@ -201,7 +201,7 @@ static void facts_clear(run_facts *f)
 static void add_cell(GString *page, const char *text)
 {
     g_string_append(page, "<td>");
-    report_text(page, text && *text ? text : "–");
+    rep_text(page, text && *text ? text : "–");
     g_string_append(page, "</td>");
 }
 
@@ -211,11 +211,11 @@ static void add_number(GString *page, double value)
     add_cell(page, text);
 }
 
-static void add_row(GString *page, const report_named *run, const run_facts *f)
+static void add_row(GString *page, const rep_named *run, const run_facts *f)
 {
     g_string_append_printf(
         page, "<tr><td><span class=\"chip\" style=\"background:var(--m%d)\"></span>", run->index);
-    report_text(page, run->name);
+    rep_text(page, run->name);
     g_string_append(page, "</td>");
     add_cell(page, f->method);
     add_cell(page, f->loss);
@@ -235,17 +235,17 @@ static void add_row(GString *page, const report_named *run, const run_facts *f)
 /* The runs of one method, whose colours begin anew. */
 static GArray *of_method(const GArray *runs, const run_facts *facts, const char *method)
 {
-    GArray *some = g_array_new(FALSE, TRUE, sizeof(report_named));
+    GArray *some = g_array_new(FALSE, TRUE, sizeof(rep_named));
     for (guint i = 0; i < runs->len; i++)
         if (!g_strcmp0(facts[i].method, method))
-            g_array_append_vals(some, &g_array_index(runs, report_named, i), 1);
+            g_array_append_vals(some, &g_array_index(runs, rep_named, i), 1);
     return some;
 }
 
 static void colour(GArray *runs, const run_facts *facts)
 {
     for (guint i = 0; i < runs->len; i++) {
-        report_named *run = &g_array_index(runs, report_named, i);
+        rep_named *run = &g_array_index(runs, rep_named, i);
         int before = 0;
         for (guint k = 0; k < i; k++)
             before += !g_strcmp0(facts[k].method, facts[i].method);
@@ -261,18 +261,18 @@ static void add_table(GString *page, const GArray *runs, const run_facts *facts)
                     "<th>State</th><th>Validation DSC, best</th><th>at</th><th>Test DSC</th>"
                     "<th>Time</th></tr></thead><tbody>\n");
     for (guint i = 0; i < runs->len; i++)
-        add_row(page, &g_array_index(runs, report_named, i), &facts[i]);
+        add_row(page, &g_array_index(runs, rep_named, i), &facts[i]);
     g_string_append(page, "</tbody></table></div></section>\n");
 }
 
-bool report_run_page(GString *page, const GArray *runs_in, GError **error)
+bool rep_run_page(GString *page, const GArray *runs_in, GError **error)
 {
     g_autofree run_facts *facts = g_new0(run_facts, MAX(1, runs_in->len));
-    g_autoptr(GArray) runs = g_array_new(FALSE, TRUE, sizeof(report_named));
+    g_autoptr(GArray) runs = g_array_new(FALSE, TRUE, sizeof(rep_named));
     g_array_append_vals(runs, runs_in->data, runs_in->len);
     bool ok = true;
     for (guint i = 0; ok && i < runs->len; i++)
-        ok = facts_read(&facts[i], &g_array_index(runs, report_named, i), error);
+        ok = facts_read(&facts[i], &g_array_index(runs, rep_named, i), error);
     colour(runs, facts);
     if (ok)
         add_table(page, runs, facts);
@@ -284,9 +284,9 @@ bool report_run_page(GString *page, const GArray *runs_in, GError **error)
             continue;
         g_autoptr(GArray) some = of_method(runs, facts, facts[i].method);
         g_string_append(page, "<section><h2>");
-        report_text(page, facts[i].method && *facts[i].method ? facts[i].method : "Training");
+        rep_text(page, facts[i].method && *facts[i].method ? facts[i].method : "Training");
         g_string_append(page, "</h2>\n");
-        ok = report_charts(page, some, NULL, error);
+        ok = rep_charts(page, some, NULL, error);
         g_string_append(page, "</section>\n");
     }
     for (guint i = 0; i < runs->len; i++)

@@ -1,14 +1,14 @@
 /* The table of scores, and every slide's DSC as a row of dots, one a model, joined by a line whose
  * length is the difference that the paired test looks at. */
-#include "report/report_priv.h"
+#include "report/report.h"
 
 #include <math.h>
 
 enum { PLOT_W = 1080, ROW_H = 30, NAME_W = 250, TOP = 8, BOTTOM = 34 };
 
-static void add_mean(GString *page, const cli_scores *s, cli_metric_id metric, bool big)
+static void add_mean(GString *page, const job_scores *s, job_metric_id metric, bool big)
 {
-    g_autofree double *x = cli_scores_column(s, metric, 0);
+    g_autofree double *x = job_scores_column(s, metric, 0);
     double std = inf_std(x, s->n_ok);
     g_string_append_printf(page, "<td%s>%.3f", big ? " class=\"big\"" : "", inf_mean(x, s->n_ok));
     if (!isnan(std))
@@ -22,8 +22,8 @@ static void add_difference(GString *page, const report *r, guint m)
         g_string_append(page, "<td><small>—</small></td>");
         return;
     }
-    cli_comparison test;
-    cli_scores_compare(&r->scores[m], &r->scores[0], CLI_DSC, &test);
+    job_comparison test;
+    job_scores_compare(&r->scores[m], &r->scores[0], JOB_DSC, &test);
     g_string_append_printf(page, "<td>%+.3f", test.t.mean_diff);
     if (!isnan(test.t.p))
         g_string_append_printf(page, " <small>p = %.2g</small>", test.t.p);
@@ -39,19 +39,19 @@ static void add_table(GString *page, const report *r)
         g_string_append(page, "<th>DSC against the first</th>");
     g_string_append(page, "<th>Slides</th></tr></thead><tbody>\n");
     for (guint m = 0; m < r->pred->len; m++) {
-        const report_named *pred = &g_array_index(r->pred, report_named, m);
-        const cli_scores *s = &r->scores[m];
+        const rep_named *pred = &g_array_index(r->pred, rep_named, m);
+        const job_scores *s = &r->scores[m];
         g_string_append_printf(
             page, "<tr><td><span class=\"chip\" style=\"background:var(--m%d)\"></span>",
             pred->index);
-        report_text(page, pred->name);
+        rep_text(page, pred->name);
         g_string_append(page, "</td>");
         if (s->n_ok == 0) {
             g_string_append(page, "<td colspan=\"5\">no slide could be scored</td></tr>\n");
             continue;
         }
-        add_mean(page, s, CLI_DSC, true);
-        add_mean(page, s, CLI_JACCARD, false);
+        add_mean(page, s, JOB_DSC, true);
+        add_mean(page, s, JOB_JACCARD, false);
         g_string_append_printf(page, "<td>%.3f</td>", inf_dsc_foreground(&s->pooled));
         if (r->pred->len > 1)
             add_difference(page, r, m);
@@ -90,14 +90,14 @@ static void add_dots(GString *page, const report *r, guint i, double y, double a
             page, "<line class=\"base\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"/>",
             plot_x(low, axis_low), plot_x(high, axis_low), y, y);
     for (guint m = 0; m < r->pred->len; m++) {
-        const cli_score *score = &r->scores[m].items[i];
+        const job_score *score = &r->scores[m].items[i];
         if (!score->ok)
             continue;
-        const report_named *pred = &g_array_index(r->pred, report_named, m);
+        const rep_named *pred = &g_array_index(r->pred, rep_named, m);
         g_string_append_printf(
             page, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"7\" fill=\"var(--m%d)\"><title>",
             plot_x(score->dsc, axis_low), y, pred->index);
-        report_text(page, pred->name);
+        rep_text(page, pred->name);
         g_string_append_printf(page, ": %.3f</title></circle>", score->dsc);
     }
 }
@@ -122,7 +122,7 @@ static void add_dot_plot(GString *page, const report *r)
     }
     for (guint i = 0; i < n; i++) {
         double y = TOP + ROW_H * (i + 0.5);
-        g_autofree char *name = g_utf8_make_valid(g_array_index(r->set, cli_slide, i).name, -1);
+        g_autofree char *name = g_utf8_make_valid(g_array_index(r->set, job_slide, i).name, -1);
         if (g_utf8_strlen(name, -1) > 34) {
             char *end = g_utf8_offset_to_pointer(name, 32);
             *end = 0;
@@ -131,7 +131,7 @@ static void add_dot_plot(GString *page, const report *r)
             name = cut;
         }
         g_string_append_printf(page, "<text class=\"name\" x=\"0\" y=\"%.1f\">", y + 4);
-        report_text(page, name);
+        rep_text(page, name);
         g_string_append(page, "</text>");
         add_dots(page, r, i, y, axis_low);
         g_string_append_c(page, '\n');
@@ -139,7 +139,7 @@ static void add_dot_plot(GString *page, const report *r)
     g_string_append(page, "</svg></div>\n");
 }
 
-void report_scores(GString *page, const report *r)
+void rep_scores(GString *page, const report *r)
 {
     g_string_append(
         page, "<section aria-label=\"Scores\"><h2>Scores</h2>\n<p class=\"note\">Dice similarity "

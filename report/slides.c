@@ -1,6 +1,6 @@
 /* One card a slide: the slide and its truth, and below each other what a model found and where it
  * was wrong. Columns are models, so errors of one place lie in one row. */
-#include "report/report_priv.h"
+#include "report/report.h"
 
 #include "cli/cli.h"
 #include "wsi/image/picture.h"
@@ -9,7 +9,7 @@
 
 enum { JPEG_QUALITY = 86 };
 
-static bool add_picture(GString *page, const uint8_t *rgb, const report_picture *p, const char *alt,
+static bool add_picture(GString *page, const uint8_t *rgb, const rep_picture *p, const char *alt,
                         bool with_scale, GError **error)
 {
     uint8_t *bytes = NULL;
@@ -17,9 +17,9 @@ static bool add_picture(GString *page, const uint8_t *rgb, const report_picture 
     if (!wsi_picture_encode(rgb, p->w, p->h, JPEG_QUALITY, &bytes, &n, error))
         return false;
     g_string_append(page, "<div class=\"picture\"><img src=\"");
-    report_data_uri(page, "image/jpeg", bytes, n);
+    rep_data_uri(page, "image/jpeg", bytes, n);
     g_string_append_printf(page, "\" width=\"%d\" height=\"%d\" alt=\"", p->w, p->h);
-    report_text(page, alt);
+    rep_text(page, alt);
     g_string_append(page, "\">");
     g_free(bytes);
     if (with_scale && p->mpp > 0) {
@@ -37,7 +37,7 @@ static bool add_picture(GString *page, const uint8_t *rgb, const report_picture 
     return true;
 }
 
-static void share_alt(GString *alt, const report_picture *p, const uint8_t *label)
+static void share_alt(GString *alt, const rep_picture *p, const uint8_t *label)
 {
     int64_t n = 0, total = (int64_t)p->w * p->h;
     for (int64_t i = 0; i < total; i++)
@@ -46,7 +46,7 @@ static void share_alt(GString *alt, const report_picture *p, const uint8_t *labe
                            100.0 * (double)n / (double)total);
 }
 
-static bool add_labels(GString *page, const report_picture *p, const uint8_t *label,
+static bool add_labels(GString *page, const rep_picture *p, const uint8_t *label,
                        const report *r, const uint8_t rgb[3], const char *what, const char *slide,
                        GError **error)
 {
@@ -54,7 +54,7 @@ static bool add_labels(GString *page, const report_picture *p, const uint8_t *la
     g_autoptr(GString) alt = g_string_new(NULL);
     g_string_append_printf(alt, "%s of %s: ", what, slide);
     share_alt(alt, p, label);
-    report_paint_labels(p, label, &r->scores[0].classes, rgb, out);
+    rep_paint_labels(p, label, &r->scores[0].classes, rgb, out);
     return add_picture(page, out, p, alt->str, false, error);
 }
 
@@ -78,24 +78,24 @@ static void add_bar(GString *page, const inf_counts *counts)
                            share[1], share[2]);
 }
 
-static void add_heading(GString *page, const report *r, guint index, const report_picture *p)
+static void add_heading(GString *page, const report *r, guint index, const rep_picture *p)
 {
-    const cli_slide *slide = &g_array_index(r->set, cli_slide, index);
+    const job_slide *slide = &g_array_index(r->set, job_slide, index);
     g_string_append(page, "<article><header><div><h3>");
-    report_text(page, slide->name);
+    rep_text(page, slide->name);
     g_string_append(page, "</h3><p>");
-    report_text(page, slide->case_id);
+    rep_text(page, slide->case_id);
     if (p->mpp > 0)
         g_string_append_printf(page, "%s%.1f × %.1f mm", *slide->case_id ? " · " : "",
                                p->w * p->mpp / 1000, p->h * p->mpp / 1000);
     g_string_append(page, "</p></div><p class=\"scores\">");
     for (guint m = 0; m < r->pred->len; m++) {
-        const report_named *pred = &g_array_index(r->pred, report_named, m);
-        const cli_score *score = &r->scores[m].items[index];
+        const rep_named *pred = &g_array_index(r->pred, rep_named, m);
+        const job_score *score = &r->scores[m].items[index];
         g_string_append_printf(page,
                                "<span><span class=\"chip\" style=\"background:var(--m%d)\"></span>",
                                pred->index);
-        report_text(page, pred->name);
+        rep_text(page, pred->name);
         if (score->ok)
             g_string_append_printf(page, " <span class=\"score\">%.3f</span></span>", score->dsc);
         else
@@ -107,26 +107,26 @@ static void add_heading(GString *page, const report *r, guint index, const repor
 static void caption(GString *page, const char *what, const char *who)
 {
     g_string_append(page, "<figcaption><b>");
-    report_text(page, what);
+    rep_text(page, what);
     g_string_append(page, "</b> ");
-    report_text(page, who);
+    rep_text(page, who);
     g_string_append(page, "</figcaption></figure>\n");
 }
 
 /* The upper row: the slide, then what each model found. */
-static bool add_found(GString *page, const report *r, guint index, const report_picture *p,
+static bool add_found(GString *page, const report *r, guint index, const rep_picture *p,
                       uint8_t *const *labels, GError **error)
 {
-    const cli_slide *slide = &g_array_index(r->set, cli_slide, index);
+    const job_slide *slide = &g_array_index(r->set, job_slide, index);
     g_autofree char *alt = g_strdup_printf("Slide %s", slide->name);
     g_string_append(page, "<figure>");
     if (!add_picture(page, p->rgb, p, alt, true, error))
         return false;
     caption(page, "Slide", "");
     for (guint m = 0; m < r->pred->len; m++) {
-        const report_named *pred = &g_array_index(r->pred, report_named, m);
+        const rep_named *pred = &g_array_index(r->pred, rep_named, m);
         g_string_append(page, "<figure>");
-        if (labels[m] && !add_labels(page, p, labels[m], r, report_model_rgb(pred->index),
+        if (labels[m] && !add_labels(page, p, labels[m], r, rep_model_rgb(pred->index),
                                      "Prediction", slide->name, error))
             return false;
         caption(page, labels[m] ? "Prediction" : "No prediction", pred->name);
@@ -135,27 +135,27 @@ static bool add_found(GString *page, const report *r, guint index, const report_
 }
 
 /* The lower row: the truth, then where each model is wrong. */
-static bool add_errors(GString *page, const report *r, guint index, const report_picture *p,
+static bool add_errors(GString *page, const report *r, guint index, const rep_picture *p,
                        uint8_t *const *labels, GError **error)
 {
     static const uint8_t ink[3] = {20, 20, 20};
-    const cli_slide *slide = &g_array_index(r->set, cli_slide, index);
+    const job_slide *slide = &g_array_index(r->set, job_slide, index);
     const char *from;
-    cli_slide_truth(slide, &from);
+    job_slide_truth(slide, &from);
     g_string_append(page, "<figure>");
     if (!add_labels(page, p, p->truth, r, ink, "Truth", slide->name, error))
         return false;
     caption(page, "Truth", g_str_equal(from, "truth") ? "" : "(annotation)");
     g_autofree uint8_t *out = g_malloc((size_t)p->w * (size_t)p->h * 3);
     for (guint m = 0; m < r->pred->len; m++) {
-        const report_named *pred = &g_array_index(r->pred, report_named, m);
-        const cli_score *score = &r->scores[m].items[index];
+        const rep_named *pred = &g_array_index(r->pred, rep_named, m);
+        const job_score *score = &r->scores[m].items[index];
         g_string_append(page, "<figure>");
         if (labels[m] && score->ok) {
             g_autofree char *alt =
                 g_strdup_printf("Errors of %s on %s: DSC %.3f, Jaccard %.3f", pred->name,
                                 slide->name, score->dsc, score->jaccard);
-            report_paint_errors(p, labels[m], out);
+            rep_paint_errors(p, labels[m], out);
             if (!add_picture(page, out, p, alt, false, error))
                 return false;
             g_string_append(page, "<figcaption>");
@@ -169,18 +169,18 @@ static bool add_errors(GString *page, const report *r, guint index, const report
 
 static bool add_slide(GString *page, const report *r, guint index, GError **error)
 {
-    const cli_slide *slide = &g_array_index(r->set, cli_slide, index);
+    const job_slide *slide = &g_array_index(r->set, job_slide, index);
     const qs_classes *classes = &r->scores[0].classes;
-    report_picture p;
+    rep_picture p;
     uint8_t *labels[REPORT_MODELS_MAX] = {0};
-    if (!report_picture_read(&p, slide, classes, error))
+    if (!rep_picture_read(&p, slide, classes, error))
         return false;
     bool ok = true;
     for (guint m = 0; ok && m < r->pred->len; m++) {
-        g_autofree char *path = cli_mask_path(g_array_index(r->pred, report_named, m).path, slide);
+        g_autofree char *path = job_mask_path(g_array_index(r->pred, rep_named, m).path, slide);
         if (!g_file_test(path, G_FILE_TEST_IS_REGULAR))
             continue;
-        labels[m] = report_picture_labels(&p, slide, path, classes, error);
+        labels[m] = rep_picture_labels(&p, slide, path, classes, error);
         ok = labels[m] != NULL;
     }
     if (ok) {
@@ -195,11 +195,11 @@ static bool add_slide(GString *page, const report *r, guint index, GError **erro
     }
     for (guint m = 0; m < r->pred->len; m++)
         g_free(labels[m]);
-    report_picture_clear(&p);
+    rep_picture_clear(&p);
     return ok;
 }
 
-bool report_slides(GString *page, const report *r, GError **error)
+bool rep_slides(GString *page, const report *r, GError **error)
 {
     guint n = MIN(r->set->len, (guint)r->max_slides);
     g_string_append(

@@ -3,13 +3,13 @@
  * error maps are from Okabe and Ito's palette (the third darkened), which stays apart for red-green
  * and blue-yellow blind readers; found and false differ in hue, missed differs from both in
  * lightness. */
-#include "report/report_priv.h"
+#include "report/report.h"
 
 static const uint8_t model_rgb[REPORT_MODELS_MAX][3] = {{0x00, 0x72, 0xB2}, {0xD5, 0x5E, 0x00},
                                                         {0x00, 0x9E, 0x73}, {0xCC, 0x79, 0xA7},
                                                         {0xB8, 0x86, 0x00}, {0x56, 0xB4, 0xE9}};
 
-const uint8_t *report_model_rgb(int index)
+const uint8_t *rep_model_rgb(int index)
 {
     return model_rgb[index % REPORT_MODELS_MAX];
 }
@@ -88,13 +88,13 @@ static const char *const sheet[] = {
 };
 /* clang-format on */
 
-void report_style(GString *page)
+void rep_style(GString *page)
 {
     for (size_t i = 0; i < G_N_ELEMENTS(sheet); i++)
         g_string_append(page, sheet[i]);
 }
 
-void report_text(GString *page, const char *text)
+void rep_text(GString *page, const char *text)
 {
     for (; *text; text++) {
         switch (*text) {
@@ -116,7 +116,7 @@ void report_text(GString *page, const char *text)
     }
 }
 
-void report_data_uri(GString *page, const char *type, const uint8_t *bytes, size_t n)
+void rep_data_uri(GString *page, const char *type, const uint8_t *bytes, size_t n)
 {
     g_autofree char *text = g_base64_encode(bytes, n);
     g_string_append_printf(page, "data:%s;base64,", type);

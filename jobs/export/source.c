@@ -1,4 +1,4 @@
-/* See export_source.h. */
+/* See job_export_source.h. */
 #include "jobs/export/source.h"
 
 #include "base/error.h"
@@ -15,13 +15,13 @@
 static bool read_mask(void *user, int64_t x, int64_t y, int w, int h, uint8_t *label,
                       size_t row_bytes, GError **error)
 {
-    return wsi_mask_read_native(((export_source *)user)->mask, x, y, w, h, label, row_bytes, error);
+    return wsi_mask_read_native(((job_export_source *)user)->mask, x, y, w, h, label, row_bytes, error);
 }
 
 static bool read_annot(void *user, int64_t x, int64_t y, int w, int h, uint8_t *label,
                        size_t row_bytes, GError **error)
 {
-    export_source *s = user;
+    job_export_source *s = user;
     wsi_view view = {.w = s->labels.w, .h = s->labels.h, .downsample = s->factor};
     return wsi_annot_read(s->annot, &view, x, y, w, h, label, row_bytes, error);
 }
@@ -30,7 +30,7 @@ static bool read_annot(void *user, int64_t x, int64_t y, int w, int h, uint8_t *
 static bool read_prob(void *user, int64_t x, int64_t y, int w, int h, uint8_t *label,
                       size_t row_bytes, GError **error)
 {
-    export_source *s = user;
+    job_export_source *s = user;
     g_assert(x == 0 && w == s->prob.w && row_bytes == (size_t)w);
     return wsi_raster_read_rows(s->prob_raster, y, h, label, error);
 }
@@ -51,7 +51,7 @@ static void read_note(const char *path, note *n)
     *n = (note){0};
     if (!g_file_test(file, G_FILE_TEST_IS_REGULAR))
         return;
-    n->has_classes = cli_sidecar_classes(file, &n->classes);
+    n->has_classes = job_mask_note_classes(file, &n->classes);
     g_autoptr(JsonParser) parser = json_parser_new();
     JsonNode *root =
         json_parser_load_from_file(parser, file, NULL) ? json_parser_get_root(parser) : NULL;
@@ -65,7 +65,7 @@ static void read_note(const char *path, note *n)
 }
 
 /* --slide, or the note's when it is still there. */
-static bool open_slide(export_source *s, const export_options *o, const note *n, GError **error)
+static bool open_slide(job_export_source *s, const export_options *o, const note *n, GError **error)
 {
     if (!o->slide && !(n->slide && g_file_test(n->slide, G_FILE_TEST_IS_REGULAR)))
         return true;
@@ -80,7 +80,7 @@ static bool open_slide(export_source *s, const export_options *o, const note *n,
 
 /* ---- masks ----------------------------------------------------------------------------------- */
 /* Without a table: as many classes as the mask has labels. */
-static void classes_of_mask(export_source *s)
+static void classes_of_mask(job_export_source *s)
 {
     const wsi_mask_info *info = wsi_mask_get_info(s->mask);
     int top = 1;
@@ -120,7 +120,7 @@ static bool size_of_mask(const char *path, int64_t *w, int64_t *h, double *mpp, 
     return true;
 }
 
-static bool open_mask(export_source *s, const export_options *o, const note *n, GError **error)
+static bool open_mask(job_export_source *s, const export_options *o, const note *n, GError **error)
 {
     int64_t w, h;
     double mpp;
@@ -236,7 +236,7 @@ static void canvas_of_set(const wsi_annotations *set, int64_t *w, int64_t *h)
     *h = (int64_t)ceil(y1);
 }
 
-static bool open_annot(export_source *s, const export_options *o, GError **error)
+static bool open_annot(job_export_source *s, const export_options *o, GError **error)
 {
     wsi_annotations *set = wsi_annotations_read(o->path, error);
     if (!set)
@@ -268,7 +268,7 @@ static bool open_annot(export_source *s, const export_options *o, GError **error
 }
 
 /* ---- both ------------------------------------------------------------------------------------ */
-static bool open_prob(export_source *s, const char *path, GError **error)
+static bool open_prob(job_export_source *s, const char *path, GError **error)
 {
     wsi_file_type type;
     int64_t n_bytes;
@@ -289,9 +289,9 @@ static bool open_prob(export_source *s, const char *path, GError **error)
     return false;
 }
 
-bool export_source_open(export_source *s, const export_options *o, GError **error)
+bool job_export_source_open(job_export_source *s, const export_options *o, GError **error)
 {
-    *s = (export_source){0};
+    *s = (job_export_source){0};
     bool is_annot = wsi_annotations_sniff(o->path);
     note n = {0};
     if (!is_annot)
@@ -303,15 +303,15 @@ bool export_source_open(export_source *s, const export_options *o, GError **erro
         s->mpp_l0 = o->mpp;
     g_free(n.slide);
     if (!ok)
-        export_source_close(s);
+        job_export_source_close(s);
     return ok;
 }
 
-void export_source_close(export_source *s)
+void job_export_source_close(job_export_source *s)
 {
     wsi_mask_close(s->mask);
     wsi_annot_close(s->annot);
     wsi_raster_close(s->prob_raster);
     wsi_slide_close(s->slide);
-    *s = (export_source){0};
+    *s = (job_export_source){0};
 }

@@ -26,9 +26,9 @@ typedef struct {
     int factor;
     double mpp_l0;
     int64_t canvas_w, canvas_h;
-} export_source;
+} job_export_source;
 
-bool export_source_open(export_source *source, const export_options *options, GError **error);
-void export_source_close(export_source *source); /* a zeroed one is accepted */
+bool job_export_source_open(job_export_source *source, const export_options *options, GError **error);
+void job_export_source_close(job_export_source *source); /* a zeroed one is accepted */
 
 #endif

@@ -12,52 +12,52 @@
 
 enum { NAME_WIDTH = 32, BOOTSTRAP_SEED = 1, LARGE_BYTES = 256 << 20 };
 
-static const cli_metric metric_table[CLI_N_METRICS] = {
-    [CLI_DSC] = {"dsc", "DSC", "fraction", true},
-    [CLI_JACCARD] = {"jaccard", "Jaccard", "fraction", true},
-    [CLI_HD95] = {"hd95", "HD95", "distance", false},
-    [CLI_HD95_PYMIC] = {"hd95_pymic", "HD95max", "distance", false},
-    [CLI_ASSD] = {"assd", "ASSD", "distance", false},
-    [CLI_SENSITIVITY] = {"sensitivity", "sensit.", "fraction", true},
-    [CLI_PRECISION] = {"precision", "precis.", "fraction", true},
-    [CLI_BOUNDARY_F1] = {"boundary_f1", "bound.F1", "fraction", true},
+static const job_metric metric_table[JOB_N_METRICS] = {
+    [JOB_DSC] = {"dsc", "DSC", "fraction", true},
+    [JOB_JACCARD] = {"jaccard", "Jaccard", "fraction", true},
+    [JOB_HD95] = {"hd95", "HD95", "distance", false},
+    [JOB_HD95_PYMIC] = {"hd95_pymic", "HD95max", "distance", false},
+    [JOB_ASSD] = {"assd", "ASSD", "distance", false},
+    [JOB_SENSITIVITY] = {"sensitivity", "sensit.", "fraction", true},
+    [JOB_PRECISION] = {"precision", "precis.", "fraction", true},
+    [JOB_BOUNDARY_F1] = {"boundary_f1", "bound.F1", "fraction", true},
 };
 
-const cli_metric *cli_metrics(size_t *n)
+const job_metric *job_metrics(size_t *n)
 {
-    *n = CLI_N_METRICS;
+    *n = JOB_N_METRICS;
     return metric_table;
 }
 
-void cli_score_options_init(cli_score_options *options)
+void job_score_options_init(job_score_options *options)
 {
-    *options = (cli_score_options){.distances = true, .tolerance = 5};
+    *options = (job_score_options){.distances = true, .tolerance = 5};
 }
 
-static bool needs_outlines(cli_metric_id metric)
+static bool needs_outlines(job_metric_id metric)
 {
-    return metric == CLI_HD95 || metric == CLI_HD95_PYMIC || metric == CLI_ASSD ||
-           metric == CLI_BOUNDARY_F1;
+    return metric == JOB_HD95 || metric == JOB_HD95_PYMIC || metric == JOB_ASSD ||
+           metric == JOB_BOUNDARY_F1;
 }
 
 /* What of the counts alone; NaN for a metric that needs outlines. */
-static double of_counts(const inf_counts *counts, cli_metric_id metric, int cls)
+static double of_counts(const inf_counts *counts, job_metric_id metric, int cls)
 {
     switch (metric) {
-    case CLI_DSC:
+    case JOB_DSC:
         return inf_dsc(counts, cls);
-    case CLI_JACCARD:
+    case JOB_JACCARD:
         return inf_jaccard(counts, cls);
-    case CLI_SENSITIVITY:
+    case JOB_SENSITIVITY:
         return inf_sensitivity(counts, cls);
-    case CLI_PRECISION:
+    case JOB_PRECISION:
         return inf_precision(counts, cls);
     default:
         return NAN;
     }
 }
 
-static double pooled_value(const inf_counts *counts, cli_metric_id metric, int cls)
+static double pooled_value(const inf_counts *counts, job_metric_id metric, int cls)
 {
     if (cls > 0)
         return of_counts(counts, metric, cls);
@@ -73,8 +73,8 @@ static bool find_classes(qs_classes *classes, const char *dir, const GArray *set
     if (text)
         return qs_classes_from_text(classes, text, error);
     for (guint i = 0; i < set->len; i++) {
-        g_autofree char *note = cli_sidecar_path(dir, &g_array_index(set, cli_slide, i));
-        if (cli_sidecar_classes(note, classes))
+        g_autofree char *note = job_mask_note_path(dir, &g_array_index(set, job_slide, i));
+        if (job_mask_note_classes(note, classes))
             return true;
     }
     qs_classes_init_binary(classes, "foreground");
@@ -82,7 +82,7 @@ static bool find_classes(qs_classes *classes, const char *dir, const GArray *set
 }
 
 /* Outlines to distances, class by class. */
-static bool measure(const cli_scores *scores, cli_score *score, inf_eval_surfaces *surfaces,
+static bool measure(const job_scores *scores, job_score *score, inf_eval_surfaces *surfaces,
                     double px_size, GError **error)
 {
     int64_t bytes = inf_surface_memory(surfaces->pred, surfaces->truth);
@@ -95,47 +95,47 @@ static bool measure(const cli_scores *scores, cli_score *score, inf_eval_surface
         if (!inf_surface_compare(surfaces->pred, surfaces->truth, c, px_size, scores->tolerance, &d,
                                  error))
             return false;
-        score->values[CLI_HD95][c] = d.hd95;
-        score->values[CLI_HD95_PYMIC][c] = d.hd95_pymic;
-        score->values[CLI_ASSD][c] = d.assd;
-        score->values[CLI_BOUNDARY_F1][c] = d.boundary_f1;
+        score->values[JOB_HD95][c] = d.hd95;
+        score->values[JOB_HD95_PYMIC][c] = d.hd95_pymic;
+        score->values[JOB_ASSD][c] = d.assd;
+        score->values[JOB_BOUNDARY_F1][c] = d.boundary_f1;
         score->n_one_empty += d.one_empty;
     }
     return true;
 }
 
 /* Every metric of every class, and their means as class 0. */
-static bool fill_values(const cli_scores *scores, cli_score *score, inf_eval_surfaces *surfaces,
+static bool fill_values(const job_scores *scores, job_score *score, inf_eval_surfaces *surfaces,
                         double mpp, GError **error)
 {
     int n = scores->classes.n;
-    for (int m = 0; m < CLI_N_METRICS; m++)
+    for (int m = 0; m < JOB_N_METRICS; m++)
         for (int c = 1; c < n; c++)
-            score->values[m][c] = of_counts(&score->counts, (cli_metric_id)m, c);
+            score->values[m][c] = of_counts(&score->counts, (job_metric_id)m, c);
     double px_size = score->grid.factor * (strcmp(scores->unit, "px") == 0 ? 1 : mpp);
     if (surfaces && !measure(scores, score, surfaces, px_size, error))
         return false;
-    for (int m = 0; m < CLI_N_METRICS; m++) {
+    for (int m = 0; m < JOB_N_METRICS; m++) {
         score->values[m][0] = 0;
         for (int c = 1; c < n; c++)
             score->values[m][0] += score->values[m][c] / (n - 1);
     }
-    score->dsc = score->values[CLI_DSC][0] = inf_dsc_foreground(&score->counts);
-    score->jaccard = score->values[CLI_JACCARD][0] = inf_jaccard_foreground(&score->counts);
+    score->dsc = score->values[JOB_DSC][0] = inf_dsc_foreground(&score->counts);
+    score->jaccard = score->values[JOB_JACCARD][0] = inf_jaccard_foreground(&score->counts);
     return true;
 }
 
-static bool score_slide(const cli_scores *scores, cli_score *score, bool annotation, GError **error)
+static bool score_slide(const job_scores *scores, job_score *score, bool annotation, GError **error)
 {
-    const cli_slide *slide = score->slide;
+    const job_slide *slide = score->slide;
     const char *dir = scores->dir;
     const qs_classes *classes = &scores->classes;
-    const char *truth = cli_slide_truth(slide, &score->truth_from);
+    const char *truth = job_slide_truth(slide, &score->truth_from);
     if (annotation) {
         truth = slide->mask;
         score->truth_from = "mask";
     }
-    g_autofree char *pred = cli_mask_path(dir, slide);
+    g_autofree char *pred = job_mask_path(dir, slide);
     if (!truth) {
         g_set_error(
             error, QS_ERROR, QS_ERROR_FORMAT,
@@ -155,7 +155,7 @@ static bool score_slide(const cli_scores *scores, cli_score *score, bool annotat
     const wsi_level *level0 = &wsi_slide_get_info(s)->levels[0];
     double mpp = wsi_slide_get_info(s)->mpp;
     inf_eval_surfaces surfaces = {0};
-    wsi_mask *mask = cli_mask_open(truth, s, classes, slide->labels, error);
+    wsi_mask *mask = job_mask_open(truth, s, classes, slide->labels, error);
     bool ok = mask && inf_eval_against(pred, mask, level0->w, level0->h, classes, &score->counts,
                                        &score->grid, scores->distances ? &surfaces : NULL, error);
     wsi_mask_close(mask);
@@ -166,11 +166,11 @@ static bool score_slide(const cli_scores *scores, cli_score *score, bool annotat
 }
 
 /* µm where every slide that can be opened knows its resolution. */
-static const char *find_unit(const GArray *set, const cli_score_options *options)
+static const char *find_unit(const GArray *set, const job_score_options *options)
 {
     bool um = options->distances && !options->pixels;
     for (guint i = 0; um && i < set->len; i++) {
-        const cli_slide *slide = &g_array_index(set, cli_slide, i);
+        const job_slide *slide = &g_array_index(set, job_slide, i);
         wsi_slide *s = wsi_slide_open(slide->slide, slide->mpp, NULL);
         um = !s || wsi_slide_get_info(s)->mpp > 0;
         wsi_slide_close(s);
@@ -178,10 +178,10 @@ static const char *find_unit(const GArray *set, const cli_score_options *options
     return um ? "µm" : "px";
 }
 
-bool cli_scores_read(cli_scores *scores, const char *dir, const GArray *set,
-                     const cli_score_options *options, GError **error)
+bool job_scores_read(job_scores *scores, const char *dir, const GArray *set,
+                     const job_score_options *options, GError **error)
 {
-    *scores = (cli_scores){.dir = dir,
+    *scores = (job_scores){.dir = dir,
                            .n = set->len,
                            .distances = options->distances,
                            .tolerance = options->tolerance,
@@ -189,11 +189,11 @@ bool cli_scores_read(cli_scores *scores, const char *dir, const GArray *set,
     if (!find_classes(&scores->classes, dir, set, options->classes, error))
         return false;
     inf_counts_init(&scores->pooled, scores->classes.n);
-    scores->items = g_new0(cli_score, set->len);
+    scores->items = g_new0(job_score, set->len);
     for (guint i = 0; i < set->len; i++) {
-        cli_score *score = &scores->items[i];
+        job_score *score = &scores->items[i];
         GError *failure = NULL;
-        score->slide = &g_array_index(set, cli_slide, i);
+        score->slide = &g_array_index(set, job_slide, i);
         score->ok = score_slide(scores, score, options->annotation, &failure);
         if (g_error_matches(failure, QS_ERROR, QS_ERROR_STOPPED)) {
             g_propagate_error(error, failure);
@@ -210,12 +210,12 @@ bool cli_scores_read(cli_scores *scores, const char *dir, const GArray *set,
     return true;
 }
 
-void cli_scores_clear(cli_scores *scores)
+void job_scores_clear(job_scores *scores)
 {
     g_clear_pointer(&scores->items, g_free);
 }
 
-double *cli_scores_column(const cli_scores *scores, cli_metric_id metric, int cls)
+double *job_scores_column(const job_scores *scores, job_metric_id metric, int cls)
 {
     double *values = g_new(double, MAX(1, scores->n_ok));
     guint n = 0;
@@ -230,19 +230,19 @@ double *cli_scores_column(const cli_scores *scores, cli_metric_id metric, int cl
 /* What the table has: every metric of the foreground, and with more than two classes DSC and
  * Jaccard of each. */
 typedef struct {
-    cli_metric_id metric;
+    job_metric_id metric;
     int cls;
 } column;
 
-static guint columns(const cli_scores *scores, column *out)
+static guint columns(const job_scores *scores, column *out)
 {
     guint n = 0;
-    for (int m = 0; m < CLI_N_METRICS; m++)
-        if (scores->distances || !needs_outlines((cli_metric_id)m))
-            out[n++] = (column){.metric = (cli_metric_id)m};
+    for (int m = 0; m < JOB_N_METRICS; m++)
+        if (scores->distances || !needs_outlines((job_metric_id)m))
+            out[n++] = (column){.metric = (job_metric_id)m};
     for (int c = 1; scores->classes.n > 2 && c < scores->classes.n; c++)
-        for (int m = CLI_DSC; m <= CLI_JACCARD; m++)
-            out[n++] = (column){.metric = (cli_metric_id)m, .cls = c};
+        for (int m = JOB_DSC; m <= JOB_JACCARD; m++)
+            out[n++] = (column){.metric = (job_metric_id)m, .cls = c};
     return n;
 }
 
@@ -259,24 +259,24 @@ static void print_row(const char *name, const column *cols, const double *values
     cli_print("\n");
 }
 
-static void print_head(const cli_scores *scores, const column *cols, guint n)
+static void print_head(const job_scores *scores, const column *cols, guint n)
 {
     cli_print("%-*s", NAME_WIDTH, "slide");
     for (guint i = 0; i < n; i++) {
-        bool of_class = cols[i].cls > 0 && cols[i].metric == CLI_DSC;
+        bool of_class = cols[i].cls > 0 && cols[i].metric == JOB_DSC;
         cli_print("  %8.8s", of_class ? scores->classes.items[cols[i].cls].name
                                       : metric_table[cols[i].metric].label);
     }
     cli_print("\n");
 }
 
-static void print_summary(const cli_scores *scores, const column *cols, guint n)
+static void print_summary(const job_scores *scores, const column *cols, guint n)
 {
-    double rows[5][CLI_N_METRICS + 2 * QS_CLASSES_MAX];
+    double rows[5][JOB_N_METRICS + 2 * QS_CLASSES_MAX];
     static const char *const names[5] = {"mean", "± sample std", "95 % of the mean from",
                                          "95 % of the mean to", "pooled over pixels"};
     for (guint k = 0; k < n; k++) {
-        g_autofree double *x = cli_scores_column(scores, cols[k].metric, cols[k].cls);
+        g_autofree double *x = job_scores_column(scores, cols[k].metric, cols[k].cls);
         rows[0][k] = inf_mean(x, scores->n_ok);
         rows[1][k] = inf_std(x, scores->n_ok);
         inf_bootstrap_mean(x, scores->n_ok, 0.95, BOOTSTRAP_SEED, &rows[2][k], &rows[3][k]);
@@ -286,15 +286,15 @@ static void print_summary(const cli_scores *scores, const column *cols, guint n)
         print_row(names[r], cols, rows[r], n);
 }
 
-void cli_scores_print(const cli_scores *scores)
+void job_scores_print(const job_scores *scores)
 {
-    column cols[CLI_N_METRICS + 2 * QS_CLASSES_MAX];
-    double values[CLI_N_METRICS + 2 * QS_CLASSES_MAX];
+    column cols[JOB_N_METRICS + 2 * QS_CLASSES_MAX];
+    double values[JOB_N_METRICS + 2 * QS_CLASSES_MAX];
     guint n = columns(scores, cols);
     cli_print("%s\n", scores->dir);
     print_head(scores, cols, n);
     for (guint i = 0; i < scores->n; i++) {
-        const cli_score *score = &scores->items[i];
+        const job_score *score = &scores->items[i];
         if (!score->ok) {
             cli_print("%s  failed\n", score->slide->name);
             continue;
@@ -332,12 +332,12 @@ static void add_int(JsonBuilder *b, const char *name, int64_t value)
 }
 
 /* Mean, deviation and interval of every metric of a class. */
-static void add_summary(JsonBuilder *b, const cli_scores *scores, int cls)
+static void add_summary(JsonBuilder *b, const job_scores *scores, int cls)
 {
-    for (int m = 0; m < CLI_N_METRICS; m++) {
-        if (!scores->distances && needs_outlines((cli_metric_id)m))
+    for (int m = 0; m < JOB_N_METRICS; m++) {
+        if (!scores->distances && needs_outlines((job_metric_id)m))
             continue;
-        g_autofree double *x = cli_scores_column(scores, (cli_metric_id)m, cls);
+        g_autofree double *x = job_scores_column(scores, (job_metric_id)m, cls);
         double low, high;
         inf_bootstrap_mean(x, scores->n_ok, 0.95, BOOTSTRAP_SEED, &low, &high);
         const struct {
@@ -348,24 +348,24 @@ static void add_summary(JsonBuilder *b, const cli_scores *scores, int cls)
                      {"ci95_low", low},
                      {"ci95_high", high},
                      {"pooled", scores->n_ok > 0
-                                    ? pooled_value(&scores->pooled, (cli_metric_id)m, cls)
+                                    ? pooled_value(&scores->pooled, (job_metric_id)m, cls)
                                     : NAN}};
         for (size_t i = 0; i < G_N_ELEMENTS(parts); i++) {
             g_autofree char *name = g_strdup_printf("%s_%s", metric_table[m].key, parts[i].suffix);
-            if (i + 1 < G_N_ELEMENTS(parts) || !needs_outlines((cli_metric_id)m))
+            if (i + 1 < G_N_ELEMENTS(parts) || !needs_outlines((job_metric_id)m))
                 add_number(b, name, parts[i].value);
         }
     }
 }
 
-static void add_values(JsonBuilder *b, const cli_scores *scores, const cli_score *score, int cls)
+static void add_values(JsonBuilder *b, const job_scores *scores, const job_score *score, int cls)
 {
-    for (int m = 0; m < CLI_N_METRICS; m++)
-        if (scores->distances || !needs_outlines((cli_metric_id)m))
+    for (int m = 0; m < JOB_N_METRICS; m++)
+        if (scores->distances || !needs_outlines((job_metric_id)m))
             add_number(b, metric_table[m].key, score->values[m][cls]);
 }
 
-static void add_classes(JsonBuilder *b, const cli_scores *scores, const cli_score *score)
+static void add_classes(JsonBuilder *b, const job_scores *scores, const job_score *score)
 {
     const inf_counts *counts = &score->counts;
     json_builder_set_member_name(b, "classes");
@@ -383,7 +383,7 @@ static void add_classes(JsonBuilder *b, const cli_scores *scores, const cli_scor
     json_builder_end_array(b);
 }
 
-static void add_slide(JsonBuilder *b, const cli_scores *scores, const cli_score *score)
+static void add_slide(JsonBuilder *b, const job_scores *scores, const job_score *score)
 {
     json_builder_begin_object(b);
     add_string(b, "name", score->slide->name);
@@ -408,7 +408,7 @@ static void add_slide(JsonBuilder *b, const cli_scores *scores, const cli_score 
     json_builder_end_object(b);
 }
 
-void cli_scores_to_json(const cli_scores *scores, JsonBuilder *b)
+void job_scores_to_json(const job_scores *scores, JsonBuilder *b)
 {
     json_builder_begin_object(b);
     add_string(b, "pred", scores->dir);
@@ -438,8 +438,8 @@ void cli_scores_to_json(const cli_scores *scores, JsonBuilder *b)
     json_builder_end_object(b);
 }
 
-void cli_scores_compare(const cli_scores *a, const cli_scores *b, cli_metric_id metric,
-                        cli_comparison *result)
+void job_scores_compare(const job_scores *a, const job_scores *b, job_metric_id metric,
+                        job_comparison *result)
 {
     g_autofree double *x = g_new(double, MAX(1, a->n)), *y = g_new(double, MAX(1, a->n));
     size_t n = 0;
@@ -453,7 +453,7 @@ void cli_scores_compare(const cli_scores *a, const cli_scores *b, cli_metric_id 
     inf_wilcoxon_paired(x, y, n, &result->w);
 }
 
-void cli_comparison_to_json(const cli_comparison *test, JsonBuilder *b)
+void job_comparison_to_json(const job_comparison *test, JsonBuilder *b)
 {
     json_builder_begin_object(b);
     add_int(b, "n", (int64_t)test->t.n);

@@ -8,16 +8,16 @@
 #include <json-glib/json-glib.h>
 
 typedef enum {
-    CLI_DSC,
-    CLI_JACCARD,
-    CLI_HD95,
-    CLI_HD95_PYMIC,
-    CLI_ASSD,
-    CLI_SENSITIVITY,
-    CLI_PRECISION,
-    CLI_BOUNDARY_F1,
-    CLI_N_METRICS
-} cli_metric_id;
+    JOB_DSC,
+    JOB_JACCARD,
+    JOB_HD95,
+    JOB_HD95_PYMIC,
+    JOB_ASSD,
+    JOB_SENSITIVITY,
+    JOB_PRECISION,
+    JOB_BOUNDARY_F1,
+    JOB_N_METRICS
+} job_metric_id;
 
 /* How slides are scored. */
 typedef struct {
@@ -26,60 +26,60 @@ typedef struct {
     bool pixels;         /* distances in level-0 pixels even where the resolution is known */
     double tolerance;    /* of the boundary F1, in the unit of the distances */
     bool annotation;     /* against column mask, though there may be a truth */
-} cli_score_options;
-void cli_score_options_init(cli_score_options *options);
+} job_score_options;
+void job_score_options_init(job_score_options *options);
 
 typedef struct {
-    const cli_slide *slide; /* borrowed */
+    const job_slide *slide; /* borrowed */
     const char *truth_from; /* "truth" or "mask" */
     bool ok;                /* false: could not be scored, and why was said */
     inf_counts counts;
     inf_eval_grid grid;
     /* Class 0 stands for the foreground, the mean over classes 1 … n-1; NaN what was not measured.
      */
-    double values[CLI_N_METRICS][QS_CLASSES_MAX];
+    double values[JOB_N_METRICS][QS_CLASSES_MAX];
     int n_one_empty;     /* classes that only one of the masks has */
     double dsc, jaccard; /* foreground */
-} cli_score;
+} job_score;
 
 typedef struct {
     const char *dir; /* borrowed */
     qs_classes classes;
-    cli_score *items;
+    job_score *items;
     guint n, n_ok;
     inf_counts pooled;
     bool distances;
     const char *unit; /* of distances: "µm", or "px" of level 0 where a slide has no resolution */
     double tolerance;
-} cli_scores;
+} job_scores;
 
 /* A number that a slide is scored by, under its name in JSON. */
 typedef struct {
     const char *key, *label; /* "dsc", "DSC" */
     const char *unit;        /* "fraction" or "distance" */
     bool higher_is_better;
-} cli_metric;
-const cli_metric *cli_metrics(size_t *n);
+} job_metric;
+const job_metric *job_metrics(size_t *n);
 
 /* Scores every slide of the set; failures are printed through cli_fail, each by name. False only on
  * a stop request or when the class table cannot be had. */
-bool cli_scores_read(cli_scores *scores, const char *dir, const GArray *set,
-                     const cli_score_options *options, GError **error);
-void cli_scores_clear(cli_scores *scores);
+bool job_scores_read(job_scores *scores, const char *dir, const GArray *set,
+                     const job_score_options *options, GError **error);
+void job_scores_clear(job_scores *scores);
 /* One metric of every scored slide, in order; n_ok values, owned by the caller. */
-double *cli_scores_column(const cli_scores *scores, cli_metric_id metric, int cls);
+double *job_scores_column(const job_scores *scores, job_metric_id metric, int cls);
 
-void cli_scores_print(const cli_scores *scores);
+void job_scores_print(const job_scores *scores);
 /* Adds an object: pred, slides, mean, pooled, classes. */
-void cli_scores_to_json(const cli_scores *scores, JsonBuilder *builder);
+void job_scores_to_json(const job_scores *scores, JsonBuilder *builder);
 
 /* Both tests of one metric, over the slides that both scored; foreground. */
 typedef struct {
     inf_ttest t;
     inf_wilcoxon w;
-} cli_comparison;
-void cli_scores_compare(const cli_scores *a, const cli_scores *b, cli_metric_id metric,
-                        cli_comparison *result);
-void cli_comparison_to_json(const cli_comparison *test, JsonBuilder *builder);
+} job_comparison;
+void job_scores_compare(const job_scores *a, const job_scores *b, job_metric_id metric,
+                        job_comparison *result);
+void job_comparison_to_json(const job_comparison *test, JsonBuilder *builder);
 
 #endif

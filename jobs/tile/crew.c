@@ -1,4 +1,4 @@
-/* See tile_crew.h. Slides are worked on largest first, as many at once as there are threads; the
+/* See job_crew.h. Slides are worked on largest first, as many at once as there are threads; the
  * last ones get the threads that have nothing else left, so one slide alone uses all of them. */
 #include "jobs/tile/crew.h"
 
@@ -12,25 +12,25 @@
 
 static gint by_cells(gconstpointer a, gconstpointer b)
 {
-    int64_t na = (*(tile_job *const *)a)->n_cells, nb = (*(tile_job *const *)b)->n_cells;
+    int64_t na = (*(job_tile *const *)a)->n_cells, nb = (*(job_tile *const *)b)->n_cells;
     return na < nb ? 1 : na > nb ? -1 : 0;
 }
 
 static gint by_memory(gconstpointer a, gconstpointer b)
 {
-    int64_t na = (*(tile_job *const *)a)->memory, nb = (*(tile_job *const *)b)->memory;
+    int64_t na = (*(job_tile *const *)a)->memory, nb = (*(job_tile *const *)b)->memory;
     return na < nb ? 1 : na > nb ? -1 : 0;
 }
 
 /* The n_threads hungriest slides at once, each with its share of the threads. */
-void tile_crew_needs(GPtrArray *order, int n_threads, int64_t *memory, int64_t *temp)
+void job_crew_needs(GPtrArray *order, int n_threads, int64_t *memory, int64_t *temp)
 {
     g_autoptr(GPtrArray) sorted = g_ptr_array_copy(order, NULL, NULL);
     g_ptr_array_sort(sorted, by_memory);
     int64_t per_thread = 0, largest_temp = 0;
     *memory = LIBRARY_BYTES;
     for (guint i = 0; i < sorted->len; i++) {
-        const tile_job *job = sorted->pdata[i];
+        const job_tile *job = sorted->pdata[i];
         if ((int)i < n_threads)
             *memory += job->memory;
         per_thread = MAX(per_thread, job->memory_per_thread);
@@ -45,8 +45,8 @@ static void say_plan(GArray *jobs, const tile_run *run, GPtrArray *order, int n_
     int64_t memory, temp;
     int n_broken = 0;
     for (guint i = 0; i < order->len; i++)
-        n_broken += ((const tile_job *)order->pdata[i])->state == TILE_FAILED;
-    tile_crew_needs(order, n_threads, &memory, &temp);
+        n_broken += ((const job_tile *)order->pdata[i])->state == TILE_FAILED;
+    job_crew_needs(order, n_threads, &memory, &temp);
     g_autofree char *memory_text = cli_format_bytes(memory), *temp_text = cli_format_bytes(temp);
     cli_print("%u slides, %" G_GINT64_FORMAT
               " patches of %d pixels at stride %d, %d threads, at most %s of memory",
@@ -59,19 +59,19 @@ static void say_plan(GArray *jobs, const tile_run *run, GPtrArray *order, int n_
         cli_print("%d of them cannot be opened; they are recorded as failed\n", n_broken);
 }
 
-bool tile_crew_plan(GArray *jobs, tile_run *run, GPtrArray *order)
+bool job_crew_plan(GArray *jobs, tile_run *run, GPtrArray *order)
 {
     for (guint i = 0; i < jobs->len && !qs_stop_requested(); i++) {
-        tile_job *job = &g_array_index(jobs, tile_job, i);
+        job_tile *job = &g_array_index(jobs, job_tile, i);
         qs_progress_update(run->progress, "plan", i, jobs->len, NULL);
-        tile_job_plan(job, run);
+        job_tile_plan(job, run);
         run->n_cells += job->n_cells;
         g_ptr_array_add(order, job);
     }
     cli_progress_end();
     g_ptr_array_sort(order, by_cells);
     for (guint i = 0; i < order->len; i++)
-        ((tile_job *)order->pdata[i])->turn = i;
+        ((job_tile *)order->pdata[i])->turn = i;
     return !qs_stop_requested();
 }
 
@@ -84,9 +84,9 @@ typedef struct {
 } crew;
 
 /* The next slide and its share of the threads: those that no other slide will need. */
-static tile_job *take_job(crew *c, int *n_threads)
+static job_tile *take_job(crew *c, int *n_threads)
 {
-    tile_job *job = NULL;
+    job_tile *job = NULL;
     g_mutex_lock(&c->run->lock);
     if (c->next < c->order->len && !c->store_failed && !qs_stop_requested()) {
         job = c->order->pdata[c->next++];
@@ -98,7 +98,7 @@ static tile_job *take_job(crew *c, int *n_threads)
     return job;
 }
 
-static void report_job(const tile_job *job)
+static void report_job(const job_tile *job)
 {
     if (job->state == TILE_FAILED && !job->store_failed) {
         qs_warn("%s", job->error->message);
@@ -119,8 +119,8 @@ static gpointer crew_work(gpointer user)
 {
     crew *c = user;
     int n_threads = 1;
-    for (tile_job *job; (job = take_job(c, &n_threads));) {
-        tile_job_run(job, c->run, n_threads);
+    for (job_tile *job; (job = take_job(c, &n_threads));) {
+        job_tile_run(job, c->run, n_threads);
         report_job(job);
         g_mutex_lock(&c->run->lock);
         c->running--;
@@ -158,7 +158,7 @@ static totals sum_up(GArray *jobs)
 {
     totals t = {0};
     for (guint i = 0; i < jobs->len; i++) {
-        const tile_job *job = &g_array_index(jobs, tile_job, i);
+        const job_tile *job = &g_array_index(jobs, job_tile, i);
         t.n[job->state]++;
         t.n_masks[job->mask_kind] += job->has_mask;
         t.n_small_masks += job->has_mask && job->mask_factor > 1;
@@ -177,9 +177,9 @@ static totals sum_up(GArray *jobs)
     return t;
 }
 
-static cli_run_times times_of(const totals *t, double wall_s, int n_threads)
+static job_run_times times_of(const totals *t, double wall_s, int n_threads)
 {
-    cli_run_times times = {.wall_s = wall_s,
+    job_run_times times = {.wall_s = wall_s,
                            .hash_s = t->hash_s,
                            .prepare_s = t->prepare_s,
                            .megapixels = (double)t->pixels * 1e-6,
@@ -192,7 +192,7 @@ static cli_run_times times_of(const totals *t, double wall_s, int n_threads)
     return times;
 }
 
-static void print_summary(const totals *t, const cli_run_times *times)
+static void print_summary(const totals *t, const job_run_times *times)
 {
     double wall_s = times->wall_s;
     g_autofree char *wall = cli_format_seconds(wall_s);
@@ -220,7 +220,7 @@ static void print_summary(const totals *t, const cli_run_times *times)
         cli_print("missing   %" G_GINT64_FORMAT
                   " regions have no bytes in their file; `status --damage` says where\n",
                   t->gaps);
-    g_autofree char *went = cli_run_times_text(times);
+    g_autofree char *went = job_run_times_text(times);
     cli_print("time      %s, %s\n", wall, went);
     cli_log_json("summary",
                  "\"done\":%d,\"already\":%d,\"failed\":%d,\"kept\":%" G_GINT64_FORMAT
@@ -234,7 +234,7 @@ static void print_summary(const totals *t, const cli_run_times *times)
 static int exit_status(GArray *jobs, const totals *t)
 {
     for (guint i = 0; i < jobs->len; i++) {
-        tile_job *job = &g_array_index(jobs, tile_job, i);
+        job_tile *job = &g_array_index(jobs, job_tile, i);
         if (job->store_failed) {
             cli_fail(g_steal_pointer(&job->error));
             return CLI_FAILED;
@@ -252,26 +252,26 @@ static int exit_status(GArray *jobs, const totals *t)
 }
 
 /* Failing to log fails nothing else. */
-static void store_times(const tile_run *run, const cli_run_times *times)
+static void store_times(const tile_run *run, const job_run_times *times)
 {
     GError *error = NULL;
-    if (run->run_id == 0 || cli_run_times_store(run->store, run->run_id, times, &error))
+    if (run->run_id == 0 || job_run_times_store(run->store, run->run_id, times, &error))
         return;
     qs_warn("where the time went is not recorded: %s", error->message);
     g_error_free(error);
 }
 
-int tile_crew_run(GArray *jobs, tile_run *run, int n_threads)
+int job_crew_run(GArray *jobs, tile_run *run, int n_threads)
 {
     g_autoptr(GPtrArray) order = g_ptr_array_new();
     int64_t start = g_get_monotonic_time();
-    if (tile_crew_plan(jobs, run, order)) {
+    if (job_crew_plan(jobs, run, order)) {
         say_plan(jobs, run, order, n_threads);
         work(run, order, n_threads);
     }
     totals t = sum_up(jobs);
     t.copies = run->config->codec == DB_CODEC_COPY;
-    cli_run_times times = times_of(&t, (double)(g_get_monotonic_time() - start) * 1e-6, n_threads);
+    job_run_times times = times_of(&t, (double)(g_get_monotonic_time() - start) * 1e-6, n_threads);
     print_summary(&t, &times);
     store_times(run, &times);
     return exit_status(jobs, &t);

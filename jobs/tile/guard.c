@@ -1,4 +1,4 @@
-/* See tile_guard.h. */
+/* See job_guard.h. */
 #include "jobs/tile/guard.h"
 
 #include "base/error.h"
@@ -10,7 +10,7 @@ typedef struct {
     db_split split;
 } holder;
 
-struct tile_guard {
+struct job_guard {
     GMutex lock;          /* guards contents */
     GHashTable *contents; /* hash → holder */
 };
@@ -21,7 +21,7 @@ static void holder_free(gpointer data)
     g_free(data);
 }
 
-static void remember(tile_guard *guard, const char *hash, const char *path, db_split split)
+static void remember(job_guard *guard, const char *hash, const char *path, db_split split)
 {
     holder *h = g_new0(holder, 1);
     h->path = g_strdup(path);
@@ -31,7 +31,7 @@ static void remember(tile_guard *guard, const char *hash, const char *path, db_s
 
 static bool check_case(const db_slide *row, GHashTable *by_case, GError **error)
 {
-    const tile_guard_slide *slide =
+    const job_guard_slide *slide =
         row->case_id && *row->case_id ? g_hash_table_lookup(by_case, row->case_id) : NULL;
     if (!slide || slide->split == row->split)
         return true;
@@ -44,7 +44,7 @@ static bool check_case(const db_slide *row, GHashTable *by_case, GError **error)
     return false;
 }
 
-tile_guard *tile_guard_create(db_store *store, const tile_guard_slide *slides, size_t n,
+job_guard *job_guard_create(db_store *store, const job_guard_slide *slides, size_t n,
                               GError **error)
 {
     g_autoptr(GHashTable) by_path = g_hash_table_new(g_str_hash, g_str_equal);
@@ -58,7 +58,7 @@ tile_guard *tile_guard_create(db_store *store, const tile_guard_slide *slides, s
     GArray *rows = store ? db_slide_list(store, error) : NULL;
     if (store && !rows)
         return NULL;
-    tile_guard *guard = g_new0(tile_guard, 1);
+    job_guard *guard = g_new0(job_guard, 1);
     g_mutex_init(&guard->lock);
     guard->contents = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, holder_free);
     bool ok = true;
@@ -72,11 +72,11 @@ tile_guard *tile_guard_create(db_store *store, const tile_guard_slide *slides, s
     }
     g_clear_pointer(&rows, g_array_unref);
     if (!ok)
-        g_clear_pointer(&guard, tile_guard_destroy);
+        g_clear_pointer(&guard, job_guard_destroy);
     return guard;
 }
 
-bool tile_guard_content(tile_guard *guard, const tile_guard_slide *slide, const char *hash,
+bool job_guard_content(job_guard *guard, const job_guard_slide *slide, const char *hash,
                         GError **error)
 {
     bool ok = true;
@@ -100,7 +100,7 @@ bool tile_guard_content(tile_guard *guard, const tile_guard_slide *slide, const 
     return ok;
 }
 
-void tile_guard_destroy(tile_guard *guard)
+void job_guard_destroy(job_guard *guard)
 {
     if (!guard)
         return;

@@ -1,4 +1,4 @@
-/* See tile_job.h. Two kinds of failure are kept apart: one of the slide (its row becomes FAILED
+/* See job_tile.h. Two kinds of failure are kept apart: one of the slide (its row becomes FAILED
  * with the message, other slides go on) and one of the store (disk full, locked: nothing can go on,
  * and the slide keeps the state it has). What was committed stays in either case. */
 #include "jobs/tile/job.h"
@@ -24,7 +24,7 @@ typedef struct {
     const db_store_config *config;
     db_store *store;
     db_writer *writer;
-    tile_job *job;
+    job_tile *job;
     const wsi_view *view;
     GMutex lock; /* guards free_parcels */
     GPtrArray *free_parcels;
@@ -107,7 +107,7 @@ static void fill_patch(const store_sink *sink, const wsi_cell *cell, db_patch *p
         patch->class_px[c] = cell->class_px[c];
 }
 
-static void count(tile_job *job, const wsi_cell *cell)
+static void count(job_tile *job, const wsi_cell *cell)
 {
     job->n_kept += cell->kept;
     job->n_copied += cell->copied;
@@ -168,12 +168,12 @@ typedef struct {
 } slide_work;
 
 /* The command line's resolution goes before the cohort's, which goes before the file's. */
-static double mpp_given(const tile_job *job, const tile_run *run)
+static double mpp_given(const job_tile *job, const tile_run *run)
 {
     return run->mpp_override > 0 ? run->mpp_override : job->mpp;
 }
 
-static bool open_view(slide_work *w, const tile_job *job, const tile_run *run, GError **error)
+static bool open_view(slide_work *w, const job_tile *job, const tile_run *run, GError **error)
 {
     const wsi_resolution resolution = {run->config->level0, run->config->mpp,
                                        run->config->mpp_tolerance};
@@ -182,7 +182,7 @@ static bool open_view(slide_work *w, const tile_job *job, const tile_run *run, G
            wsi_grid_init(&w->grid, &w->view, run->config->patch_px, run->config->stride_px, error);
 }
 
-void tile_job_plan(tile_job *job, const tile_run *run)
+void job_tile_plan(job_tile *job, const tile_run *run)
 {
     slide_work w = {0};
     if (open_view(&w, job, run, &job->error)) {
@@ -207,7 +207,7 @@ void tile_job_plan(tile_job *job, const tile_run *run)
     wsi_slide_close(w.slide);
 }
 
-static void fill_row(db_slide *row, const tile_job *job)
+static void fill_row(db_slide *row, const job_tile *job)
 {
     g_autofree char *base = g_path_get_basename(job->path);
     char *dot = strrchr(base, '.');
@@ -231,7 +231,7 @@ static void add_note(GString *notes, const char *text)
 }
 
 /* Remarks that nobody should have to search a terminal's history for. */
-static char *make_notes(const slide_work *w, const tile_job *job, const tile_run *run)
+static char *make_notes(const slide_work *w, const job_tile *job, const tile_run *run)
 {
     const wsi_slide_info *info = wsi_slide_get_info(w->slide);
     GString *notes = g_string_new(NULL);
@@ -258,7 +258,7 @@ static char *make_notes(const slide_work *w, const tile_job *job, const tile_run
 }
 
 /* What the opened slide adds to its row. */
-static void describe_row(slide_work *w, const tile_job *job, const tile_run *run)
+static void describe_row(slide_work *w, const job_tile *job, const tile_run *run)
 {
     const wsi_slide_info *info = wsi_slide_get_info(w->slide);
     db_slide *row = &w->row;
@@ -282,26 +282,26 @@ static void describe_row(slide_work *w, const tile_job *job, const tile_run *run
     row->mask_factor = w->mask ? wsi_mask_get_info(w->mask)->factor : 0;
 }
 
-static bool open_rest(slide_work *w, const tile_job *job, const tile_run *run, GError **error)
+static bool open_rest(slide_work *w, const job_tile *job, const tile_run *run, GError **error)
 {
     if (!run->tile.no_tissue &&
-        !(w->tissue = cli_tissue_open(w->slide, job->tissue_path, run->config->bounds_relative,
+        !(w->tissue = job_tissue_open(w->slide, job->tissue_path, run->config->bounds_relative,
                                       &run->tissue, error)))
         return false;
     const wsi_colour_windows windows = {run->config->patch_px, run->config->patch_px, w->tissue,
                                         run->tile.tissue_min};
-    if (!cli_colour_open(&w->view, run->config->colour, &windows, &w->colour, &w->row.colour,
+    if (!job_colour_open(&w->view, run->config->colour, &windows, &w->colour, &w->row.colour,
                          &w->colour_remark, error))
         return false;
     if (!job->mask_path)
         return true;
-    w->mask = cli_mask_open_stored(job->mask_path, w->slide, run->config, error);
+    w->mask = job_mask_open_stored(job->mask_path, w->slide, run->config, error);
     if (!w->mask)
         g_prefix_error(error, "the mask of %s: ", job->path);
     return w->mask != NULL;
 }
 
-static void note_mask(tile_job *job, const wsi_mask *mask)
+static void note_mask(job_tile *job, const wsi_mask *mask)
 {
     job->has_mask = mask != NULL;
     if (!mask)
@@ -310,7 +310,7 @@ static void note_mask(tile_job *job, const wsi_mask *mask)
     job->mask_factor = wsi_mask_get_info(mask)->factor;
 }
 
-static void warn_no_patches(const slide_work *w, const tile_job *job, const tile_run *run)
+static void warn_no_patches(const slide_work *w, const job_tile *job, const tile_run *run)
 {
     if (!w->tissue) {
         qs_warn("%s: no patch was kept: %" G_GINT64_FORMAT " blank, %" G_GINT64_FORMAT " damaged",
@@ -350,7 +350,7 @@ static bool count_before(const tile_run *run, int64_t slide_id, int64_t *n_damag
     return true;
 }
 
-static bool tile_cells(slide_work *w, tile_job *job, tile_run *run, db_writer *writer,
+static bool tile_cells(slide_work *w, job_tile *job, tile_run *run, db_writer *writer,
                        int64_t first, int n_threads, GError **error)
 {
     wsi_tile_options options = run->tile;
@@ -383,7 +383,7 @@ static bool tile_cells(slide_work *w, tile_job *job, tile_run *run, db_writer *w
 }
 
 /* Commits whatever is whole, also after a failure or a stop. */
-static bool tile_into_writer(slide_work *w, tile_job *job, tile_run *run, int n_threads,
+static bool tile_into_writer(slide_work *w, job_tile *job, tile_run *run, int n_threads,
                              GError **error)
 {
     int64_t first = 0;
@@ -418,7 +418,7 @@ static double now_s(void)
 }
 
 /* Everything between the slide's row and its last cell. */
-static bool work_on(slide_work *w, tile_job *job, tile_run *run, int n_threads, GError **error)
+static bool work_on(slide_work *w, job_tile *job, tile_run *run, int n_threads, GError **error)
 {
     double then = now_s();
     bool ready = open_view(w, job, run, error) && open_rest(w, job, run, error);
@@ -432,7 +432,7 @@ static bool work_on(slide_work *w, tile_job *job, tile_run *run, int n_threads, 
         job->store_failed = true;
         return false;
     }
-    if (!tile_ledger_add_gaps(run->store, w->row.id, w->slide, w->view.level, &job->gaps,
+    if (!job_ledger_add_gaps(run->store, w->row.id, w->slide, w->view.level, &job->gaps,
                               &job->store_failed, error))
         return false;
     if (job->gaps.n_regions > 0)
@@ -441,7 +441,7 @@ static bool work_on(slide_work *w, tile_job *job, tile_run *run, int n_threads, 
     return tile_into_writer(w, job, run, n_threads, error);
 }
 
-static void record_failure(slide_work *w, tile_job *job, tile_run *run)
+static void record_failure(slide_work *w, job_tile *job, tile_run *run)
 {
     GError *error = NULL;
     w->row.state = DB_SLIDE_FAILED;
@@ -454,7 +454,7 @@ static void record_failure(slide_work *w, tile_job *job, tile_run *run)
     }
 }
 
-static void settle(slide_work *w, tile_job *job, tile_run *run, bool ok)
+static void settle(slide_work *w, job_tile *job, tile_run *run, bool ok)
 {
     if (ok) {
         job->state = TILE_DONE;
@@ -468,7 +468,7 @@ static void settle(slide_work *w, tile_job *job, tile_run *run, bool ok)
     }
 }
 
-static bool check_file_unchanged(const tile_job *job, const char *what, const char *was,
+static bool check_file_unchanged(const job_tile *job, const char *what, const char *was,
                                  const char *is, const char *hash_was, const char *hash_is,
                                  GError **error)
 {
@@ -490,7 +490,7 @@ static bool check_file_unchanged(const tile_job *job, const char *what, const ch
 }
 
 /* Labels and what was kept are stored: another mask later would be believed but not seen. */
-static bool check_masks_unchanged(const tile_job *job, const db_slide *row, GError **error)
+static bool check_masks_unchanged(const job_tile *job, const db_slide *row, GError **error)
 {
     return !job->known ||
            (check_file_unchanged(job, "mask", job->known_mask, job->mask_path, job->known_mask_hash,
@@ -506,7 +506,7 @@ static char *hash_of(const char *path)
 }
 
 /* The patches are there and right without the picture: it only warns. */
-static void preview(slide_work *w, tile_job *job, tile_run *run)
+static void preview(slide_work *w, job_tile *job, tile_run *run)
 {
     GError *error = NULL;
     bool ready = w->slide || (open_view(w, job, run, &error) && open_rest(w, job, run, &error));
@@ -516,7 +516,7 @@ static void preview(slide_work *w, tile_job *job, tile_run *run)
                                .tissue = w->tissue,
                                .mask = w->mask,
                                .tissue_min = run->tile.tissue_min};
-    if (!ready || !tile_preview_write(&what, run->preview_dir, &error)) {
+    if (!ready || !job_preview_write(&what, run->preview_dir, &error)) {
         qs_warn("%s: no preview: %s", job->path, error->message);
         g_error_free(error);
     }
@@ -524,9 +524,9 @@ static void preview(slide_work *w, tile_job *job, tile_run *run)
 
 /* Slides enter the store in the order of work, whichever is hashed first: their names, their rows
  * and which of two equal files is the second one are the same in every run. */
-static bool enter_store(slide_work *w, tile_job *job, tile_run *run)
+static bool enter_store(slide_work *w, job_tile *job, tile_run *run)
 {
-    const tile_guard_slide me = {job->path, job->case_id, job->split};
+    const job_guard_slide me = {job->path, job->case_id, job->split};
     g_autofree char *content = wsi_cohort_content_file(job->path);
     g_autofree char *other = strcmp(content, job->path) ? hash_of(content) : NULL;
     g_mutex_lock(&run->lock);
@@ -534,7 +534,7 @@ static bool enter_store(slide_work *w, tile_job *job, tile_run *run)
         g_cond_wait(&run->turned, &run->lock);
     g_mutex_unlock(&run->lock);
     bool ok =
-        tile_guard_content(run->guard, &me, other ? other : w->row.content_hash, &job->error) &&
+        job_guard_content(run->guard, &me, other ? other : w->row.content_hash, &job->error) &&
         check_masks_unchanged(job, &w->row, &job->error);
     if (ok && !db_slide_put(run->store, &w->row, &job->error)) {
         /* A replaced file is the slide's fault, anything else the store's. */
@@ -548,7 +548,7 @@ static bool enter_store(slide_work *w, tile_job *job, tile_run *run)
     return ok;
 }
 
-void tile_job_run(tile_job *job, tile_run *run, int n_threads)
+void job_tile_run(job_tile *job, tile_run *run, int n_threads)
 {
     double start = now_s();
     slide_work w = {0};
@@ -577,7 +577,7 @@ void tile_job_run(tile_job *job, tile_run *run, int n_threads)
     job->wall_s = now_s() - start;
 }
 
-void tile_job_clear(tile_job *job)
+void job_tile_clear(job_tile *job)
 {
     g_clear_error(&job->error);
     g_free(job->known_mask);

@@ -17,7 +17,7 @@ typedef struct {
     double mpp_override; /* 0: none */
     wsi_reader reader;
     const char *preview_dir;     /* a picture of every slide goes there; NULL none */
-    tile_guard *guard;           /* of leaks; NULL none */
+    job_guard *guard;           /* of leaks; NULL none */
     int64_t run_id;              /* of the store's row; 0 none */
     const qs_progress *progress; /* of cells, over all slides */
     int64_t n_cells;             /* of all planned slides */
@@ -39,13 +39,13 @@ typedef struct {
     /* The store's row, when it has cells of this slide already: */
     bool known;
     char *known_mask, *known_mask_hash, *known_tissue, *known_tissue_hash;
-    /* Filled by tile_job_plan: */
+    /* Filled by job_tile_plan: */
     int64_t n_cells, memory; /* memory of one thread, without what each further thread adds */
     int64_t memory_per_thread;
     int64_t temp_bytes; /* of temporary files */
     int64_t w_l0, h_l0;
     double mpp_l0, downsample; /* 0 unknown */
-    /* Filled by tile_job_run: */
+    /* Filled by job_tile_run: */
     tile_state state;
     GError *error;      /* why FAILED, or what stopped the store */
     bool store_failed;  /* the store, not the slide: no other slide can go on */
@@ -58,13 +58,13 @@ typedef struct {
     int64_t pixels; /* read from the slide as patches */
     double hash_s, prepare_s, wall_s;
     wsi_tile_report report;
-} tile_job;
+} job_tile;
 
 /* Opens the slide once, to know its cells and memory before work starts. A failure is kept in
- * job->error with state FAILED and is recorded by tile_job_run. */
-void tile_job_plan(tile_job *job, const tile_run *run);
+ * job->error with state FAILED and is recorded by job_tile_run. */
+void job_tile_plan(job_tile *job, const tile_run *run);
 /* Everything for one slide. Sets state; a failed slide has a row that says why. */
-void tile_job_run(tile_job *job, tile_run *run, int n_threads);
-void tile_job_clear(tile_job *job);
+void job_tile_run(job_tile *job, tile_run *run, int n_threads);
+void job_tile_clear(job_tile *job);
 
 #endif

@@ -3,7 +3,7 @@
 
 #include "wsi/slide/gaps.h"
 
-bool tile_ledger_add_gaps(db_store *store, int64_t slide_id, const wsi_slide *slide, int level,
+bool job_ledger_add_gaps(db_store *store, int64_t slide_id, const wsi_slide *slide, int level,
                           tile_gaps *gaps, bool *store_failed, GError **error)
 {
     static char background[] = "the file has no bytes for these tiles: the background is there";

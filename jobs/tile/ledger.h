@@ -11,7 +11,7 @@ typedef struct {
 } tile_gaps;
 
 /* Tiles of `level` without bytes. False with *store_failed when the store cannot take them. */
-bool tile_ledger_add_gaps(db_store *store, int64_t slide_id, const wsi_slide *slide, int level,
+bool job_ledger_add_gaps(db_store *store, int64_t slide_id, const wsi_slide *slide, int level,
                           tile_gaps *gaps, bool *store_failed, GError **error);
 
 #endif

@@ -27,14 +27,14 @@ typedef struct {
     const char *kept_from, *bytes_from, *rate_from; /* "measured …", "stated …" */
 } estimate;
 
-static void fail(tile_job *job, GError *error)
+static void fail(job_tile *job, GError *error)
 {
     job->state = TILE_FAILED;
     g_clear_error(&job->error);
     job->error = error;
 }
 
-static void check_mask(tile_job *job)
+static void check_mask(job_tile *job)
 {
     const char *const masks[] = {job->mask_path, job->truth_path, job->tissue_path};
     GError *error = NULL;
@@ -53,9 +53,9 @@ static bool last_rate(db_store *store, double *rate)
     bool found = false;
     for (guint i = runs ? runs->len : 0; i-- > 0 && !found;) {
         const db_run *run = &g_array_index(runs, db_run, i);
-        cli_run_times times;
+        job_run_times times;
         bool known;
-        if (strcmp(run->kind, "tile") || !cli_run_times_load(store, run->id, &times, &known, NULL))
+        if (strcmp(run->kind, "tile") || !job_run_times_load(store, run->id, &times, &known, NULL))
             continue;
         found = known && times.wall_s > 1 && times.megapixels > 0;
         if (found)
@@ -96,7 +96,7 @@ static int64_t file_bytes(GArray *jobs)
 {
     int64_t sum = 0;
     for (guint i = 0; i < jobs->len; i++) {
-        const tile_job *job = &g_array_index(jobs, tile_job, i);
+        const job_tile *job = &g_array_index(jobs, job_tile, i);
         qs_file *file =
             job->state == TILE_FAILED ? NULL : qs_file_open(job->path, QS_FILE_READ, NULL);
         sum += file ? MAX(0, qs_file_size(file, NULL)) : 0;
@@ -127,12 +127,12 @@ static estimate estimate_all(GArray *jobs, tile_run *run, GPtrArray *order,
     estimate e = {.n_cells = 0, .kept_share = 1, .rate = o->rate, .rate_from = "given by --rate"};
     double px = (double)run->config->patch_px * run->config->patch_px, bytes_patch = 0;
     for (guint i = 0; i < jobs->len; i++) {
-        tile_job *job = &g_array_index(jobs, tile_job, i);
+        job_tile *job = &g_array_index(jobs, job_tile, i);
         check_mask(job);
         e.n_failed += job->state == TILE_FAILED;
         e.n_cells += job->state == TILE_FAILED ? 0 : job->n_cells;
     }
-    tile_crew_needs(order, o->n_threads, &e.memory, &e.temp);
+    job_crew_needs(order, o->n_threads, &e.memory, &e.temp);
     e.kept_from = run->tile.no_tissue ? "every patch is kept" : "at most: tissue is not looked for";
     if (run->store)
         ask_store(run->store, &e, &bytes_patch);
@@ -154,7 +154,7 @@ static void print_table(GArray *jobs)
 {
     cli_print("%-32s %15s %8s %7s %9s  %s\n", "slide", "size", "mpp", "/", "patches", "");
     for (guint i = 0; i < jobs->len; i++) {
-        const tile_job *job = &g_array_index(jobs, tile_job, i);
+        const job_tile *job = &g_array_index(jobs, job_tile, i);
         g_autofree char *name = g_path_get_basename(job->path);
         if (job->state == TILE_FAILED) {
             cli_print("%-32s fails: %s\n", name, job->error->message);
@@ -213,7 +213,7 @@ static void json_slides(JsonBuilder *b, GArray *jobs)
     json_builder_set_member_name(b, "slides");
     json_builder_begin_array(b);
     for (guint i = 0; i < jobs->len; i++) {
-        const tile_job *job = &g_array_index(jobs, tile_job, i);
+        const job_tile *job = &g_array_index(jobs, job_tile, i);
         json_builder_begin_object(b);
         member_text(b, "path", job->path);
         if (job->state == TILE_FAILED) {
@@ -253,11 +253,11 @@ static void print_json(GArray *jobs, const estimate *e)
     cli_print("%s\n", text);
 }
 
-int tile_plan_run(GArray *jobs, tile_run *run, const tile_plan_options *options)
+int job_plan_run(GArray *jobs, tile_run *run, const tile_plan_options *options)
 {
     g_autoptr(GPtrArray) order = g_ptr_array_new();
     GError *error = NULL;
-    if (!tile_crew_plan(jobs, run, order)) {
+    if (!job_crew_plan(jobs, run, order)) {
         qs_stop_check(&error);
         return cli_fail(error);
     }

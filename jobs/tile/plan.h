@@ -12,8 +12,8 @@ typedef struct {
     int n_threads;
 } tile_plan_options;
 
-/* jobs as for tile_crew_run; run->store NULL or open for reading: what was measured there is used.
+/* jobs as for job_crew_run; run->store NULL or open for reading: what was measured there is used.
  * Prints; returns the exit status that `tile` would begin with. */
-int tile_plan_run(GArray *jobs, tile_run *run, const tile_plan_options *options);
+int job_plan_run(GArray *jobs, tile_run *run, const tile_plan_options *options);
 
 #endif

@@ -44,7 +44,7 @@ typedef struct {
     const tile_preview *p;
     wsi_view view;
     int w, h, top; /* of the picture; its first row on the canvas */
-    cli_canvas canvas;
+    wsi_canvas canvas;
     GArray *cells; /* of db_patch */
     int64_t n[CELL_REASONS];
     bool has_label[QS_CLASSES_MAX];
@@ -65,9 +65,9 @@ static reason reason_of(const db_patch *cell)
 static void read_block(drawing *d, int x, int y, int w, int h, uint8_t *rgb)
 {
     if (wsi_view_read(&d->view, x, y, w, h, rgb, (size_t)w * 3, NULL)) {
-        cli_canvas_copy(&d->canvas, MARGIN + x, d->top + y, rgb, w, h);
+        wsi_canvas_copy(&d->canvas, MARGIN + x, d->top + y, rgb, w, h);
     } else if (MAX(w, h) <= SMALL_PX) {
-        cli_canvas_hatch(&d->canvas, MARGIN + x, d->top + y, w, h, damaged_ink);
+        wsi_canvas_hatch(&d->canvas, MARGIN + x, d->top + y, w, h, damaged_ink);
     } else {
         int w0 = MAX(1, w / 2), h0 = MAX(1, h / 2);
         for (int k = 0; k < 4; k++) {
@@ -116,16 +116,16 @@ static void wash(drawing *d, const uint8_t *state)
             int cx = MARGIN + x, cy = d->top + y;
             switch ((reason)state[(size_t)y * (size_t)d->w + (size_t)x]) {
             case CELL_TISSUE:
-                cli_canvas_blend(&d->canvas, cx, cy, tissue_ink, 0.42);
+                wsi_canvas_blend(&d->canvas, cx, cy, tissue_ink, 0.42);
                 break;
             case CELL_BLANK:
-                cli_canvas_blend(&d->canvas, cx, cy, blank_ink, 0.5);
+                wsi_canvas_blend(&d->canvas, cx, cy, blank_ink, 0.5);
                 break;
             case CELL_DAMAGED:
-                cli_canvas_blend(&d->canvas, cx, cy, damaged_ink, (x + y) % 8 < 3 ? 0.9 : 0.45);
+                wsi_canvas_blend(&d->canvas, cx, cy, damaged_ink, (x + y) % 8 < 3 ? 0.9 : 0.45);
                 break;
             case CELL_NONE:
-                cli_canvas_blend(&d->canvas, cx, cy, missing_ink, (x + y) % 8 < 2 ? 0.8 : 0.3);
+                wsi_canvas_blend(&d->canvas, cx, cy, missing_ink, (x + y) % 8 < 2 ? 0.8 : 0.3);
                 break;
             case CELL_KEPT:
             default:
@@ -143,7 +143,7 @@ static void outline(drawing *d, const uint8_t *plane, int value, cli_ink ink, do
             bool right = x + 1 < d->w && plane[(size_t)y * (size_t)d->w + (size_t)x + 1] == value;
             bool below = y + 1 < d->h && plane[((size_t)y + 1) * (size_t)d->w + (size_t)x] == value;
             if ((x + 1 < d->w && here != right) || (y + 1 < d->h && here != below))
-                cli_canvas_fill(&d->canvas, MARGIN + x, d->top + y, 2, 2, ink, opacity);
+                wsi_canvas_fill(&d->canvas, MARGIN + x, d->top + y, 2, 2, ink, opacity);
         }
 }
 
@@ -154,7 +154,7 @@ static void kept_grid(drawing *d)
         int x = place(d, c->x_l0, d->w), y = place(d, c->y_l0, d->h);
         int w = place(d, c->x_l0 + c->w_l0, d->w) - x, h = place(d, c->y_l0 + c->h_l0, d->h) - y;
         if (c->kept && MIN(w, h) >= GRID_PX_MIN)
-            cli_canvas_frame(&d->canvas, MARGIN + x, d->top + y, w, h, 1, kept_ink, 0.55);
+            wsi_canvas_frame(&d->canvas, MARGIN + x, d->top + y, w, h, 1, kept_ink, 0.55);
     }
 }
 
@@ -205,9 +205,9 @@ static bool head(drawing *d, GError **error)
                         config->stride_px, row->state == DB_SLIDE_DONE ? "" : "; not finished: ",
                         row->state == DB_SLIDE_DONE ? "" : db_slide_state_name(row->state));
     int room = d->canvas.w - 2 * MARGIN;
-    return cli_canvas_text(&d->canvas, MARGIN, MARGIN, TITLE_PX, room, title, text_ink, error) >=
+    return wsi_canvas_text(&d->canvas, MARGIN, MARGIN, TITLE_PX, room, title, text_ink, error) >=
                0 &&
-           cli_canvas_text(&d->canvas, MARGIN, MARGIN + TITLE_PX + 4, TEXT_PX, room, below,
+           wsi_canvas_text(&d->canvas, MARGIN, MARGIN + TITLE_PX + 4, TEXT_PX, room, below,
                            text_ink, error) >= 0;
 }
 
@@ -220,8 +220,8 @@ typedef struct {
 static bool entry(legend *l, cli_ink ink, double opacity, bool line, const char *text,
                   GError **error)
 {
-    cli_canvas probe = {0};
-    int w = cli_canvas_text(&probe, 0, 0, TEXT_PX, G_MAXINT, text, text_ink, error);
+    wsi_canvas probe = {0};
+    int w = wsi_canvas_text(&probe, 0, 0, TEXT_PX, G_MAXINT, text, text_ink, error);
     if (w < 0)
         return false;
     if (l->x > MARGIN && l->x + SWATCH_PX + 8 + w > l->d->canvas.w - MARGIN) {
@@ -229,13 +229,13 @@ static bool entry(legend *l, cli_ink ink, double opacity, bool line, const char 
         l->y += TEXT_PX + 8;
     }
     if (line)
-        cli_canvas_fill(&l->d->canvas, l->x, l->y + SWATCH_PX / 2 - 1, SWATCH_PX, 4, ink, opacity);
+        wsi_canvas_fill(&l->d->canvas, l->x, l->y + SWATCH_PX / 2 - 1, SWATCH_PX, 4, ink, opacity);
     else
-        cli_canvas_fill(&l->d->canvas, l->x, l->y + 1, SWATCH_PX, SWATCH_PX, ink, opacity);
+        wsi_canvas_fill(&l->d->canvas, l->x, l->y + 1, SWATCH_PX, SWATCH_PX, ink, opacity);
     if (!line)
-        cli_canvas_frame(&l->d->canvas, l->x, l->y + 1, SWATCH_PX, SWATCH_PX, 1, ink, 1);
+        wsi_canvas_frame(&l->d->canvas, l->x, l->y + 1, SWATCH_PX, SWATCH_PX, 1, ink, 1);
     int room = l->d->canvas.w - MARGIN - l->x - SWATCH_PX - 8;
-    if (cli_canvas_text(&l->d->canvas, l->x + SWATCH_PX + 8, l->y, TEXT_PX, room, text, text_ink,
+    if (wsi_canvas_text(&l->d->canvas, l->x + SWATCH_PX + 8, l->y, TEXT_PX, room, text, text_ink,
                         error) < 0)
         return false;
     l->x += SWATCH_PX + 8 + w + 28;
@@ -300,9 +300,9 @@ static bool scale_bar(drawing *d, GError **error)
     int px = (int)lround(length / d->view.mpp), x = MARGIN + d->w - px - 12, y = d->top + d->h - 14;
     g_autofree char *text =
         length >= 1000 ? g_strdup_printf("%g mm", length / 1000) : g_strdup_printf("%g µm", length);
-    cli_canvas_fill(&d->canvas, x - 6, y - TEXT_PX - 4, px + 12, TEXT_PX + 14, paper, 0.75);
-    cli_canvas_fill(&d->canvas, x, y, px, 4, text_ink, 1);
-    return cli_canvas_text(&d->canvas, x, y - TEXT_PX, TEXT_PX, px + 6, text, text_ink, error) >= 0;
+    wsi_canvas_fill(&d->canvas, x - 6, y - TEXT_PX - 4, px + 12, TEXT_PX + 14, paper, 0.75);
+    wsi_canvas_fill(&d->canvas, x, y, px, 4, text_ink, 1);
+    return wsi_canvas_text(&d->canvas, x, y - TEXT_PX, TEXT_PX, px + 6, text, text_ink, error) >= 0;
 }
 
 /* ---- all of it ------------------------------------------------------------------------------- */
@@ -319,7 +319,7 @@ static bool draw(drawing *d, GError **error)
         tissue_border(d);
     if (d->p->mask && !class_outlines(d, error))
         return false;
-    cli_canvas_frame(&d->canvas, MARGIN - 1, d->top - 1, d->w + 2, d->h + 2, 1, text_ink, 0.5);
+    wsi_canvas_frame(&d->canvas, MARGIN - 1, d->top - 1, d->w + 2, d->h + 2, 1, text_ink, 0.5);
     legend l = {d, MARGIN, d->top + d->h + 12};
     if (!head(d, error) || !scale_bar(d, error) || !reasons_legend(&l, error))
         return false;
@@ -344,7 +344,7 @@ static bool write_file(const drawing *d, const char *dir, GError **error)
     return ok;
 }
 
-bool tile_preview_write(const tile_preview *p, const char *dir, GError **error)
+bool job_preview_write(const tile_preview *p, const char *dir, GError **error)
 {
     drawing d = {.p = p, .top = 2 * MARGIN + TITLE_PX + 4 + TEXT_PX};
     if (!wsi_view_init_fit(&d.view, p->slide, PICTURE_PX, error))
@@ -355,10 +355,10 @@ bool tile_preview_write(const tile_preview *p, const char *dir, GError **error)
     if (!d.cells)
         return false;
     int lines = 4 + db_store_get_config(p->store)->classes.n;
-    cli_canvas_init(&d.canvas, MAX(MIN_W, d.w + 2 * MARGIN),
+    wsi_canvas_init(&d.canvas, MAX(MIN_W, d.w + 2 * MARGIN),
                     d.top + d.h + MARGIN + lines * (TEXT_PX + 8), paper);
     bool ok = draw(&d, error) && write_file(&d, dir, error);
-    cli_canvas_clear(&d.canvas);
+    wsi_canvas_clear(&d.canvas);
     g_array_unref(d.cells);
     return ok;
 }

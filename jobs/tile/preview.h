@@ -17,6 +17,6 @@ typedef struct {
 
 /* DIR/NAME.jpg. Cells are drawn over each other in the order too little tissue, blank, damaged,
  * kept. */
-bool tile_preview_write(const tile_preview *p, const char *dir, GError **error);
+bool job_preview_write(const tile_preview *p, const char *dir, GError **error);
 
 #endif

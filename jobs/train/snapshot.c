@@ -48,7 +48,7 @@ static void draw_cell(const canvas *c, const tr_snapshot *s, const qs_classes *c
     }
 }
 
-bool cli_train_snapshot_write(const tr_snapshot *s, const qs_classes *classes, int max_images,
+bool job_train_snapshot_write(const tr_snapshot *s, const qs_classes *classes, int max_images,
                               const char *dir, GError **error)
 {
     int n_labelled = MIN(s->n_labelled, max_images),

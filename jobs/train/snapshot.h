@@ -7,7 +7,7 @@
 /* One column an image, labelled ones first, at most `max_images` of each half; rows: image, label,
  * prediction, reference, regions (the last two where the loss has them). Written to
  * DIR/<iteration, 8 digits>.png. */
-bool cli_train_snapshot_write(const tr_snapshot *snapshot, const qs_classes *classes,
+bool job_train_snapshot_write(const tr_snapshot *snapshot, const qs_classes *classes,
                               int max_images, const char *dir, GError **error);
 
 #endif

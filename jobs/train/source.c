@@ -11,7 +11,7 @@ static const char *const stat_names[6] = {"mean_r", "mean_g", "mean_b", "std_r",
 
 static bool read_patch(void *user, size_t item, uint8_t *rgb, uint8_t *label, GError **error)
 {
-    cli_train_source *s = user;
+    job_train_source *s = user;
     const db_patch *p = &g_array_index(s->patches, db_patch, item);
     if (!db_patch_read(s->store, p, rgb, label, error))
         return false;
@@ -21,7 +21,7 @@ static bool read_patch(void *user, size_t item, uint8_t *rgb, uint8_t *label, GE
     return true;
 }
 
-static bool add_slide(cli_train_source *s, const db_slide *slide, const db_where *where,
+static bool add_slide(job_train_source *s, const db_slide *slide, const db_where *where,
                       GArray *items, GError **error)
 {
     GArray *patches = db_patch_list(s->store, slide->id, true, error);
@@ -45,7 +45,7 @@ static bool add_slide(cli_train_source *s, const db_slide *slide, const db_where
     return true;
 }
 
-static bool fail_empty(const cli_train_source *s, const char *where, GError **error)
+static bool fail_empty(const job_train_source *s, const char *where, GError **error)
 {
     const char *dir = db_store_get_dir(s->store);
     if (s->n_left_out > 0)
@@ -60,10 +60,10 @@ static bool fail_empty(const cli_train_source *s, const char *where, GError **er
     return false;
 }
 
-bool cli_train_source_open(cli_train_source *s, db_store *store, const cli_label_budget *budget,
+bool job_train_source_open(job_train_source *s, db_store *store, const job_label_budget *budget,
                            const char *where_text, GError **error)
 {
-    *s = (cli_train_source){.store = store,
+    *s = (job_train_source){.store = store,
                             .patches = g_array_new(FALSE, FALSE, sizeof(db_patch)),
                             .labelled_names = g_string_new(NULL)};
     db_where *where = NULL;
@@ -75,7 +75,7 @@ bool cli_train_source_open(cli_train_source *s, db_store *store, const cli_label
         return false;
     }
     GArray *items = g_array_new(FALSE, FALSE, sizeof(tr_item));
-    bool ok = cli_label_budget_apply(budget, slides, error);
+    bool ok = job_label_budget_apply(budget, slides, error);
     for (guint i = 0; ok && i < slides->len; i++) {
         const db_slide *slide = &g_array_index(slides, db_slide, i);
         if (slide->split != DB_SPLIT_TRAIN)
@@ -102,7 +102,7 @@ bool cli_train_source_open(cli_train_source *s, db_store *store, const cli_label
     return ok;
 }
 
-void cli_train_source_close(cli_train_source *s)
+void job_train_source_close(job_train_source *s)
 {
     g_free((void *)(uintptr_t)s->source.items);
     if (s->patches)
@@ -122,7 +122,7 @@ typedef struct {
 } colour_sums;
 
 typedef struct {
-    cli_train_source *s;
+    job_train_source *s;
     const qs_progress *progress;
     gint next;   /* atomic: the next patch */
     GMutex lock; /* guards sums, error, done */
@@ -174,7 +174,7 @@ static gpointer colour_worker(gpointer user)
     return NULL;
 }
 
-static bool measure(cli_train_source *s, double stats[6], const qs_progress *progress,
+static bool measure(job_train_source *s, double stats[6], const qs_progress *progress,
                     GError **error)
 {
     colour_job job = {.s = s, .progress = progress};
@@ -201,7 +201,7 @@ static bool measure(cli_train_source *s, double stats[6], const qs_progress *pro
 }
 
 /* A text that changes when a training patch does. */
-static char *patches_key(const cli_train_source *s)
+static char *patches_key(const job_train_source *s)
 {
     GChecksum *sum = g_checksum_new(G_CHECKSUM_SHA256);
     for (guint i = 0; i < s->patches->len; i++) {
@@ -257,7 +257,7 @@ static bool remember(db_store *store, char *key, const double stats[6], GError *
            db_run_end(store, run.id, "done", error);
 }
 
-bool cli_train_normalisation(cli_train_source *s, bool store_is_writable, double mean[3],
+bool job_train_normalisation(job_train_source *s, bool store_is_writable, double mean[3],
                              double std[3], const qs_progress *progress, GError **error)
 {
     g_autofree char *key = patches_key(s);

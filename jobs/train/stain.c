@@ -6,13 +6,13 @@
 
 #include <string.h>
 
-char *cli_train_colour_text(const db_store_config *config, const char *stain_norm, GError **error)
+char *job_train_colour_text(const db_store_config *config, const char *stain_norm, GError **error)
 {
     wsi_colour_rules stored, asked = {0};
     if (!wsi_colour_rules_parse(&stored, config->colour, error))
         return NULL;
     if (stain_norm && *stain_norm) {
-        g_autofree char *text = cli_colour_text(false, stain_norm, config, error);
+        g_autofree char *text = job_colour_text(false, stain_norm, config, error);
         if (!text || !wsi_colour_rules_parse(&asked, text, error))
             return NULL;
     }
@@ -106,7 +106,7 @@ static void close_colour(gpointer colour)
     wsi_colour_close(colour);
 }
 
-GHashTable *cli_train_stains(db_store *store, bool writable, const wsi_stain *reference,
+GHashTable *job_train_stains(db_store *store, bool writable, const wsi_stain *reference,
                              const qs_progress *progress, GError **error)
 {
     GArray *slides = db_slide_list(store, error);

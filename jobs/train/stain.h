@@ -8,13 +8,13 @@
 /* The colour rules of a model that is trained on this store with --stain-norm (NULL or "": none):
  * the store's, and the stains of the option. Owned by the caller. QS_ERROR_ARG when both ask for
  * stains, for the patches' are changed already. */
-char *cli_train_colour_text(const db_store_config *config, const char *stain_norm, GError **error);
+char *job_train_colour_text(const db_store_config *config, const char *stain_norm, GError **error);
 
 /* What is to be done to the patches of each training slide: int64_t slide id → wsi_colour, both
  * owned by the table; a slide that is not in it keeps its colours. Stains are measured on at most
  * WSI_STAIN_WINDOWS kept patches of a slide, evenly spaced, once: they are kept in the slide's row
  * (column stains) when the store can be written. NULL on error. */
-GHashTable *cli_train_stains(db_store *store, bool writable, const wsi_stain *reference,
+GHashTable *job_train_stains(db_store *store, bool writable, const wsi_stain *reference,
                              const qs_progress *progress, GError **error);
 
 #endif

@@ -10,7 +10,7 @@
 
 static void val_slide_free(gpointer data)
 {
-    cli_val_slide *s = data;
+    job_val_slide *s = data;
     wsi_colour_close(s->colour);
     wsi_tissue_destroy(s->tissue);
     wsi_mask_close(s->mask);
@@ -19,10 +19,10 @@ static void val_slide_free(gpointer data)
     g_free(s);
 }
 
-static bool open_slide(cli_validation *v, const db_store_config *config, const db_slide *row,
+static bool open_slide(job_validation *v, const db_store_config *config, const db_slide *row,
                        const char *colour, GError **error)
 {
-    cli_val_slide *s = g_new0(cli_val_slide, 1);
+    job_val_slide *s = g_new0(job_val_slide, 1);
     g_ptr_array_add(v->slides, s);
     s->path = g_strdup(row->path);
     s->slide = wsi_slide_open(row->path, g_strcmp0(row->mpp_origin, "override") == 0 ? row->mpp : 0,
@@ -30,26 +30,26 @@ static bool open_slide(cli_validation *v, const db_store_config *config, const d
     const wsi_resolution resolution = {config->level0, config->mpp, config->mpp_tolerance};
     if (!s->slide || !wsi_view_init_at(&s->view, s->slide, &resolution, error))
         return false;
-    cli_tissue_rules rules;
-    cli_tissue_rules_of_store(&rules, config);
+    job_tissue_rules rules;
+    job_tissue_rules_of_store(&rules, config);
     if (!rules.none &&
-        !(s->tissue = cli_tissue_open(s->slide, row->tissue_path, config->bounds_relative,
+        !(s->tissue = job_tissue_open(s->slide, row->tissue_path, config->bounds_relative,
                                       &rules.options, error)))
         return false;
     const wsi_colour_windows windows = {config->patch_px, config->patch_px, s->tissue,
                                         rules.at_least};
-    if (!cli_colour_open(&s->view, colour, &windows, &s->colour, NULL, NULL, error))
+    if (!job_colour_open(&s->view, colour, &windows, &s->colour, NULL, NULL, error))
         return false;
-    s->mask = cli_mask_open_stored(row->truth_path ? row->truth_path : row->mask_path, s->slide,
+    s->mask = job_mask_open_stored(row->truth_path ? row->truth_path : row->mask_path, s->slide,
                                    config, error);
     return s->mask != NULL;
 }
 
-bool cli_validation_open(cli_validation *v, db_store *store, int max_slides, const char *colour,
+bool job_validation_open(job_validation *v, db_store *store, int max_slides, const char *colour,
                          GError **error)
 {
     const db_store_config *config = db_store_get_config(store);
-    *v = (cli_validation){.slides = g_ptr_array_new_with_free_func(val_slide_free),
+    *v = (job_validation){.slides = g_ptr_array_new_with_free_func(val_slide_free),
                           .classes = &config->classes};
     GArray *rows = db_slide_list(store, error);
     if (!rows)
@@ -69,16 +69,16 @@ bool cli_validation_open(cli_validation *v, db_store *store, int max_slides, con
     return ok;
 }
 
-void cli_validation_close(cli_validation *v)
+void job_validation_close(job_validation *v)
 {
-    cli_validation_release(v);
+    job_validation_release(v);
     if (v->slides)
         g_ptr_array_unref(v->slides);
     g_free(v->truth);
     memset(v, 0, sizeof *v);
 }
 
-bool cli_validation_prepare(cli_validation *v, const model *m, kn_engine *engine, int stride_px,
+bool job_validation_prepare(job_validation *v, const model *m, kn_engine *engine, int stride_px,
                             int64_t *bytes, GError **error)
 {
     inf_options options;
@@ -89,13 +89,13 @@ bool cli_validation_prepare(cli_validation *v, const model *m, kn_engine *engine
     if (!v->predictor)
         return false;
     for (guint i = 0; i < v->slides->len; i++) {
-        const cli_val_slide *s = v->slides->pdata[i];
+        const job_val_slide *s = v->slides->pdata[i];
         *bytes = MAX(*bytes, inf_predictor_memory(v->predictor, &s->view));
     }
     return true;
 }
 
-void cli_validation_release(cli_validation *v)
+void job_validation_release(job_validation *v)
 {
     if (v->predictor)
         inf_predictor_destroy(v->predictor);
@@ -103,8 +103,8 @@ void cli_validation_release(cli_validation *v)
 }
 
 typedef struct {
-    cli_validation *v;
-    const cli_val_slide *slide;
+    job_validation *v;
+    const job_val_slide *slide;
     inf_counts counts;
 } comparison;
 
@@ -126,11 +126,11 @@ static bool compare_rows(void *user, int64_t y, int n_rows, int64_t w, const uin
     return true;
 }
 
-bool cli_validation_run(cli_validation *v, const qs_progress *progress, double *dsc, GError **error)
+bool job_validation_run(job_validation *v, const qs_progress *progress, double *dsc, GError **error)
 {
     double sum = 0;
     for (guint i = 0; i < v->slides->len; i++) {
-        cli_val_slide *s = v->slides->pdata[i];
+        job_val_slide *s = v->slides->pdata[i];
         comparison c = {.v = v, .slide = s};
         inf_counts_init(&c.counts, v->classes->n);
         qs_progress_update(progress, "validate", (int64_t)i, (int64_t)v->slides->len, NULL);

@@ -16,31 +16,31 @@ typedef struct {
     wsi_colour *colour; /* the view's */
     wsi_mask *mask;
     double dsc; /* of the last validation */
-} cli_val_slide;
+} job_val_slide;
 
 typedef struct {
-    GPtrArray *slides; /* of cli_val_slide */
+    GPtrArray *slides; /* of job_val_slide */
     const qs_classes *classes;
     inf_predictor *predictor;
     uint8_t *truth; /* rows of one strip */
     size_t truth_capacity;
-} cli_validation;
+} job_validation;
 
 /* Opens the slides of split val that have a truth or a mask, at most max_slides (0: all, in the
  * store's order), finds their tissue and gives them the model's colour rules. No slide at all is no
  * error: there is no validation then.
  */
-bool cli_validation_open(cli_validation *v, db_store *store, int max_slides, const char *colour,
+bool job_validation_open(job_validation *v, db_store *store, int max_slides, const char *colour,
                          GError **error);
-void cli_validation_close(cli_validation *v);
+void job_validation_close(job_validation *v);
 /* Plans the predictor: windows without overlap (stride_px 0) or as asked for. *bytes: its memory.
  */
-bool cli_validation_prepare(cli_validation *v, const model *m, kn_engine *engine, int stride_px,
+bool job_validation_prepare(job_validation *v, const model *m, kn_engine *engine, int stride_px,
                             int64_t *bytes, GError **error);
 /* Frees the predictor, before its engine goes. */
-void cli_validation_release(cli_validation *v);
+void job_validation_release(job_validation *v);
 /* Mean over the slides of the foreground DSC. */
-bool cli_validation_run(cli_validation *v, const qs_progress *progress, double *dsc,
+bool job_validation_run(job_validation *v, const qs_progress *progress, double *dsc,
                         GError **error);
 
 #endif

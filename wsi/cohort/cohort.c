@@ -290,7 +290,7 @@ wsi_cohort *wsi_cohort_read_unguarded(const char *path, GError **error)
         g_error_free(local);
         return NULL;
     }
-    g_autoptr(GPtrArray) records = wsi_csv_parse(path, text, n, error);
+    g_autoptr(GPtrArray) records = qs_csv_parse(path, text, n, error);
     if (!records)
         return NULL;
     wsi_cohort *cohort = wsi_cohort_new();
@@ -330,7 +330,7 @@ static char *relative_to(const char *dir, const char *path)
 static void append_path(GString *out, const char *dir, const char *path, bool first)
 {
     g_autofree char *text = path ? relative_to(dir, path) : g_strdup("");
-    wsi_csv_append(out, text, first);
+    qs_csv_append(out, text, first);
 }
 
 bool wsi_cohort_write(const wsi_cohort *cohort, const char *path, GError **error)
@@ -354,10 +354,10 @@ bool wsi_cohort_write(const wsi_cohort *cohort, const char *path, GError **error
             g_ascii_formatd(mpp, sizeof mpp, "%.10g", row->mpp);
         append_path(out, dir, row->slide, true);
         append_path(out, dir, row->mask, false);
-        wsi_csv_append(out, row->case_id, false);
-        wsi_csv_append(out, wsi_split_name(row->split), false);
-        wsi_csv_append(out, row->labelled ? "1" : "0", false);
-        wsi_csv_append(out, mpp, false);
+        qs_csv_append(out, row->case_id, false);
+        qs_csv_append(out, wsi_split_name(row->split), false);
+        qs_csv_append(out, row->labelled ? "1" : "0", false);
+        qs_csv_append(out, mpp, false);
         if (has_truth)
             append_path(out, dir, row->truth, false);
         if (has_tissue)

@@ -6,19 +6,19 @@
 #include <math.h>
 #include <string.h>
 
-void cli_canvas_init(cli_canvas *canvas, int w, int h, cli_ink paper)
+void wsi_canvas_init(wsi_canvas *canvas, int w, int h, cli_ink paper)
 {
-    *canvas = (cli_canvas){g_malloc((size_t)w * (size_t)h * 3), w, h};
+    *canvas = (wsi_canvas){g_malloc((size_t)w * (size_t)h * 3), w, h};
     for (size_t i = 0; i < (size_t)w * (size_t)h; i++)
         memcpy(canvas->rgb + 3 * i, paper.rgb, 3);
 }
 
-void cli_canvas_clear(cli_canvas *canvas)
+void wsi_canvas_clear(wsi_canvas *canvas)
 {
     g_clear_pointer(&canvas->rgb, g_free);
 }
 
-void cli_canvas_blend(cli_canvas *canvas, int x, int y, cli_ink ink, double opacity)
+void wsi_canvas_blend(wsi_canvas *canvas, int x, int y, cli_ink ink, double opacity)
 {
     if (x < 0 || y < 0 || x >= canvas->w || y >= canvas->h)
         return;
@@ -27,31 +27,31 @@ void cli_canvas_blend(cli_canvas *canvas, int x, int y, cli_ink ink, double opac
         p[k] = (uint8_t)lround((1 - opacity) * p[k] + opacity * ink.rgb[k]);
 }
 
-void cli_canvas_fill(cli_canvas *canvas, int x, int y, int w, int h, cli_ink ink, double opacity)
+void wsi_canvas_fill(wsi_canvas *canvas, int x, int y, int w, int h, cli_ink ink, double opacity)
 {
     for (int r = MAX(0, y); r < MIN(canvas->h, y + h); r++)
         for (int i = MAX(0, x); i < MIN(canvas->w, x + w); i++)
-            cli_canvas_blend(canvas, i, r, ink, opacity);
+            wsi_canvas_blend(canvas, i, r, ink, opacity);
 }
 
-void cli_canvas_hatch(cli_canvas *canvas, int x, int y, int w, int h, cli_ink ink)
+void wsi_canvas_hatch(wsi_canvas *canvas, int x, int y, int w, int h, cli_ink ink)
 {
     for (int r = MAX(0, y); r < MIN(canvas->h, y + h); r++)
         for (int i = MAX(0, x); i < MIN(canvas->w, x + w); i++)
             if ((i + r) % 8 < 2)
-                cli_canvas_blend(canvas, i, r, ink, 1);
+                wsi_canvas_blend(canvas, i, r, ink, 1);
 }
 
-void cli_canvas_frame(cli_canvas *canvas, int x, int y, int w, int h, int line, cli_ink ink,
+void wsi_canvas_frame(wsi_canvas *canvas, int x, int y, int w, int h, int line, cli_ink ink,
                       double opacity)
 {
-    cli_canvas_fill(canvas, x, y, w, line, ink, opacity);
-    cli_canvas_fill(canvas, x, y + h - line, w, line, ink, opacity);
-    cli_canvas_fill(canvas, x, y + line, line, h - 2 * line, ink, opacity);
-    cli_canvas_fill(canvas, x + w - line, y + line, line, h - 2 * line, ink, opacity);
+    wsi_canvas_fill(canvas, x, y, w, line, ink, opacity);
+    wsi_canvas_fill(canvas, x, y + h - line, w, line, ink, opacity);
+    wsi_canvas_fill(canvas, x, y + line, line, h - 2 * line, ink, opacity);
+    wsi_canvas_fill(canvas, x + w - line, y + line, line, h - 2 * line, ink, opacity);
 }
 
-void cli_canvas_copy(cli_canvas *canvas, int x, int y, const uint8_t *rgb, int w, int h)
+void wsi_canvas_copy(wsi_canvas *canvas, int x, int y, const uint8_t *rgb, int w, int h)
 {
     g_assert(x >= 0 && y >= 0 && x + w <= canvas->w && y + h <= canvas->h);
     for (int r = 0; r < h; r++)
@@ -59,7 +59,7 @@ void cli_canvas_copy(cli_canvas *canvas, int x, int y, const uint8_t *rgb, int w
                rgb + (size_t)r * (size_t)w * 3, (size_t)w * 3);
 }
 
-int cli_canvas_text(cli_canvas *canvas, int x, int y, int px, int max_w, const char *text,
+int wsi_canvas_text(wsi_canvas *canvas, int x, int y, int px, int max_w, const char *text,
                     cli_ink ink, GError **error)
 {
     uint8_t *cover;
@@ -68,7 +68,7 @@ int cli_canvas_text(cli_canvas *canvas, int x, int y, int px, int max_w, const c
         return -1;
     for (int r = 0; r < h; r++)
         for (int i = 0; i < MIN(w, max_w); i++)
-            cli_canvas_blend(canvas, x + i, y + top + r, ink,
+            wsi_canvas_blend(canvas, x + i, y + top + r, ink,
                              cover[(size_t)r * (size_t)w + i] / 255.0);
     g_free(cover);
     return MIN(w, max_w);
