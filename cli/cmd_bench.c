@@ -19,7 +19,7 @@ static const char description[] =
     "faster than\n"
     "memory: a share may pass 100 %. The step's time is the median of rounds without a clock in "
     "each layer.\n"
-    "docs/bench.md explains the columns.\n\n"
+    "docs/benchmarks.md explains the columns.\n\n"
     "Exit status: 0 done, 1 failed, 2 wrong usage.";
 
 static int run(int argc, char **argv)

@@ -15,7 +15,7 @@
 #include <math.h>
 #include <string.h>
 
-/* Measured on H&E slides, docs/performance.md: three bytes at 2.0 to 2.5 times; JPEG at quality 90.
+/* Measured on H&E slides, docs/benchmarks.md: three bytes at 2.0 to 2.5 times; JPEG at quality 90.
  */
 static const double ZSTD_BYTES_PX = 1.4, JPEG_BYTES_PX = 0.35;
 /* The lower of what OpenSlide reads in a thread; the direct lane is faster. */
