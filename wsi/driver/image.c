@@ -58,7 +58,7 @@ static void report_conversions(const char *path, const wsi_raster_info *info)
     if (info->n_pages > 1)
         qs_info("%s: has %d pages, of which the first is used", path, info->n_pages);
     if (info->rotated)
-        qs_info("%s: its EXIF orientation is ignored, so that masks match its stored pixels", path);
+        qs_info("%s: its orientation tag is ignored, so that masks match its stored pixels", path);
 }
 
 static void image_close(wsi_slide *slide)

@@ -45,7 +45,8 @@ typedef struct {
     char *vendor;       /* OpenSlide's vendor or the image's format */
     wsi_level levels[WSI_LEVELS_MAX];
     int n_levels;
-    double mpp; /* level 0; 0 unknown */
+    char *levels_why; /* levels that are not used, and why; NULL none */
+    double mpp;       /* level 0; 0 unknown */
     wsi_mpp_origin mpp_origin;
     bool mpp_said;                 /* the file itself says something about its resolution: */
     double mpp_said_x, mpp_said_y; /* right or wrong */
