@@ -13,7 +13,8 @@ extern const cli_command cli_cmd_eval;
 
 static char *opt_cohort, *opt_split, *opt_pred, *opt_against, *opt_out, *opt_classes;
 static char *opt_label_map, *opt_label_order;
-static gboolean opt_bounds, opt_no_distances, opt_pixels, opt_annotation;
+static gboolean opt_bounds, opt_binary_255, opt_ignore_255, opt_no_distances, opt_pixels,
+    opt_annotation;
 static double opt_require_dsc = -1, opt_tolerance = 5;
 
 static const GOptionEntry entries[] = {
@@ -37,6 +38,8 @@ static const GOptionEntry entries[] = {
      "Compare with column mask even where there is a truth", NULL},
     {"label-map", 0, 0, G_OPTION_ARG_STRING, &opt_label_map, CLI_LABEL_MAP_HELP, "MAP"},
     {"label-order", 0, 0, G_OPTION_ARG_STRING, &opt_label_order, CLI_LABEL_ORDER_HELP, "ORDER"},
+    {"binary-255", 0, 0, G_OPTION_ARG_NONE, &opt_binary_255, CLI_BINARY_255_HELP, NULL},
+    {"ignore-255", 0, 0, G_OPTION_ARG_NONE, &opt_ignore_255, CLI_IGNORE_255_HELP, NULL},
     {"bounds-relative", 0, 0, G_OPTION_ARG_NONE, &opt_bounds, CLI_BOUNDS_HELP, NULL},
     G_OPTION_ENTRY_NULL};
 
@@ -233,7 +236,8 @@ static int run_eval(int argc, char **argv)
         return cli_usage("--tolerance %g: a distance of 0 or more is wanted", opt_tolerance);
     GError *error = NULL;
     job_labels labels;
-    if (!job_labels_init(&labels, opt_label_map, opt_label_order, opt_bounds, NULL, &error))
+    if (!job_labels_init(&labels, opt_label_map, opt_label_order, opt_bounds, NULL, &error) ||
+        !job_labels_set_255(&labels, opt_binary_255, opt_ignore_255, &error))
         return cli_fail(error);
     g_autoptr(GArray) set =
         job_slide_set_read(opt_cohort, opt_split ? opt_split : "test", NULL, &error);

@@ -130,6 +130,8 @@ static bool make_job(wsi_export_job *job, const job_export_source *source, const
                      GError **error)
 {
     wsi_export_job_init(job, &source->labels, &source->classes);
+    if (wsi_exporter_find(opt_as)->keeps_ignore)
+        job->map[QS_CLASS_IGNORE] = QS_CLASS_IGNORE;
     job->prob = opt_prob ? &source->prob : NULL;
     job->factor = source->factor;
     job->mpp_l0 = source->mpp_l0;
@@ -167,6 +169,14 @@ static void print_report(const wsi_exporter *exporter, const char *path, const w
         cli_print("left out %" G_GINT64_FORMAT " regions (%" G_GINT64_FORMAT
                   " pixels), filled %" G_GINT64_FORMAT " holes (%" G_GINT64_FORMAT " pixels)\n",
                   r->n_dropped, r->dropped_px, r->n_filled, r->filled_px);
+    if (r->ignore_px)
+        qs_warn("%s: %" G_GINT64_FORMAT
+                " ignored pixels are background there: %s has no place for them; --as tiff "
+                "keeps them as %d",
+                path, r->ignore_px, exporter->what, QS_CLASS_IGNORE);
+    if (job->map[QS_CLASS_IGNORE] && r->class_px[QS_CLASS_IGNORE])
+        cli_print("  ignore: %" G_GINT64_FORMAT " mask pixels, kept as %d\n",
+                  r->class_px[QS_CLASS_IGNORE], QS_CLASS_IGNORE);
     double mpp = job->mpp_l0 * job->factor;
     for (int k = 1; k < job->classes.n && strcmp(exporter->name, "png"); k++)
         if (r->class_px[k] && mpp > 0)

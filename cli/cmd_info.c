@@ -49,6 +49,8 @@ static void print_info(const wsi_slide_info *info)
               info->vendor ? info->vendor : "unknown", info->driver);
     cli_print("  reader       %s%s%s%s\n", info->lane, info->lane_why ? " (" : "",
               info->lane_why ? info->lane_why : "", info->lane_why ? ")" : "");
+    if (info->levels_why)
+        cli_print("  levels       %s\n", info->levels_why);
     cli_print("  size         %" G_GINT64_FORMAT " x %" G_GINT64_FORMAT " pixels (%.1f MP)\n",
               base->w, base->h, (double)base->w * (double)base->h * 1e-6);
     if (info->mpp > 0)

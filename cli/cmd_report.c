@@ -13,7 +13,7 @@ extern const cli_command cli_cmd_report;
 
 static char *opt_cohort, *opt_split, *opt_out, *opt_title, *opt_classes;
 static char *opt_label_map, *opt_label_order;
-static gboolean opt_bounds;
+static gboolean opt_bounds, opt_binary_255, opt_ignore_255;
 static char **opt_pred, **opt_run;
 static int opt_max_slides;
 
@@ -32,6 +32,8 @@ static const GOptionEntry entries[] = {
     {"out", 'o', 0, G_OPTION_ARG_FILENAME, &opt_out, "The page", "FILE"},
     {"label-map", 0, 0, G_OPTION_ARG_STRING, &opt_label_map, CLI_LABEL_MAP_HELP, "MAP"},
     {"label-order", 0, 0, G_OPTION_ARG_STRING, &opt_label_order, CLI_LABEL_ORDER_HELP, "ORDER"},
+    {"binary-255", 0, 0, G_OPTION_ARG_NONE, &opt_binary_255, CLI_BINARY_255_HELP, NULL},
+    {"ignore-255", 0, 0, G_OPTION_ARG_NONE, &opt_ignore_255, CLI_IGNORE_255_HELP, NULL},
     {"bounds-relative", 0, 0, G_OPTION_ARG_NONE, &opt_bounds, CLI_BOUNDS_HELP, NULL},
     G_OPTION_ENTRY_NULL};
 
@@ -84,9 +86,9 @@ static void add_head(GString *page, const report *r)
 static void add_foot(GString *page)
 {
     rep_close(page,
-                 "DSC = 2TP/(2TP+FP+FN), Jaccard = TP/(TP+FP+FN), over all pixels of a slide; "
-                 "with several classes the mean over the foreground classes. Rule: " INF_EMPTY_RULE
-                 ".");
+              "DSC = 2TP/(2TP+FP+FN), Jaccard = TP/(TP+FP+FN), over all pixels of a slide; "
+              "with several classes the mean over the foreground classes. Rule: " INF_EMPTY_RULE
+              ".");
 }
 
 static int write_page(report *r)
@@ -166,7 +168,8 @@ static int run_report(int argc, char **argv)
                 .title = opt_title ? opt_title : "What the models found",
                 .max_slides = opt_max_slides ? opt_max_slides : 12};
     job_labels labels;
-    if (!job_labels_init(&labels, opt_label_map, opt_label_order, opt_bounds, NULL, &error))
+    if (!job_labels_init(&labels, opt_label_map, opt_label_order, opt_bounds, NULL, &error) ||
+        !job_labels_set_255(&labels, opt_binary_255, opt_ignore_255, &error))
         return cli_fail(error);
     r.set = job_slide_set_read(opt_cohort, r.split, NULL, &error);
     if (!r.set) {

@@ -22,7 +22,8 @@ static job_tissue_options tissue; /* the defaults, then what was asked for */
 static char *opt_label_map, *opt_label_order;
 static double opt_mpp, opt_mpp_override, opt_damaged_max = 0.1;
 static double opt_mpp_tolerance = WSI_MPP_TOLERANCE;
-static gboolean opt_level0, opt_blank, opt_labelled, opt_bounds, opt_icc;
+static gboolean opt_level0, opt_blank, opt_labelled, opt_bounds, opt_icc, opt_binary_255,
+    opt_ignore_255;
 
 static const GOptionEntry entries[] = {
     {"store", 's', 0, G_OPTION_ARG_FILENAME, &opt_store, "The store, made when absent", "DIR"},
@@ -69,6 +70,8 @@ static const GOptionEntry entries[] = {
      "For one SLIDE: its label mask, an image or an annotation file", "FILE"},
     {"label-map", 0, 0, G_OPTION_ARG_STRING, &opt_label_map, CLI_LABEL_MAP_HELP, "MAP"},
     {"label-order", 0, 0, G_OPTION_ARG_STRING, &opt_label_order, CLI_LABEL_ORDER_HELP, "ORDER"},
+    {"binary-255", 0, 0, G_OPTION_ARG_NONE, &opt_binary_255, CLI_BINARY_255_HELP, NULL},
+    {"ignore-255", 0, 0, G_OPTION_ARG_NONE, &opt_ignore_255, CLI_IGNORE_255_HELP, NULL},
     {"bounds-relative", 0, 0, G_OPTION_ARG_NONE, &opt_bounds, CLI_BOUNDS_HELP, NULL},
     {"preview", 0, 0, G_OPTION_ARG_FILENAME, &opt_preview,
      "Write a picture per slide of what was kept and why the rest was not, NAME.jpg", "DIR"},
@@ -177,8 +180,10 @@ static bool make_config(db_store_config *config, GError **error)
         return false;
     job_labels labels;
     if (!job_labels_init(&labels, opt_label_map, opt_label_order, opt_bounds, &config->classes,
-                         error))
+                         error) ||
+        !job_labels_set_255(&labels, opt_binary_255, opt_ignore_255, error))
         return false;
+    config->value_255 = (int)labels.value_255;
     config->label_map = g_steal_pointer(&labels.map);
     config->label_order_map = labels.map_order;
     config->bounds_relative = labels.bounds_relative;

@@ -9,15 +9,28 @@
 #include <unistd.h>
 
 extern const cli_command cli_cmd_info, cli_cmd_synth, cli_cmd_cohort, cli_cmd_tile, cli_cmd_status,
-    cli_cmd_check, cli_cmd_train, cli_cmd_predict, cli_cmd_eval, cli_cmd_report, cli_cmd_export,
-    cli_cmd_experiment, cli_cmd_plan, cli_cmd_selftest, cli_cmd_bench;
+    cli_cmd_check, cli_cmd_train, cli_cmd_predict, cli_cmd_eval, cli_cmd_report, cli_cmd_view,
+    cli_cmd_export, cli_cmd_experiment, cli_cmd_plan, cli_cmd_selftest, cli_cmd_bench;
 
 /* One line a command, in the order in which a newcomer would use them. */
 static const cli_command *const commands[] = {
-    &cli_cmd_info,    &cli_cmd_synth,    &cli_cmd_cohort,     &cli_cmd_plan,
-    &cli_cmd_tile,    &cli_cmd_status,   &cli_cmd_check,      &cli_cmd_train,
-    &cli_cmd_predict, &cli_cmd_eval,     &cli_cmd_experiment, &cli_cmd_report,
-    &cli_cmd_export,  &cli_cmd_selftest, &cli_cmd_bench,      NULL,
+    &cli_cmd_info,
+    &cli_cmd_synth,
+    &cli_cmd_cohort,
+    &cli_cmd_plan,
+    &cli_cmd_tile,
+    &cli_cmd_status,
+    &cli_cmd_check,
+    &cli_cmd_train,
+    &cli_cmd_predict,
+    &cli_cmd_eval,
+    &cli_cmd_experiment,
+    &cli_cmd_report,
+    &cli_cmd_view,
+    &cli_cmd_export,
+    &cli_cmd_selftest,
+    &cli_cmd_bench,
+    NULL,
 };
 
 static void on_stop_signal(int number)

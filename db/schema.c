@@ -100,7 +100,13 @@ static const char v3_damage_kind[] =
 /* Stains measured on a slide's patches, for normalisation at training time. */
 static const char v4_stains[] = "ALTER TABLE slides ADD COLUMN stains TEXT;";
 
-static const char *const migrations[] = {v1_tables, v2_masks_and_colour, v3_damage_kind, v4_stains};
+/* What 255 means in mask images of 0 and 255 alone. */
+static const char v5_value_255[] =
+    "ALTER TABLE store ADD COLUMN value_255 TEXT NOT NULL DEFAULT 'auto'"
+    " CHECK (value_255 IN ('auto', 'binary', 'ignore'));";
+
+static const char *const migrations[] = {v1_tables, v2_masks_and_colour, v3_damage_kind, v4_stains,
+                                         v5_value_255};
 
 int db_schema_version(void)
 {

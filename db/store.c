@@ -10,6 +10,7 @@
 #include <string.h>
 
 static const char *const codec_names[] = {"zstd", "jpeg", "copy"};
+static const char *const value_255_names[] = {"auto", "binary", "ignore"};
 static const char *const order_names[] = {"file", "map"}; /* of labels, by label_order_map */
 
 void db_store_config_clear(db_store_config *config)
@@ -62,8 +63,8 @@ static bool config_write(db_sql *sql, const db_store_config *c, GError **error)
     if (!db_query_init(&q, sql,
                        "INSERT OR IGNORE INTO store (id, patch_px, stride_px, level0, mpp, codec,"
                        " jpeg_quality, classes, grid_rules, label_map, label_order,"
-                       " bounds_relative, mpp_tolerance, colour, created_by, created_at)"
-                       " VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,"
+                       " bounds_relative, mpp_tolerance, colour, value_255, created_by, created_at)"
+                       " VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,"
                        " strftime('%Y-%m-%dT%H:%M:%SZ'))",
                        error))
         return false;
@@ -80,6 +81,7 @@ static bool config_write(db_sql *sql, const db_store_config *c, GError **error)
     db_bind_int(&q, c->bounds_relative);
     db_bind_double(&q, c->mpp_tolerance);
     db_bind_text(&q, c->colour ? c->colour : "");
+    db_bind_text(&q, value_255_names[c->value_255]);
     db_bind_text(&q, "quadslide " QS_VERSION);
     return db_query_run(&q, error);
 }
@@ -90,7 +92,7 @@ static bool config_read(db_sql *sql, db_store_config *c, GError **error)
     if (!db_query_init(
             &q, sql,
             "SELECT patch_px, stride_px, level0, mpp, codec, jpeg_quality, classes, grid_rules,"
-            " label_map, label_order, bounds_relative, mpp_tolerance, colour FROM store",
+            " label_map, label_order, bounds_relative, mpp_tolerance, colour, value_255 FROM store",
             error))
         return false;
     int row = db_query_step(&q, error);
@@ -117,6 +119,10 @@ static bool config_read(db_sql *sql, db_store_config *c, GError **error)
     c->bounds_relative = db_read_int(&q) != 0;
     c->mpp_tolerance = db_read_double(&q);
     c->colour = db_read_text(&q);
+    const char *value_255 = db_peek_text(&q);
+    c->value_255 = !g_strcmp0(value_255, value_255_names[1])   ? 1
+                   : !g_strcmp0(value_255, value_255_names[2]) ? 2
+                                                               : 0;
     db_query_end(&q);
     size_t i = 0;
     while (i < G_N_ELEMENTS(codec_names) && g_strcmp0(codec, codec_names[i]) != 0)
@@ -186,6 +192,7 @@ static bool config_agree(const char *dir, const db_store_config *has, const db_s
     } texts[] = {
         {"tiling rules", has->grid_rules, want->grid_rules},
         {"label map", has->label_map, want->label_map},
+        {"meaning of 255", value_255_names[has->value_255], value_255_names[want->value_255]},
         {"label order", order_names[has->label_order_map], order_names[want->label_order_map]},
         {"colour rules", has->colour, want->colour},
     };

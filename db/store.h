@@ -45,6 +45,9 @@ typedef struct {
     char *label_map;      /* owned */
     bool label_order_map; /* painted by the map's order, else by the file's */
     bool bounds_relative; /* their 0,0 is the corner of openslide.bounds-* */
+    /* Mask images of 0 and 255 alone: 255 is 0 (auto) class 1 if there are two classes, 1 (binary)
+     * class 1, 2 (ignore) ignore. */
+    int value_255;
     double mpp_tolerance; /* a level within this share of the wanted resolution is read as it is */
     char *colour;         /* owned; canonical text of what is done to colours; "" or NULL nothing */
 } db_store_config;

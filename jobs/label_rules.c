@@ -71,6 +71,15 @@ bool job_labels_init(job_labels *labels, const char *map, const char *order, boo
     return ok;
 }
 
+bool job_labels_set_255(job_labels *labels, bool binary, bool ignore, GError **error)
+{
+    labels->value_255 = binary ? WSI_255_BINARY : ignore ? WSI_255_IGNORE : WSI_255_AUTO;
+    if (binary && ignore)
+        g_set_error(error, QS_ERROR, QS_ERROR_ARG,
+                    "--binary-255 and --ignore-255 say opposite things");
+    return !(binary && ignore);
+}
+
 void job_labels_clear(job_labels *labels)
 {
     g_clear_pointer(&labels->map, g_free);
@@ -88,7 +97,7 @@ wsi_mask *job_mask_open(const char *path, const wsi_slide *slide, const qs_class
     if (!map)
         return NULL;
     wsi_label_map_set_ordered(map, l->map_order);
-    wsi_mask_options options = {.labels = map};
+    wsi_mask_options options = {.labels = map, .value_255 = l->value_255};
     if (l->bounds_relative) {
         options.x_l0 = (double)info->bounds_x;
         options.y_l0 = (double)info->bounds_y;
@@ -102,6 +111,7 @@ wsi_mask *job_mask_open(const char *path, const wsi_slide *slide, const qs_class
 wsi_mask *job_mask_open_stored(const char *path, const wsi_slide *slide,
                                const db_store_config *config, GError **error)
 {
-    const job_labels labels = {config->label_map, config->label_order_map, config->bounds_relative};
+    const job_labels labels = {config->label_map, config->label_order_map, config->bounds_relative,
+                               (wsi_mask_255)config->value_255};
     return job_mask_open(path, slide, &config->classes, &labels, error);
 }

@@ -6,9 +6,10 @@
 #include "wsi/annot/mask.h"
 
 typedef struct {
-    char *map;            /* owned; a label map's text, NULL: the names of the class table */
-    bool map_order;       /* painted by the map's order instead of the file's */
-    bool bounds_relative; /* the file's 0,0 is the corner of openslide.bounds-* */
+    char *map;              /* owned; a label map's text, NULL: the names of the class table */
+    bool map_order;         /* painted by the map's order instead of the file's */
+    bool bounds_relative;   /* the file's 0,0 is the corner of openslide.bounds-* */
+    wsi_mask_255 value_255; /* what 255 means in images of 0 and 255 */
 } job_labels;
 
 /* The values of --label-map (a text, or a file of NAME=CLASS lines in which # begins a comment) and
@@ -25,13 +26,19 @@ wsi_mask *job_mask_open(const char *path, const wsi_slide *slide, const qs_class
 wsi_mask *job_mask_open_stored(const char *path, const wsi_slide *slide,
                                const db_store_config *config, GError **error);
 
-/* Help texts of the three options, the same in every command. */
+/* --binary-255 and --ignore-255; QS_ERROR_ARG for both. */
+bool job_labels_set_255(job_labels *labels, bool binary, bool ignore, GError **error);
+
+/* Help texts of the options, the same in every command. */
 #define CLI_LABEL_MAP_HELP                                                                         \
     "Annotation files: names to classes, e.g. \"Tumor=tumour,Necrosis=ignore,*=skip\", or a file " \
     "of such lines (the names of the classes)"
 #define CLI_LABEL_ORDER_HELP                                                                       \
     "Annotation files: later shapes lie over earlier ones in the order of the file, or of the "    \
     "label map (file)"
+#define CLI_BINARY_255_HELP                                                                        \
+    "Mask images of 0 and 255 alone: 255 is class 1 (with two classes it is; with more, say which)"
+#define CLI_IGNORE_255_HELP "Mask images of 0 and 255 alone: 255 is ignore"
 #define CLI_BOUNDS_HELP                                                                            \
     "Annotation files: their 0,0 is the corner of the slide's bounds, as QuPath has it for MIRAX"
 

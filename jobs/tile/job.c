@@ -3,6 +3,7 @@
  * and the slide keeps the state it has). What was committed stays in either case. */
 #include "jobs/tile/job.h"
 
+#include "base/error.h"
 #include "base/file.h"
 #include "cli/cli.h"
 #include "wsi/cohort/cohort.h"
@@ -254,6 +255,7 @@ static char *make_notes(const slide_work *w, const job_tile *job, const tile_run
     g_autofree char *remarks = w->mask ? wsi_mask_remarks(w->mask) : NULL;
     add_note(notes, remarks);
     add_note(notes, w->colour_remark);
+    add_note(notes, info->levels_why);
     return g_string_free(notes, notes->len == 0);
 }
 
@@ -282,6 +284,24 @@ static void describe_row(slide_work *w, const job_tile *job, const tile_run *run
     row->mask_factor = w->mask ? wsi_mask_get_info(w->mask)->factor : 0;
 }
 
+/* A labelled slide on which nothing is painted trains as background: that is said, and where every
+ * outline lies outside the slide, refused. */
+static bool paints_something(const wsi_mask *mask, const job_tile *job, GError **error)
+{
+    bool outside;
+    g_autofree char *nothing = wsi_mask_paints_nothing(mask, &outside);
+    if (!nothing)
+        return true;
+    if (job->labelled && outside) {
+        g_set_error(error, QS_ERROR, QS_ERROR_MISMATCH, "%s: labelled, but its %s %s", job->path,
+                    job->mask_path, nothing);
+        return false;
+    }
+    qs_warn("%s: %s%s %s", job->path, job->labelled ? "labelled, but its " : "its ", job->mask_path,
+            nothing);
+    return true;
+}
+
 static bool open_rest(slide_work *w, const job_tile *job, const tile_run *run, GError **error)
 {
     if (!run->tile.no_tissue &&
@@ -298,7 +318,7 @@ static bool open_rest(slide_work *w, const job_tile *job, const tile_run *run, G
     w->mask = job_mask_open_stored(job->mask_path, w->slide, run->config, error);
     if (!w->mask)
         g_prefix_error(error, "the mask of %s: ", job->path);
-    return w->mask != NULL;
+    return w->mask != NULL && paints_something(w->mask, job, error);
 }
 
 static void note_mask(job_tile *job, const wsi_mask *mask)
@@ -433,7 +453,7 @@ static bool work_on(slide_work *w, job_tile *job, tile_run *run, int n_threads, 
         return false;
     }
     if (!job_ledger_add_gaps(run->store, w->row.id, w->slide, w->view.level, &job->gaps,
-                              &job->store_failed, error))
+                             &job->store_failed, error))
         return false;
     if (job->gaps.n_regions > 0)
         qs_info("%s: %.1f %% of it has no bytes in the file; `status --damage` says where",

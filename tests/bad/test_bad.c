@@ -170,6 +170,7 @@ static char *fill(const bad_case *c, const char *line, const char *dir, const ch
                                     {"{slide}", here.slide},
                                     {"{mask}", here.mask},
                                     {"{model}", here.model},
+                                    {"{source}", here.source},
                                     {"{dir}", dir}};
     g_autofree char *store = g_build_filename(dir, "store", NULL),
                     *out = g_build_filename(dir, "out", NULL);

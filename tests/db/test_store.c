@@ -205,6 +205,7 @@ static void test_version_1(void)
             "ALTER TABLE store DROP COLUMN label_map; ALTER TABLE store DROP COLUMN label_order;"
             "ALTER TABLE store DROP COLUMN bounds_relative;"
             "ALTER TABLE store DROP COLUMN mpp_tolerance; ALTER TABLE store DROP COLUMN colour;"
+            "ALTER TABLE store DROP COLUMN value_255;"
             "ALTER TABLE slides DROP COLUMN mask_hash; ALTER TABLE slides DROP COLUMN tissue_path;"
             "ALTER TABLE slides DROP COLUMN tissue_hash; ALTER TABLE slides DROP COLUMN mpp_file;"
             "ALTER TABLE slides DROP COLUMN colour; ALTER TABLE slides DROP COLUMN notes;"

@@ -25,12 +25,13 @@ report() { # NAME PROBLEMS
 declare -A doors=(
   [base]="" [wsi]="base" [db]="base" [kernels]="base" [model]="base wsi db kernels"
   [train]="base db kernels model" [infer]="base wsi db kernels model"
-  [jobs]="base wsi db kernels model train infer cli" [report]="base wsi db kernels model train infer jobs cli"
+  [jobs]="base wsi db kernels model train infer cli" [view]="base wsi db infer jobs"
+  [report]="base wsi db kernels model train infer jobs cli"
   [experiment]="base wsi db kernels model train infer jobs cli report"
-  [cli]="base wsi db kernels model train infer jobs report experiment"
+  [cli]="base wsi db kernels model train infer jobs report experiment view"
 )
 declare -A prefix=([base]="qs_" [wsi]="wsi_" [db]="db_" [kernels]="kn_" [model]="model_|st_" [train]="tr_|ssl_"
-                   [infer]="inf_")
+                   [infer]="inf_" [view]="vw_")
 
 check_doors() { # TREE
   local tree=$1 room file inc to
@@ -48,14 +49,14 @@ check_doors() { # TREE
 
 check_includes_from_root() {
   local tree=$1
-  grep -rnP '^\s*#\s*include\s+"(?![a-z]+/)' "$tree"/{base,wsi,db,kernels,model,train,infer,jobs,report,experiment,cli} --include='*.c' --include='*.h' 2>/dev/null |
+  grep -rnP '^\s*#\s*include\s+"(?![a-z]+/)' "$tree"/{base,wsi,db,kernels,model,train,infer,jobs,report,experiment,view,cli} --include='*.c' --include='*.h' 2>/dev/null |
     sed "s|^$tree/||; s|$|: include from the project's root|"
 }
 
 check_third_party() {
   local tree=$1 header limit room files
   while read -r header limit room; do
-    files=$(grep -rlE "#\s*include\s+<([a-z]+/)*${header//./\\.}>" "$tree"/{base,wsi,db,kernels,model,train,infer,jobs,report,experiment,cli} 2>/dev/null | sort)
+    files=$(grep -rlE "#\s*include\s+<([a-z]+/)*${header//./\\.}>" "$tree"/{base,wsi,db,kernels,model,train,infer,jobs,report,experiment,view,cli} 2>/dev/null | sort)
     [ "$(printf '%s' "$files" | grep -c .)" -le "$limit" ] || echo "<$header> is included by more than $limit files: $(echo $files)"
     printf '%s\n' "$files" | grep -v "^$tree/$room/" | grep . | sed "s|$| includes <$header>, which belongs to $room/|"
   done <<'T'
@@ -66,19 +67,20 @@ lcms2.h 1 wsi
 sqlite3.h 8 db
 dnnl.h 4 kernels/cpu
 cudnn.h 1 kernels/cuda
+microhttpd.h 1 view
 T
 }
 
 check_no_printing() {
   local tree=$1
-  grep -rnwE 'printf|fprintf\s*\((stdout|stderr)|puts|exit|abort|g_print|g_printerr|g_error|perror' "$tree"/{base,wsi,db,kernels,model,train,infer} --include='*.c' --include='*.h' 2>/dev/null |
+  grep -rnwE 'printf|fprintf\s*\((stdout|stderr)|puts|exit|abort|g_print|g_printerr|g_error|perror' "$tree"/{base,wsi,db,kernels,model,train,infer,view} --include='*.c' --include='*.h' 2>/dev/null |
     grep -vE '^\S+:[0-9]+:\s*(/?\*|//)|/\*.*\b(printf|exit|abort|puts)\b.*\*/|\bG_GNUC_PRINTF\b' |
     grep -E '\b(printf|puts|exit|abort|g_print|g_printerr|g_error|perror)\s*\(|fprintf\s*\((stdout|stderr)' | sed "s|^$tree/||"
 }
 
 check_left_for_later() {
   local tree=$1
-  grep -rnE '\b(TODO|FIXME|XXX|BOOTSTRAP)\b' "$tree"/{base,wsi,db,kernels,model,train,infer,jobs,report,experiment,cli,tests,bench,cmake,scripts} 2>/dev/null |
+  grep -rnE '\b(TODO|FIXME|XXX|BOOTSTRAP)\b' "$tree"/{base,wsi,db,kernels,model,train,infer,jobs,report,experiment,view,cli,tests,bench,cmake,scripts} 2>/dev/null |
     grep -v 'tests/house/lint.sh' | sed "s|^$tree/||"
 }
 
@@ -93,7 +95,7 @@ check_symbols() {
 
 check_headers_alone() {
   local tree=$1 header
-  for header in $(cd "$tree" && ls {base,wsi,db,kernels,model,train,infer,jobs,report,experiment,cli}/{,*/}*.h 2>/dev/null); do
+  for header in $(cd "$tree" && ls {base,wsi,db,kernels,model,train,infer,jobs,report,experiment,view,cli}/{,*/}*.h 2>/dev/null); do
     # A header that is a body by design says so in its name.
     case $header in *_impl.h | *_template.h) continue ;; esac
     out=$(printf '#include "%s"\n' "$header" | "${cc[@]}" -I"$tree" -fsyntax-only -x c - 2>&1) || echo "$header does not compile alone: $(echo "$out" | head -1)"
@@ -103,7 +105,7 @@ check_headers_alone() {
 if [ -n "${QS_LINT_PLANT:-}" ]; then
   tree=$(mktemp -d)
   trap 'rm -rf "$tree"' EXIT
-  cp -r "$src"/{base,wsi,db,kernels,model,train,infer,jobs,report,experiment,cli} "$tree" 2>/dev/null
+  cp -r "$src"/{base,wsi,db,kernels,model,train,infer,jobs,report,experiment,view,cli} "$tree" 2>/dev/null
   printf '#include "train/run/trainer.h"\n#include "slide.h"\n#include <sqlite3.h>\nvoid f(void){printf("x");}\n/* TODO */\n' >"$tree/wsi/planted.c"
   printf 'undeclared_type f(void);\n' >"$tree/wsi/planted.h"
   for rule in doors includes_from_root third_party no_printing left_for_later headers_alone; do

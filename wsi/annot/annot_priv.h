@@ -30,6 +30,8 @@ void wsi_annot_shape_end(wsi_annotations *set, bool count_open);
 /* A closed ring through the ellipse in a box, of exactly its area, at most 0.05 pixels from it. */
 bool wsi_annot_ellipse_add(wsi_annotations *set, double x0, double y0, double x1, double y1,
                            GError **error);
+/* Replaces the ring being filled, two opposite corners, by the rectangle between them. */
+bool wsi_annot_ring_to_box(wsi_annotations *set, GError **error);
 /* Replaces the ring being filled by the ellipse in its bounding box. */
 bool wsi_annot_ring_to_ellipse(wsi_annotations *set, GError **error);
 /* "#rrggbb" */

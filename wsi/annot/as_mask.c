@@ -96,8 +96,42 @@ static void count_outside(wsi_annot *annot, const GArray *pile, double w, double
         bool inside = s->x0 >= 0 && s->y0 >= 0 && s->x1 <= w && s->y1 <= h;
         bool outside = s->x1 <= 0 || s->y1 <= 0 || s->x0 >= w || s->y0 >= h;
         annot->info.n_outside += outside;
+        annot->info.n_laid += !outside && !s->erase;
         annot->info.n_cut += !inside && !outside;
     }
+}
+
+char *wsi_annot_paints_nothing(const wsi_annot *annot)
+{
+    const wsi_annot_info *info = &annot->info;
+    if (info->n_laid > 0)
+        return NULL;
+    if (info->n_outside > 0)
+        return g_strdup_printf(
+            "paints nothing: all of its %" G_GINT64_FORMAT
+            " areas lie outside the slide (it is another slide's file, "
+            "or its coordinates are not of level 0; where QuPath made it from a slide with bounds, as MIRAX has, "
+            "--bounds-relative)",
+            info->n_outside);
+    GString *why = g_string_new("paints nothing: ");
+    const struct {
+        int64_t n;
+        const char *what;
+    } kinds[] = {{info->facts.n_points, "point sets"},
+                 {info->facts.n_lines, "lines"},
+                 {info->facts.n_empty, "empty outlines"},
+                 {info->n_ignored_names, "shapes that the label map skips"},
+                 {info->n_painted, "areas that take others away, with nothing under them"}};
+    bool any = false;
+    for (size_t i = 0; i < G_N_ELEMENTS(kinds); i++)
+        if (kinds[i].n > 0) {
+            g_string_append_printf(why, "%s%" G_GINT64_FORMAT " %s", any ? ", " : "it has ",
+                                   kinds[i].n, kinds[i].what);
+            any = true;
+        }
+    g_string_append(why, any ? " and no area with a class" : "it has no shape at all");
+    g_string_append(why, "; all of the slide is background");
+    return g_string_free(why, FALSE);
 }
 
 char *wsi_annot_remarks(const wsi_annot *annot)
@@ -121,6 +155,9 @@ char *wsi_annot_remarks(const wsi_annot *annot)
         if (facts[i].n)
             g_string_append_printf(text, "%s%" G_GINT64_FORMAT " %s", text->len ? "\n" : "",
                                    facts[i].n, facts[i].what);
+    g_autofree char *nothing = wsi_annot_paints_nothing(annot);
+    if (nothing)
+        g_string_append_printf(text, "%s%s", text->len ? "\n" : "", nothing);
     return g_string_free(text, text->len == 0);
 }
 

@@ -8,7 +8,7 @@
 
 #include "base/error.h"
 #include "wsi/annot/annot_priv.h"
-#include "wsi/image/raster.h"
+#include "wsi/image/stored.h"
 #include "wsi/tiff/probe.h"
 
 #include <glib/gstdio.h>
@@ -33,6 +33,8 @@ struct wsi_mask {
     uint8_t *code;    /* all rows */
     size_t n_code, code_capacity;
     uint64_t *row_start; /* (h) */
+    uint8_t lossy_max; /* a JPEG's largest value, and its pixels above 0 and below the threshold */
+    int64_t n_faint;
 };
 
 /* ---- coding ---- */
@@ -98,7 +100,7 @@ static int find_factor(int64_t slide_w, int64_t slide_h, int64_t w, int64_t h)
     return 0;
 }
 
-static bool check_size(wsi_mask *mask, const wsi_raster_info *raster, GError **error)
+static bool check_size(wsi_mask *mask, const wsi_stored_info *raster, GError **error)
 {
     wsi_mask_info *info = &mask->info;
     info->w = raster->w;
@@ -122,74 +124,79 @@ static bool is_jpeg(const wsi_mask *mask)
     return mask->info.kind == WSI_MASK_BINARY_JPEG;
 }
 
-/* One label from a pixel's channels. JPEG: mean of the channels against 128. Else all must agree.
- */
-static bool reduce_pixel(const wsi_mask *mask, const uint8_t *p, int n_bands, uint8_t *label)
-{
-    int n_colour = n_bands >= 3 ? 3 : 1;
-    if (n_colour == 1 || (p[0] == p[1] && p[1] == p[2])) {
-        *label = p[0];
-        return true;
-    }
-    *label = (uint8_t)((p[0] + p[1] + p[2]) / 3);
-    return is_jpeg(mask);
-}
-
-static bool reduce_row(const wsi_mask *mask, const uint8_t *src, int n_bands, int64_t y,
-                       uint8_t *labels, GError **error)
+/* Lossy masks: the class is 1 from JPEG_THRESHOLD on; what the values were is kept for the remark. */
+static void binarise(wsi_mask *mask, uint8_t *labels)
 {
     for (int64_t x = 0; x < mask->info.w; x++) {
-        const uint8_t *p = src + x * n_bands;
-        if (!reduce_pixel(mask, p, n_bands, &labels[x])) {
-            g_set_error(error, QS_ERROR, QS_ERROR_FORMAT,
-                        "%s: a coloured mask (pixel %" G_GINT64_FORMAT ",%" G_GINT64_FORMAT
-                        " is %d,%d,%d); save it with one channel of class numbers",
-                        mask->info.path, x, y, p[0], p[1], p[2]);
-            return false;
-        }
-        if (is_jpeg(mask))
-            labels[x] = labels[x] >= JPEG_THRESHOLD;
+        mask->lossy_max = MAX(mask->lossy_max, labels[x]);
+        mask->n_faint += labels[x] > 0 && labels[x] < JPEG_THRESHOLD;
+        labels[x] = labels[x] >= JPEG_THRESHOLD;
     }
-    return true;
 }
 
-static bool read_rows(wsi_mask *mask, wsi_raster *raster, GError **error)
+static bool read_rows(wsi_mask *mask, wsi_stored *stored, GError **error)
 {
-    int n_bands = wsi_raster_get_info(raster)->n_bands;
-    size_t row_bytes = (size_t)mask->info.w * (size_t)n_bands;
-    uint8_t *strip = g_malloc(row_bytes * STRIP_ROWS), *labels = g_malloc((size_t)mask->info.w);
+    size_t w = (size_t)mask->info.w;
+    uint8_t *strip = g_malloc(w * STRIP_ROWS);
     mask->row_start = g_new(uint64_t, (size_t)mask->info.h);
     bool ok = true;
     for (int64_t y = 0; ok && y < mask->info.h; y += STRIP_ROWS) {
         int n = (int)MIN(STRIP_ROWS, mask->info.h - y);
-        ok = qs_stop_check(error) && wsi_raster_read_rows(raster, y, n, strip, error);
+        ok = qs_stop_check(error) && wsi_stored_read_rows(stored, y, n, strip, error);
         for (int r = 0; ok && r < n; r++) {
-            ok = reduce_row(mask, strip + (size_t)r * row_bytes, n_bands, y + r, labels, error);
-            if (ok)
-                put_row(mask, y + r, labels);
+            uint8_t *labels = strip + (size_t)r * w;
+            if (is_jpeg(mask))
+                binarise(mask, labels);
+            put_row(mask, y + r, labels);
         }
     }
     g_free(strip);
-    g_free(labels);
     return ok;
 }
 
+/* What 255 is where no other value but 0 is there: with two classes it can only be the second. */
+static bool settle_255(wsi_mask *mask, const qs_classes *classes, wsi_mask_255 meaning,
+                       GError **error)
+{
+    wsi_mask_info *info = &mask->info;
+    if (meaning == WSI_255_AUTO && classes->n > 2) {
+        g_set_error(
+            error, QS_ERROR, QS_ERROR_FORMAT,
+            "%s: its values are 0 and 255 alone, and there are %d classes: 255 (on %" G_GINT64_FORMAT
+            " pixels) may be class 1 or ignore; say --binary-255 or --ignore-255",
+            info->path, classes->n, info->counts[255]);
+        return false;
+    }
+    if (meaning == WSI_255_IGNORE)
+        return true;
+    info->kind = WSI_MASK_BINARY_255;
+    qs_debug("%s: its values are 0 and 255 only, so it is a binary mask (255 is class 1)",
+             info->path);
+    return true;
+}
+
+static void settle_jpeg(const wsi_mask *mask)
+{
+    const wsi_mask_info *info = &mask->info;
+    qs_debug("%s: JPEG mask, binarised at >= %d: %" G_GINT64_FORMAT " of %" G_GINT64_FORMAT
+             " pixels are foreground",
+             info->path, JPEG_THRESHOLD, info->counts[1], info->w * info->h);
+    g_autofree char *remarks = wsi_mask_remarks(mask);
+    if (remarks)
+        qs_warn("%s: %s", info->path, remarks);
+}
+
 /* Binary or a label map, and does every label have a class. */
-static bool settle_kind(wsi_mask *mask, const qs_classes *classes, GError **error)
+static bool settle_kind(wsi_mask *mask, const qs_classes *classes, wsi_mask_255 meaning,
+                        GError **error)
 {
     wsi_mask_info *info = &mask->info;
     if (is_jpeg(mask)) {
-        qs_debug("%s: JPEG mask, binarised at >= %d: %" G_GINT64_FORMAT " of %" G_GINT64_FORMAT
-                 " pixels are foreground",
-                 info->path, JPEG_THRESHOLD, info->counts[1], info->w * info->h);
+        settle_jpeg(mask);
         return true;
     }
-    if (info->counts[255] > 0 && info->counts[0] + info->counts[255] == info->w * info->h) {
-        info->kind = WSI_MASK_BINARY_255;
-        qs_debug("%s: its values are 0 and 255 only, so it is a binary mask (255 is class 1)",
-                 info->path);
-        return true;
-    }
+    if (info->counts[255] > 0 && info->counts[0] + info->counts[255] == info->w * info->h)
+        return settle_255(mask, classes, meaning, error);
     for (int v = classes->n; v < QS_CLASS_IGNORE; v++)
         if (info->counts[v] > 0) {
             g_set_error(error, QS_ERROR, QS_ERROR_FORMAT,
@@ -203,11 +210,11 @@ static bool settle_kind(wsi_mask *mask, const qs_classes *classes, GError **erro
     return true;
 }
 
-static wsi_raster *open_raster(wsi_mask *mask, GError **error)
+static wsi_stored *open_stored(wsi_mask *mask, GError **error)
 {
     wsi_file_type type;
     int64_t n_bytes;
-    wsi_tiff_facts facts;
+    wsi_tiff_facts facts = {0};
     if (!wsi_sniff(mask->info.path, &type, &n_bytes, error))
         return NULL;
     if (type == WSI_FILE_TIFF && !wsi_tiff_probe(mask->info.path, n_bytes, &facts, error))
@@ -219,16 +226,20 @@ static wsi_raster *open_raster(wsi_mask *mask, GError **error)
                     mask->info.path, wsi_file_type_name(type));
         return NULL;
     }
-    mask->info.kind = type == WSI_FILE_JPEG ? WSI_MASK_BINARY_JPEG : WSI_MASK_LABELS;
-    return wsi_raster_open(mask->info.path, type, error);
+    wsi_stored *stored = wsi_stored_open(mask->info.path, type, &facts, error);
+    if (stored)
+        mask->info.kind =
+            wsi_stored_get_info(stored)->lossy ? WSI_MASK_BINARY_JPEG : WSI_MASK_LABELS;
+    return stored;
 }
 
-static bool open_image(wsi_mask *mask, const qs_classes *classes, GError **error)
+static bool open_image(wsi_mask *mask, const qs_classes *classes, wsi_mask_255 meaning,
+                       GError **error)
 {
-    wsi_raster *raster = open_raster(mask, error);
-    bool ok = raster && check_size(mask, wsi_raster_get_info(raster), error) &&
-              read_rows(mask, raster, error) && settle_kind(mask, classes, error);
-    wsi_raster_close(raster);
+    wsi_stored *stored = open_stored(mask, error);
+    bool ok = stored && check_size(mask, wsi_stored_get_info(stored), error) &&
+              read_rows(mask, stored, error) && settle_kind(mask, classes, meaning, error);
+    wsi_stored_close(stored);
     return ok;
 }
 
@@ -249,9 +260,9 @@ bool wsi_mask_check_header(const char *path, int64_t slide_w, int64_t slide_h, G
     if (wsi_annotations_sniff(path))
         return true;
     mask.info.path = copy;
-    wsi_raster *raster = open_raster(&mask, error);
-    bool ok = raster && check_size(&mask, wsi_raster_get_info(raster), error);
-    wsi_raster_close(raster);
+    wsi_stored *stored = open_stored(&mask, error);
+    bool ok = stored && check_size(&mask, wsi_stored_get_info(stored), error);
+    wsi_stored_close(stored);
     return ok;
 }
 
@@ -264,9 +275,9 @@ wsi_mask *wsi_mask_open_with(const char *path, int64_t slide_w, int64_t slide_h,
     mask->info.path = g_strdup(path);
     mask->slide_w = slide_w;
     mask->slide_h = slide_h;
-    bool ok = wsi_annotations_sniff(path)
-                  ? open_annotation(mask, classes, options ? options : &none, error)
-                  : open_image(mask, classes, error);
+    const wsi_mask_options *o = options ? options : &none;
+    bool ok = wsi_annotations_sniff(path) ? open_annotation(mask, classes, o, error)
+                                          : open_image(mask, classes, o->value_255, error);
     if (!ok)
         g_clear_pointer(&mask, wsi_mask_close);
     return mask;
@@ -296,9 +307,24 @@ int64_t wsi_mask_memory(const char *path)
     return (int64_t)st.st_size * (wsi_annotations_sniff(path) ? ANNOT_BYTES_PER_BYTE : 1);
 }
 
+char *wsi_mask_paints_nothing(const wsi_mask *mask, bool *outside)
+{
+    if (outside)
+        *outside = mask->annot && wsi_annot_get_info(mask->annot)->n_laid == 0 &&
+                   wsi_annot_get_info(mask->annot)->n_outside > 0;
+    return mask->annot ? wsi_annot_paints_nothing(mask->annot) : NULL;
+}
+
 char *wsi_mask_remarks(const wsi_mask *mask)
 {
-    return mask->annot ? wsi_annot_remarks(mask->annot) : NULL;
+    if (mask->annot)
+        return wsi_annot_remarks(mask->annot);
+    if (is_jpeg(mask) && mask->n_faint > 0 && mask->lossy_max < JPEG_THRESHOLD)
+        return g_strdup_printf(
+            "none of its pixels reaches %d, so all are background; %" G_GINT64_FORMAT
+            " are above 0 (largest %d): if these are class numbers, save the mask as PNG",
+            JPEG_THRESHOLD, mask->n_faint, mask->lossy_max);
+    return NULL;
 }
 
 void wsi_mask_close(wsi_mask *mask)

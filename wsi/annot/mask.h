@@ -1,10 +1,10 @@
 /* Label masks of a slide, from image files and from annotation files.
  *
  * Images: of the slide's level-0 size or that divided by an integer factor
- * (floor or ceil). JPEG: binarised at >= 128. Values only 0 and 255: binary, and that is said.
- * Otherwise a label map whose values must be classes or 255 (ignore). Alpha, RGB masks: converted
- * when all channels agree, refused by name otherwise. Read through libvips; pyramidal TIFF uses
- * level 0.
+ * (floor or ceil). JPEG: binarised at >= 128. Values only 0 and 255: binary where there are two
+ * classes. Otherwise a label map whose values must be classes or 255 (ignore). Values are those that
+ * the file stores (wsi/image/stored.h): channels must agree, several pages are refused; pyramidal TIFF
+ * uses level 0.
  *
  * Annotations (ASAP XML, Aperio XML, GeoJSON, told by content): annotation.h has the rules. Their
  * own pixels are level-0 pixels, or squares of them (wsi_mask_set_factor). Thread-safe. */
@@ -33,10 +33,18 @@ typedef struct {
                             annotations */
 } wsi_mask_info;
 
-/* How annotation files become labels; image masks are not concerned. */
+/* What 255 means in an image whose values are 0 and 255 alone. */
+typedef enum {
+    WSI_255_AUTO,   /* class 1 with two classes; with more it is refused */
+    WSI_255_BINARY, /* class 1 */
+    WSI_255_IGNORE, /* ignore, as in every label map */
+} wsi_mask_255;
+
+/* How files become labels. */
 typedef struct {
     const wsi_label_map *labels; /* borrowed while opening; NULL: the names of the class table */
     double x_l0, y_l0;           /* where the file's 0,0 lies on the slide */
+    wsi_mask_255 value_255;      /* images alone; labels and x_l0, y_l0 annotation files alone */
 } wsi_mask_options;
 
 /* slide_w/h in level-0 pixels. QS_ERROR_MISMATCH with both sizes when no integer factor fits;
@@ -52,8 +60,10 @@ wsi_mask *wsi_mask_open_with(const char *path, int64_t slide_w, int64_t slide_h,
 bool wsi_mask_check_header(const char *path, int64_t slide_w, int64_t slide_h, GError **error);
 void wsi_mask_close(wsi_mask *mask);
 const wsi_mask_info *wsi_mask_get_info(const wsi_mask *mask);
-/* What was found in an annotation file and done about it, one remark a line; NULL for an image or
- * when there is nothing to say. Owned by the caller. */
+/* Annotation files: why no pixel gets a class; NULL where one may, and for images. *outside (may be
+ * NULL): all areas lie outside the slide, so it is hardly this slide's file. Owned by the caller. */
+char *wsi_mask_paints_nothing(const wsi_mask *mask, bool *outside);
+/* What was found in the file and done about it, one remark a line; NULL when there is nothing to say. Owned by the caller. */
 char *wsi_mask_remarks(const wsi_mask *mask);
 /* Bytes that an annotation file of this size may take in memory, at most; for image masks what
  * ordinary ones take. 0 when there is no such file. */

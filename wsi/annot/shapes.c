@@ -250,6 +250,18 @@ bool wsi_annot_ellipse_add(wsi_annotations *set, double x0, double y0, double x1
     return true;
 }
 
+bool wsi_annot_ring_to_box(wsi_annotations *set, GError **error)
+{
+    wsi_ring *ring = &g_array_index(set->rings, wsi_ring, set->rings->len - 1);
+    g_assert(ring->n == 2);
+    const wsi_point *p = &g_array_index(set->points, wsi_point, ring->first);
+    const wsi_point a = p[0], b = p[1];
+    g_array_set_size(set->points, (guint)ring->first);
+    ring->n = 0;
+    return wsi_annot_point_add(set, a.x, a.y, error) && wsi_annot_point_add(set, b.x, a.y, error) &&
+           wsi_annot_point_add(set, b.x, b.y, error) && wsi_annot_point_add(set, a.x, b.y, error);
+}
+
 bool wsi_annot_ring_to_ellipse(wsi_annotations *set, GError **error)
 {
     wsi_ring *ring = &g_array_index(set->rings, wsi_ring, set->rings->len - 1);

@@ -80,6 +80,7 @@ typedef struct {
     int64_t n_painted;        /* area shapes with a class, erasing ones among them */
     int64_t n_ignored_names;  /* shapes whose class the label map leaves out */
     int64_t n_cut, n_outside; /* shapes partly, wholly outside the canvas */
+    int64_t n_laid;           /* of the painted those that add to a class and touch the canvas */
 } wsi_annot_info;
 
 /* slide_w/h in level-0 pixels. map NULL: every class name is that of a class of the table.
@@ -88,6 +89,8 @@ wsi_annot *wsi_annot_open(const char *path, int64_t slide_w, int64_t slide_h,
                           const qs_classes *classes, const wsi_label_map *map, GError **error);
 void wsi_annot_close(wsi_annot *annot);
 const wsi_annot_info *wsi_annot_get_info(const wsi_annot *annot);
+/* Why no pixel gets a class, with counts and the way out; NULL where one may. Owned by the caller. */
+char *wsi_annot_paints_nothing(const wsi_annot *annot);
 /* What was found and done, one remark a line; NULL when there is nothing to say. Owned by the
  * caller. */
 char *wsi_annot_remarks(const wsi_annot *annot);

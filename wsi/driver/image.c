@@ -58,7 +58,7 @@ static void report_conversions(const char *path, const wsi_raster_info *info)
     if (info->n_pages > 1)
         qs_info("%s: has %d pages, of which the first is used", path, info->n_pages);
     if (info->rotated)
-        qs_info("%s: its EXIF orientation is ignored, so that masks match its stored pixels", path);
+        qs_info("%s: its orientation tag is ignored, so that masks match its stored pixels", path);
 }
 
 static void image_close(wsi_slide *slide)
@@ -122,7 +122,7 @@ static bool image_open(wsi_slide *slide, const wsi_probe *probe, GError **error)
     }
     slide->info.vendor = g_strdup(info->format);
     slide->info.n_levels = 1;
-    slide->info.levels[0] = (wsi_level){info->w, info->h, 1.0};
+    slide->info.levels[0] = (wsi_level){info->w, info->h, 1.0, 0, 0};
     slide->data = data;
     wsi_raster_close(raster);
     return true;

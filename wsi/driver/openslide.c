@@ -55,6 +55,9 @@ static bool takes(const wsi_probe *probe)
     if (!decodes_plainly(probe) && tiff->tiled &&
         (tiff->w < tiff->tile_w || tiff->h < tiff->tile_h))
         return false;
+    /* libtiff's RGBA interface turns each tile by the orientation tag: pixels are read as stored instead. */
+    if (!decodes_plainly(probe) && tiff->orientation > 1)
+        return false;
     return openslide_detect_vendor(probe->path) != NULL;
 }
 
@@ -111,6 +114,30 @@ static bool tile_fits(openslide_t *handle, int i, const wsi_level *level)
     return tile_w <= (double)level->w && tile_h <= (double)level->h;
 }
 
+/* Is there a downsample of which both sides of the level are the slide's, to a pixel? OpenSlide says the
+ * mean of both sides' ratios, which is another place for a level that is padded to whole tiles. */
+static bool sides_agree(const wsi_level *full, const wsi_level *level)
+{
+    double from_x = (double)full->w / ((double)level->w + 1),
+           from_y = (double)full->h / ((double)level->h + 1);
+    double to_x = level->w > 1 ? (double)full->w / ((double)level->w - 1) : INFINITY;
+    double to_y = level->h > 1 ? (double)full->h / ((double)level->h - 1) : INFINITY;
+    return MAX(from_x, from_y) <= MIN(to_x, to_y);
+}
+
+static void leave_out(wsi_slide_info *info, int i, const wsi_level *level)
+{
+    GString *why = g_string_new(info->levels_why);
+    g_string_append_printf(
+        why,
+        "%slevel %d of %" G_GINT64_FORMAT " x %" G_GINT64_FORMAT
+        " is left out: the slide is %.4f times as wide and %.4f times as high (padded to whole tiles?)",
+        why->len ? "; " : "", i, level->w, level->h, (double)info->levels[0].w / (double)level->w,
+        (double)info->levels[0].h / (double)level->h);
+    g_free(info->levels_why);
+    info->levels_why = g_string_free(why, FALSE);
+}
+
 static void read_levels(openslide_t *handle, const wsi_probe *probe, wsi_slide_info *info,
                         int *os_level)
 {
@@ -120,6 +147,10 @@ static void read_levels(openslide_t *handle, const wsi_probe *probe, wsi_slide_i
         openslide_get_level_dimensions(handle, i, &level.w, &level.h);
         if (i > 0 && !decodes_plainly(probe) && !tile_fits(handle, i, &level)) {
             qs_debug("%s: level %d is smaller than its tiles and left out", info->path, i);
+            continue;
+        }
+        if (i > 0 && !sides_agree(&info->levels[0], &level)) {
+            leave_out(info, i, &level);
             continue;
         }
         os_level[info->n_levels] = i;
@@ -277,6 +308,8 @@ static bool choose_lane(wsi_slide *slide, const wsi_probe *probe, GError **error
         info->lane_why = g_strdup("it is no TIFF");
     if (data->lane)
         info->lane = "direct";
+    for (int i = 0; data->lane && i < info->n_levels; i++)
+        wsi_lane_tile_size(data->lane, i, &info->levels[i].tile_w, &info->levels[i].tile_h);
     if (data->lane || probe->reader != WSI_READER_DIRECT)
         return true;
     g_set_error(error, QS_ERROR, QS_ERROR_UNSUPPORTED,
@@ -304,6 +337,8 @@ static bool os_open(wsi_slide *slide, const wsi_probe *probe, GError **error)
     data->path = g_strdup(probe->path);
     read_properties(handle, &slide->info);
     read_levels(handle, probe, &slide->info, data->os_level);
+    if (slide->info.levels_why)
+        qs_warn("%s: %s", probe->path, slide->info.levels_why);
     slide->data = data;
     if (choose_lane(slide, probe, error))
         return true;

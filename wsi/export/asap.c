@@ -148,4 +148,4 @@ static bool check_asap(const wsi_export_job *job, const char *path, const wsi_ex
     return true;
 }
 
-const wsi_exporter wsi_export_asap = {"asap", ".xml", "ASAP XML", write_asap, check_asap};
+const wsi_exporter wsi_export_asap = {"asap", ".xml", "ASAP XML", false, write_asap, check_asap};

@@ -35,11 +35,12 @@ typedef struct {
 
 typedef struct {
     int64_t n_regions, n_holes, n_vertices;
-    int64_t n_dropped, dropped_px;    /* regions below the smallest area */
-    int64_t n_filled, filled_px;      /* holes */
-    int64_t peak_vertices;            /* held at once */
-    int64_t class_px[QS_CLASSES_MAX]; /* of what was written */
-    wsi_cracks removed;               /* of what the filters left out */
+    int64_t n_dropped, dropped_px; /* regions below the smallest area */
+    int64_t n_filled, filled_px;   /* holes */
+    int64_t peak_vertices;         /* held at once */
+    int64_t class_px[256];         /* of what was written, by value */
+    int64_t ignore_px;  /* ignored pixels that the format cannot hold: background in the file */
+    wsi_cracks removed; /* of what the filters left out */
 } wsi_export_report;
 
 typedef struct {
@@ -50,6 +51,7 @@ typedef struct {
 
 typedef struct {
     const char *name, *extension, *what; /* "geojson", ".geojson", "QuPath GeoJSON" */
+    bool keeps_ignore; /* 255 stays 255; else ignored pixels become background, and that is said */
     bool (*write)(const wsi_export_job *job, const char *path, const qs_progress *progress,
                   wsi_export_report *report, GError **error);
     /* Adds findings. False only when the check itself could not be made. */
@@ -60,7 +62,8 @@ typedef struct {
 extern const wsi_exporter *const wsi_exporters[];        /* NULL-terminated */
 const wsi_exporter *wsi_exporter_find(const char *name); /* NULL when there is none */
 
-/* Maps every class to itself, ignore to nothing. */
+/* Maps every class to itself, ignore to nothing: an exporter that keeps it gets
+ * map[QS_CLASS_IGNORE] = QS_CLASS_IGNORE. */
 void wsi_export_job_init(wsi_export_job *job, const wsi_labels *labels, const qs_classes *classes);
 /* QS_ERROR_ARG for sizes, factors and filters that cannot be (an area filter without a resolution).
  */

@@ -10,6 +10,10 @@ extern const wsi_exporter wsi_export_tiff, wsi_export_ome, wsi_export_geojson, w
 
 enum { WSI_EXPORT_ROWS = 256 }; /* rows read at once */
 
+/* n rows from y, all columns, through the job's map. *n_ignored (NULL: not counted) grows by the ignored
+ * pixels that the map makes background. */
+bool wsi_export_read_counted(const wsi_export_job *job, int64_t y, int n, uint8_t *rows,
+                             int64_t *n_ignored, GError **error);
 /* n rows from y, all columns, through the job's map. */
 bool wsi_export_read(const wsi_export_job *job, int64_t y, int n, uint8_t *rows, GError **error);
 void wsi_export_find(GArray *findings, const char *rule, bool ok, const char *format, ...)

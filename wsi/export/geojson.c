@@ -233,5 +233,5 @@ static bool check_geojson(const wsi_export_job *job, const char *path,
     return wsi_export_find_cracks(job, report, &c->cracks, findings, error);
 }
 
-const wsi_exporter wsi_export_geojson = {"geojson", ".geojson", "QuPath GeoJSON", write_geojson,
-                                         check_geojson};
+const wsi_exporter wsi_export_geojson = {"geojson", ".geojson",    "QuPath GeoJSON",
+                                         false,     write_geojson, check_geojson};

@@ -60,12 +60,23 @@ bool wsi_export_job_check(const wsi_export_job *job, GError **error)
 
 bool wsi_export_read(const wsi_export_job *job, int64_t y, int n, uint8_t *rows, GError **error)
 {
+    return wsi_export_read_counted(job, y, n, rows, NULL, error);
+}
+
+bool wsi_export_read_counted(const wsi_export_job *job, int64_t y, int n, uint8_t *rows,
+                             int64_t *n_ignored, GError **error)
+{
     const wsi_labels *l = &job->labels;
     size_t w = (size_t)l->w;
     if (!l->read(l->user, 0, y, (int)l->w, n, rows, w, error))
         return false;
-    for (size_t i = 0; i < w * (size_t)n; i++)
+    int64_t ignored = 0;
+    for (size_t i = 0; i < w * (size_t)n; i++) {
+        ignored += rows[i] == QS_CLASS_IGNORE;
         rows[i] = job->map[rows[i]];
+    }
+    if (n_ignored && job->map[QS_CLASS_IGNORE] != QS_CLASS_IGNORE)
+        *n_ignored += ignored;
     return true;
 }
 
@@ -144,7 +155,7 @@ static bool pass_region(void *user, const wsi_region *region, GError **error)
 }
 
 static bool trace_rows(const wsi_export_job *job, wsi_tracer *tracer, const qs_progress *progress,
-                       GError **error)
+                       int64_t *n_ignored, GError **error)
 {
     const wsi_labels *l = &job->labels, *p = job->prob;
     size_t w = (size_t)l->w;
@@ -152,7 +163,7 @@ static bool trace_rows(const wsi_export_job *job, wsi_tracer *tracer, const qs_p
     g_autofree uint8_t *prob = p ? g_malloc(w * WSI_EXPORT_ROWS) : NULL;
     for (int64_t y = 0; y < l->h; y += WSI_EXPORT_ROWS) {
         int n = (int)MIN(WSI_EXPORT_ROWS, l->h - y);
-        if (!qs_stop_check(error) || !wsi_export_read(job, y, n, rows, error) ||
+        if (!qs_stop_check(error) || !wsi_export_read_counted(job, y, n, rows, n_ignored, error) ||
             (p && !p->read(p->user, 0, y, (int)l->w, n, prob, w, error)))
             return false;
         for (int r = 0; r < n; r++)
@@ -178,7 +189,7 @@ bool wsi_export_trace(const wsi_export_job *job, wsi_region_fn fn, void *user,
                 .ring_n = g_array_new(FALSE, FALSE, sizeof(int64_t)),
                 .ring_area = g_array_new(FALSE, FALSE, sizeof(int64_t))};
     wsi_tracer *tracer = wsi_tracer_create(job->labels.w, pass_region, &f);
-    bool ok = trace_rows(job, tracer, progress, error);
+    bool ok = trace_rows(job, tracer, progress, &report->ignore_px, error);
     report->peak_vertices = wsi_tracer_peak(tracer);
     wsi_tracer_destroy(tracer);
     g_array_unref(f.points);

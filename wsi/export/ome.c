@@ -245,4 +245,4 @@ static bool check_ome(const wsi_export_job *job, const char *path, const wsi_exp
     return true;
 }
 
-const wsi_exporter wsi_export_ome = {"ome", ".ome.tif", "OME-TIFF", write_ome, check_ome};
+const wsi_exporter wsi_export_ome = {"ome", ".ome.tif", "OME-TIFF", true, write_ome, check_ome};

@@ -103,4 +103,4 @@ static bool check_png(const wsi_export_job *job, const char *path, const wsi_exp
     return true;
 }
 
-const wsi_exporter wsi_export_png = {"png", ".png", "overlay picture", write_png, check_png};
+const wsi_exporter wsi_export_png = {"png", ".png", "overlay picture", false, write_png, check_png};

@@ -161,5 +161,5 @@ static bool check_tiff(const wsi_export_job *job, const char *path, const wsi_ex
     return true;
 }
 
-const wsi_exporter wsi_export_tiff = {"tiff", ".tif", "pyramidal label mask (profile tiff)",
-                                      write_tiff, check_tiff};
+const wsi_exporter wsi_export_tiff = {"tiff", ".tif",     "pyramidal label mask (profile tiff)",
+                                      true,   write_tiff, check_tiff};

@@ -20,6 +20,7 @@
  * Invariants: 1. a slot holds the number of the chain whose end hangs there, and the chain knows
  * its two slots; 2. where a row equals the one above, nothing happens, and nothing is looked at. */
 #include "wsi/export/trace.h"
+#include "wsi/export/simple.h"
 
 #include "base/error.h"
 
@@ -46,7 +47,6 @@ typedef struct {
 
 typedef struct {
     guint first, next;
-    int64_t n, area;
 } hole_node;
 
 /* Items by number from 1, with a free list through their first free ones. */
@@ -66,6 +66,8 @@ struct wsi_tracer {
     guint east, west;       /* slots of the crack between this corner and the next */
     pool vertices, chains, regions, holes;
     GArray *points, *ring_n, *ring_area; /* of the region given out */
+    wsi_simple *simple;
+    GArray *ring; /* of wsi_vertex, one as it was followed */
     int64_t peak;
 };
 
@@ -161,43 +163,65 @@ static void unite(wsi_tracer *t, guint i, guint j)
 
 /* ---- rings ----------------------------------------------------------------------------------- */
 /* Twice the signed area of a ring is the sum of cross products; all terms are exact integers. */
-static int64_t ring_area(wsi_tracer *t, guint first, int64_t *n)
+static bool is_clockwise(wsi_tracer *t, guint first)
 {
     int64_t twice = 0;
-    *n = 0;
     for (guint i = first; i; i = vertex_of(t, i)->next) {
         guint next = vertex_of(t, i)->next ? vertex_of(t, i)->next : first;
         wsi_vertex a = vertex_of(t, i)->at, b = vertex_of(t, next)->at;
         twice += (int64_t)a.x * b.y - (int64_t)b.x * a.y;
-        (*n)++;
     }
-    return twice / 2;
+    return twice > 0;
 }
 
-static void take_ring(wsi_tracer *t, guint first, int64_t n, int64_t area)
+/* Moves a ring into the arrays as rings that pass through no point twice. */
+static void take_ring(wsi_tracer *t, guint first)
 {
-    g_array_append_val(t->ring_n, n);
-    g_array_append_val(t->ring_area, area);
+    g_array_set_size(t->ring, 0);
     for (guint i = first, next; i; i = next) {
         next = vertex_of(t, i)->next;
-        g_array_append_val(t->points, vertex_of(t, i)->at);
+        g_array_append_val(t->ring, vertex_of(t, i)->at);
         pool_give(&t->vertices, i);
     }
+    wsi_simple_split(t->simple, (const wsi_vertex *)(void *)t->ring->data, t->ring->len, t->points,
+                     t->ring_n, t->ring_area);
 }
 
-static bool give_out(wsi_tracer *t, guint root, guint outer, int64_t n, int64_t area, uint8_t label,
-                     GError **error)
+/* Of an outer ring's parts one encloses the region, the others are pockets that it pinches off: that one
+ * goes first, for which it is the last to be closed only by chance. */
+static void outer_first(wsi_tracer *t)
+{
+    int64_t *n = (int64_t *)(void *)t->ring_n->data, *area = (int64_t *)(void *)t->ring_area->data;
+    guint outer = 0;
+    int64_t before = 0;
+    while (area[outer] <= 0)
+        before += n[outer++];
+    if (outer == 0)
+        return;
+    wsi_vertex *p = (wsi_vertex *)(void *)t->points->data;
+    size_t n_outer = (size_t)n[outer], bytes = n_outer * sizeof *p;
+    g_autofree wsi_vertex *kept = g_memdup2(p + before, bytes);
+    memmove(p + n_outer, p, (size_t)before * sizeof *p);
+    memcpy(p, kept, bytes);
+    int64_t outer_n = n[outer], outer_area = area[outer];
+    memmove(n + 1, n, outer * sizeof *n);
+    memmove(area + 1, area, outer * sizeof *area);
+    n[0] = outer_n;
+    area[0] = outer_area;
+}
+
+static bool give_out(wsi_tracer *t, guint root, guint outer, uint8_t label, GError **error)
 {
     g_array_set_size(t->points, 0);
     g_array_set_size(t->ring_n, 0);
     g_array_set_size(t->ring_area, 0);
-    take_ring(t, outer, n, area);
-    wsi_region region = {.label = label, .area_px = area, .prob_sum = region_of(t, root)->prob_sum};
+    take_ring(t, outer);
+    outer_first(t);
+    wsi_region region = {.label = label, .prob_sum = region_of(t, root)->prob_sum};
     for (guint i = region_of(t, root)->first_hole, next; i; i = next) {
         hole_node hole = *hole_of(t, i);
         next = hole.next;
-        take_ring(t, hole.first, hole.n, hole.area);
-        region.area_px -= hole.area;
+        take_ring(t, hole.first);
         pool_give(&t->holes, i);
     }
     for (guint i = root, next; i; i = next) {
@@ -205,6 +229,11 @@ static bool give_out(wsi_tracer *t, guint root, guint outer, int64_t n, int64_t 
         pool_give(&t->regions, i);
     }
     region.n_rings = (int)t->ring_n->len;
+    int64_t *ring_area = (int64_t *)(void *)t->ring_area->data;
+    for (int r = 0; r < region.n_rings; r++) {
+        region.area_px += ring_area[r]; /* holes are negative */
+        ring_area[r] = ABS(ring_area[r]);
+    }
     region.ring_n = (const int64_t *)(void *)t->ring_n->data;
     region.ring_area = (const int64_t *)(void *)t->ring_area->data;
     region.points = (const wsi_vertex *)(void *)t->points->data;
@@ -216,11 +245,10 @@ static bool close_ring(wsi_tracer *t, guint c, GError **error)
     chain closed = *chain_of(t, c);
     pool_give(&t->chains, c);
     guint root = find_root(t, closed.region);
-    int64_t n, area = ring_area(t, closed.first, &n);
-    if (area > 0)
-        return give_out(t, root, closed.first, n, area, closed.label, error);
+    if (is_clockwise(t, closed.first))
+        return give_out(t, root, closed.first, closed.label, error);
     guint i = pool_take(&t->holes);
-    *hole_of(t, i) = (hole_node){.first = closed.first, .n = n, .area = -area};
+    *hole_of(t, i) = (hole_node){.first = closed.first};
     region_node *region = region_of(t, root);
     if (region->first_hole)
         hole_of(t, region->last_hole)->next = i;
@@ -413,6 +441,8 @@ wsi_tracer *wsi_tracer_create(int64_t w, wsi_region_fn fn, void *user)
     pool_init(&t->chains, sizeof(chain));
     pool_init(&t->regions, sizeof(region_node));
     pool_init(&t->holes, sizeof(hole_node));
+    t->simple = wsi_simple_create();
+    t->ring = g_array_new(FALSE, FALSE, sizeof(wsi_vertex));
     t->points = g_array_new(FALSE, FALSE, sizeof(wsi_vertex));
     t->ring_n = g_array_new(FALSE, FALSE, sizeof(int64_t));
     t->ring_area = g_array_new(FALSE, FALSE, sizeof(int64_t));
@@ -464,6 +494,8 @@ void wsi_tracer_destroy(wsi_tracer *t)
     pool_clear(&t->chains);
     pool_clear(&t->regions);
     pool_clear(&t->holes);
+    wsi_simple_destroy(t->simple);
+    g_array_unref(t->ring);
     g_array_unref(t->points);
     g_array_unref(t->ring_n);
     g_array_unref(t->ring_area);

@@ -4,8 +4,9 @@
  * walk cannot leave. Each region is given out once, when its last row has passed, with its outer
  * ring and all its holes, so memory holds open regions only. Coordinates are pixel corners (0,0 is
  * the upper left corner of the plane), a ring has a vertex at each turn and does not repeat its
- * first; seen on a screen outer rings run clockwise, holes counter-clockwise. Where regions touch
- * in a corner, rings pass through the same point and do not cross. Not thread-safe. */
+ * first; seen on a screen outer rings run clockwise, holes counter-clockwise. No ring passes through
+ * a point twice: one that would is several, which touch there (wsi/export/simple.h), so polygons are
+ * valid by OGC's rules. Not thread-safe. */
 #ifndef QS_WSI_TRACE_H
 #define QS_WSI_TRACE_H
 

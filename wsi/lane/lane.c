@@ -392,6 +392,13 @@ bool wsi_lane_serves(const wsi_lane *lane, int level)
     return lane->levels[level] != NULL;
 }
 
+void wsi_lane_tile_size(const wsi_lane *lane, int level, int *w, int *h)
+{
+    const wsi_tiff_level *at = lane->levels[level];
+    *w = at && at->jpeg ? at->tile_w : 0;
+    *h = at && at->jpeg ? at->tile_h : 0;
+}
+
 int64_t wsi_lane_memory(const wsi_lane *lane, int n_threads)
 {
     int64_t tables = 0, tile = 0;

@@ -21,6 +21,8 @@ typedef bool (*wsi_lane_peer)(wsi_slide *slide, int level, int64_t x_l0, int64_t
 wsi_lane *wsi_lane_open(wsi_slide *slide, wsi_lane_peer peer, char **why);
 void wsi_lane_close(wsi_lane *lane); /* NULL accepted */
 bool wsi_lane_serves(const wsi_lane *lane, int level);
+/* The size of the tiles that wsi_lane_copy gives of a level; 0 where it gives none. */
+void wsi_lane_tile_size(const wsi_lane *lane, int level, int *w, int *h);
 /* The place is the rounded level-0 place of a level pixel. SPARSE: it is not, or a tile in the
  * region has no bytes: the peer must be asked (output undefined). FAILED: damaged, error has level,
  * tile and place. Thread-safe. */

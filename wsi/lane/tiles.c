@@ -130,6 +130,20 @@ static const char *unfit(TIFF *tiff, const wsi_tiff_level *level, int compressio
     return NULL;
 }
 
+static bool is_grey(TIFF *tiff, const wsi_tiff_level *level)
+{
+    uint16_t bits = 1, samples = 1, format = SAMPLEFORMAT_UINT, photometric = PHOTOMETRIC_SEPARATED;
+    uint16_t orientation = ORIENTATION_TOPLEFT;
+    TIFFGetFieldDefaulted(tiff, TIFFTAG_BITSPERSAMPLE, &bits);
+    TIFFGetFieldDefaulted(tiff, TIFFTAG_SAMPLESPERPIXEL, &samples);
+    TIFFGetFieldDefaulted(tiff, TIFFTAG_SAMPLEFORMAT, &format);
+    TIFFGetFieldDefaulted(tiff, TIFFTAG_ORIENTATION, &orientation);
+    TIFFGetField(tiff, TIFFTAG_PHOTOMETRIC, &photometric);
+    return bits == 8 && samples == 1 && format == SAMPLEFORMAT_UINT &&
+           photometric == PHOTOMETRIC_MINISBLACK && orientation == ORIENTATION_TOPLEFT &&
+           level->tile_w <= TILE_SIDE_MAX && level->tile_h <= TILE_SIDE_MAX;
+}
+
 static wsi_tiff_level describe(TIFF *tiff, int dir)
 {
     uint32_t w = 0, h = 0, tile_w = 0, tile_h = 0, n_tables = 0;
@@ -161,6 +175,7 @@ static wsi_tiff_level describe(TIFF *tiff, int dir)
     }
     level.n_x = tile_w ? (level.w + level.tile_w - 1) / level.tile_w : 0;
     level.n_y = tile_h ? (level.h + level.tile_h - 1) / level.tile_h : 0;
+    level.grey = level.n_x && level.n_y && is_grey(tiff, &level);
     level.unfit = level.n_x && level.n_y ? unfit(tiff, &level, compression) : "it has empty tiles";
     return level;
 }
@@ -248,15 +263,27 @@ const uint8_t *wsi_tiff_reader_raw(wsi_tiff_reader *reader, const wsi_tiff_level
     return NULL;
 }
 
-bool wsi_tiff_reader_pixels(wsi_tiff_reader *reader, const wsi_tiff_level *level, int64_t tile,
-                            uint8_t *rgb, bool *sparse, GError **error)
+static bool read_decoded(wsi_tiff_reader *reader, const wsi_tiff_level *level, int64_t tile,
+                         int n_samples, uint8_t *pixels, bool *sparse, GError **error)
 {
     size_t n = 0;
     if (!find_tile(reader, level, tile, &n, error))
         return false;
     *sparse = n == 0;
-    tmsize_t want = (tmsize_t)level->tile_w * level->tile_h * 3;
-    if (*sparse || TIFFReadEncodedTile(reader->tiff, (uint32_t)tile, rgb, want) == want)
+    tmsize_t want = (tmsize_t)level->tile_w * level->tile_h * n_samples;
+    if (*sparse || TIFFReadEncodedTile(reader->tiff, (uint32_t)tile, pixels, want) == want)
         return true;
     return fail(reader, "TIFFReadEncodedTile", error);
+}
+
+bool wsi_tiff_reader_pixels(wsi_tiff_reader *reader, const wsi_tiff_level *level, int64_t tile,
+                            uint8_t *rgb, bool *sparse, GError **error)
+{
+    return read_decoded(reader, level, tile, 3, rgb, sparse, error);
+}
+
+bool wsi_tiff_reader_grey(wsi_tiff_reader *reader, const wsi_tiff_level *level, int64_t tile,
+                          uint8_t *grey, bool *sparse, GError **error)
+{
+    return read_decoded(reader, level, tile, 1, grey, sparse, error);
 }

@@ -17,6 +17,7 @@ typedef struct {
     int tile_w, tile_h;
     int64_t n_x, n_y;       /* tiles a row, rows of tiles */
     bool jpeg;              /* else libtiff decompresses */
+    bool grey;              /* one 8-bit sample, black is 0: a mask or probabilities */
     bool ycbcr;             /* JPEG: of the Photometric tag; else the tile holds RGB */
     int chroma_w, chroma_h; /* JPEG: YCbCrSubsampling, for people; 1,1 without */
     uint8_t *tables;        /* JPEGTables, owned; NULL without */
@@ -44,5 +45,8 @@ const uint8_t *wsi_tiff_reader_raw(wsi_tiff_reader *reader, const wsi_tiff_level
 /* A tile that is no JPEG, decompressed: rgb (tile_h,tile_w,3). *sparse when it has no bytes. */
 bool wsi_tiff_reader_pixels(wsi_tiff_reader *reader, const wsi_tiff_level *level, int64_t tile,
                             uint8_t *rgb, bool *sparse, GError **error);
+/* The same of a grey level: grey (tile_h,tile_w). */
+bool wsi_tiff_reader_grey(wsi_tiff_reader *reader, const wsi_tiff_level *level, int64_t tile,
+                          uint8_t *grey, bool *sparse, GError **error);
 
 #endif

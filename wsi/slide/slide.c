@@ -123,14 +123,47 @@ static bool refuse(const wsi_probe *probe, GError **error)
     else if (probe->type == WSI_FILE_JPEG2000)
         way_out = "; convert it to TIFF";
     else if (probe->type == WSI_FILE_TEXT)
-        way_out = "; was an error page or a pointer file downloaded in its place?";
+        way_out = g_str_has_suffix(probe->path, ".vms") || g_str_has_suffix(probe->path, ".vmu")
+                      ? "; of a Hamamatsu index the pictures that it names belong beside it"
+                      : "; was an error page or a pointer file downloaded in its place?";
     g_set_error(error, QS_ERROR, QS_ERROR_UNSUPPORTED, "%s: is no slide or image but %s%s",
                 probe->path, wsi_file_type_name(probe->type), way_out);
     return false;
 }
 
+/* Files that name or show a slide whose pixels lie in others. Alone they are read as what they look
+ * like: a MIRAX face as a JPEG, an Olympus index as its overview. */
+static bool check_companions(const wsi_probe *probe, GError **error)
+{
+    g_autofree char *lower = g_ascii_strdown(probe->path, -1);
+    const char *dot = strrchr(lower, '.');
+    if (dot && !strcmp(dot, ".mrxs")) {
+        g_autofree char *folder = g_strndup(probe->path, (gsize)(dot - lower));
+        g_autofree char *index = g_build_filename(folder, "Slidedat.ini", NULL);
+        if (g_file_test(index, G_FILE_TEST_IS_REGULAR))
+            return true;
+        g_set_error(
+            error, QS_ERROR, QS_ERROR_UNSUPPORTED,
+            "%s: a MIRAX slide whose folder is missing: %s is not there; copy the folder too, beside the "
+            "file and under its name",
+            probe->path, index);
+        return false;
+    }
+    if (dot && !strcmp(dot, ".vsi")) {
+        g_set_error(
+            error, QS_ERROR, QS_ERROR_UNSUPPORTED,
+            "%s: an Olympus .vsi holds an overview alone, the slide lies in .ets files that are not read here; "
+            "convert it to OME-TIFF or another pyramidal TIFF",
+            probe->path);
+        return false;
+    }
+    return true;
+}
+
 static bool open_with_driver(wsi_slide *slide, const wsi_probe *probe, GError **error)
 {
+    if (!check_companions(probe, error))
+        return false;
     for (const wsi_driver *const *d = wsi_drivers; *d; d++)
         if ((*d)->takes(probe)) {
             slide->info.driver = slide->info.lane = (*d)->name;
@@ -185,6 +218,7 @@ void wsi_slide_close(wsi_slide *slide)
     g_free(slide->info.path);
     g_free(slide->info.vendor);
     g_free(slide->info.lane_why);
+    g_free(slide->info.levels_why);
     g_free(slide);
 }
 

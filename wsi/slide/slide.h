@@ -25,6 +25,7 @@ const char *wsi_mpp_origin_name(wsi_mpp_origin origin);
 typedef struct {
     int64_t w, h;
     double downsample; /* level-0 pixels per pixel, need not be an integer */
+    int tile_w, tile_h; /* of the file's tiles, where the direct lane copies them; else 0 */
 } wsi_level;
 
 /* Who reads the pixels of slides that OpenSlide opens. */
@@ -44,7 +45,8 @@ typedef struct {
     char *vendor;       /* OpenSlide's vendor or the image's format */
     wsi_level levels[WSI_LEVELS_MAX];
     int n_levels;
-    double mpp; /* level 0; 0 unknown */
+    char *levels_why; /* levels that are not used, and why; NULL none */
+    double mpp;       /* level 0; 0 unknown */
     wsi_mpp_origin mpp_origin;
     bool mpp_said;                 /* the file itself says something about its resolution: */
     double mpp_said_x, mpp_said_y; /* right or wrong */
@@ -116,6 +118,9 @@ bool wsi_view_init_at(wsi_view *view, wsi_slide *slide, const wsi_resolution *re
 /* The same with WSI_MPP_TOLERANCE. */
 bool wsi_view_init(wsi_view *view, wsi_slide *slide, bool level0, double mpp_wanted,
                    GError **error);
+/* Of this many level-0 pixels per pixel, >= 1; a level that differs by less than a thousandth is
+ * read as it is. QS_ERROR_ARG for a reduction that is too large. */
+bool wsi_view_init_reduced(wsi_view *view, wsi_slide *slide, double downsample, GError **error);
 /* A view that fits in max_px × max_px, for thumbnails and tissue. */
 bool wsi_view_init_fit(wsi_view *view, wsi_slide *slide, int max_px, GError **error);
 /* Thread-safe. Parts outside the view are background. */

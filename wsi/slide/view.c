@@ -17,6 +17,8 @@ enum {
     STRIP_SOURCE_PX = 1 << 20, /* source pixels read at once */
 };
 
+static const double SAME_LEVEL = 1e-3; /* of wsi_view_init_reduced: half a pixel of 500 */
+
 /* The level to read for `downsample`: the coarsest that is not coarser by more than the tolerance.
  */
 static int choose_level(const wsi_slide_info *info, double downsample, double tolerance)
@@ -107,6 +109,15 @@ bool wsi_view_init(wsi_view *view, wsi_slide *slide, bool level0, double mpp_wan
 {
     const wsi_resolution resolution = {level0, mpp_wanted, WSI_MPP_TOLERANCE};
     return wsi_view_init_at(view, slide, &resolution, error);
+}
+
+bool wsi_view_init_reduced(wsi_view *view, wsi_slide *slide, double downsample, GError **error)
+{
+    if (!(downsample >= 1) || !isfinite(downsample)) {
+        g_set_error(error, QS_ERROR, QS_ERROR_ARG, "a reduction by %g cannot be made", downsample);
+        return false;
+    }
+    return init_downsample(view, slide, downsample, SAME_LEVEL, error);
 }
 
 bool wsi_view_init_fit(wsi_view *view, wsi_slide *slide, int max_px, GError **error)

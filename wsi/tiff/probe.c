@@ -211,6 +211,13 @@ static double tag_mpp(TIFF *tiff, uint32_t tag)
                                       : 0;
 }
 
+static int orientation_of(TIFF *tiff)
+{
+    uint16_t orientation = ORIENTATION_TOPLEFT;
+    TIFFGetFieldDefaulted(tiff, TIFFTAG_ORIENTATION, &orientation);
+    return orientation;
+}
+
 static void first_directory(TIFF *tiff, wsi_tiff_facts *facts)
 {
     uint32_t w = 0, h = 0;
@@ -226,6 +233,20 @@ static void first_directory(TIFF *tiff, wsi_tiff_facts *facts)
     facts->bits = bits;
     facts->n_samples = samples;
     facts->is_float = format == SAMPLEFORMAT_IEEEFP;
+    facts->is_signed = format == SAMPLEFORMAT_INT;
+    uint16_t photometric = samples >= 3 ? PHOTOMETRIC_RGB : PHOTOMETRIC_MINISBLACK;
+    uint16_t planar = PLANARCONFIG_CONTIG, n_extra = 0, *extra = NULL;
+    TIFFGetField(tiff, TIFFTAG_PHOTOMETRIC, &photometric);
+    TIFFGetFieldDefaulted(tiff, TIFFTAG_PLANARCONFIG, &planar);
+    if (!TIFFGetField(tiff, TIFFTAG_EXTRASAMPLES, &n_extra, &extra))
+        n_extra = 0;
+    int n_colours = photometric == PHOTOMETRIC_RGB || photometric == PHOTOMETRIC_YCBCR ? 3 : 1;
+    facts->photometric = photometric;
+    facts->separate = planar == PLANARCONFIG_SEPARATE && samples > 1;
+    facts->n_extra =
+        MAX((int)n_extra, photometric <= PHOTOMETRIC_PALETTE ? samples - n_colours : 0);
+    facts->extra = n_extra > 0 && extra ? extra[0] : EXTRASAMPLE_UNSPECIFIED;
+    facts->orientation = orientation_of(tiff);
     facts->compression = compression;
     facts->compression_name = compression_name(compression);
     facts->tiled = TIFFIsTiled(tiff);
@@ -239,6 +260,20 @@ static void first_directory(TIFF *tiff, wsi_tiff_facts *facts)
     facts->mpp_x = tag_mpp(tiff, TIFFTAG_XRESOLUTION);
     facts->mpp_y = tag_mpp(tiff, TIFFTAG_YRESOLUTION);
     facts->ndpi = TIFFFindField(tiff, TAG_NDPI, TIFF_ANY) != NULL;
+}
+
+/* Another picture of the first one's size and kind, that does not call itself a reduced one or a mask. */
+static bool is_same_size(TIFF *tiff, const wsi_tiff_facts *facts)
+{
+    uint32_t w = 0, h = 0, subfile = 0;
+    uint16_t bits = 1, samples = 1;
+    TIFFGetField(tiff, TIFFTAG_IMAGEWIDTH, &w);
+    TIFFGetField(tiff, TIFFTAG_IMAGELENGTH, &h);
+    TIFFGetFieldDefaulted(tiff, TIFFTAG_SUBFILETYPE, &subfile);
+    TIFFGetFieldDefaulted(tiff, TIFFTAG_BITSPERSAMPLE, &bits);
+    TIFFGetFieldDefaulted(tiff, TIFFTAG_SAMPLESPERPIXEL, &samples);
+    return w == facts->w && h == facts->h && bits == facts->bits && samples == facts->n_samples &&
+           !(subfile & (FILETYPE_REDUCEDIMAGE | FILETYPE_MASK));
 }
 
 static bool check_directory(const probe_state *state, TIFF *tiff, int dir,
@@ -304,6 +339,9 @@ bool wsi_tiff_probe(const char *path, int64_t n_bytes, wsi_tiff_facts *facts, GE
     int dir = 0;
     do {
         ok = check_directory(&state, tiff, dir, facts, error);
+        facts->n_same += ok && is_same_size(tiff, facts);
+        if (ok && facts->orientation == ORIENTATION_TOPLEFT && TIFFIsTiled(tiff))
+            facts->orientation = orientation_of(tiff);
         dir++;
         state.message[0] = '\0';
         /* The chain of such a file means nothing to libtiff either. */

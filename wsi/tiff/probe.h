@@ -14,7 +14,13 @@ typedef struct {
     int bits, n_samples;
     bool tiled;
     int64_t tile_w, tile_h; /* 0 when striped */
-    bool is_float;
+    bool is_float, is_signed;
+    int photometric; /* the tag: 0 WhiteIsZero, 1 BlackIsZero, 2 RGB, 3 palette, 6 YCbCr … */
+    bool separate;   /* a plane a sample, not pixel by pixel */
+    int n_extra,
+        extra; /* samples beyond the photometric's, what the first is: 0 unspecified, 1 and 2 alpha */
+    int orientation; /* the tag of the first or of a tiled directory, the first that is not 1 (as stored) */
+    int n_same; /* directories of this size and these samples that are no reduced picture */
     int compression;
     const char *compression_name; /* static */
     bool ndpi;           /* Hamamatsu: offsets may need 64 bits that the file does not have */

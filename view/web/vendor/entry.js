@@ -1,0 +1,22 @@
+// What the page uses of OpenLayers; scripts/vendor-web bundles it into ol.js.
+export {default as Map} from 'ol/Map.js';
+export {default as View} from 'ol/View.js';
+export {default as TileLayer} from 'ol/layer/Tile.js';
+export {default as VectorLayer} from 'ol/layer/Vector.js';
+export {default as VectorSource} from 'ol/source/Vector.js';
+export {default as ImageTile} from 'ol/source/ImageTile.js';
+export {default as TileGrid} from 'ol/tilegrid/TileGrid.js';
+export {default as Projection} from 'ol/proj/Projection.js';
+export {default as Overview} from 'ol/control/OverviewMap.js';
+export {default as Rotate} from 'ol/control/Rotate.js';
+export {default as Zoom} from 'ol/control/Zoom.js';
+export {default as Feature} from 'ol/Feature.js';
+export {default as Polygon} from 'ol/geom/Polygon.js';
+export {default as Draw} from 'ol/interaction/Draw.js';
+export {default as Modify} from 'ol/interaction/Modify.js';
+export {default as DragPan} from 'ol/interaction/DragPan.js';
+export {defaults as interactions} from 'ol/interaction/defaults.js';
+export {default as Style} from 'ol/style/Style.js';
+export {default as Fill} from 'ol/style/Fill.js';
+export {default as Stroke} from 'ol/style/Stroke.js';
+export {default as Circle} from 'ol/style/Circle.js';
