@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -38,9 +39,13 @@ qs_file *qs_file_open(const char *path, qs_file_mode mode, GError **error)
     if (mode == QS_FILE_READ)
         flags |= O_RDONLY;
     else
-        flags |= O_RDWR | O_CREAT | (mode == QS_FILE_CREATE ? O_TRUNC : 0);
-    int err =
-        mode == QS_FILE_READ ? 0 : hook(QS_IO_OPEN, path, NULL, mode == QS_FILE_CREATE, NULL, 0);
+        flags |= O_RDWR | O_CREAT |
+                 (mode == QS_FILE_CREATE ? O_TRUNC
+                  : mode == QS_FILE_NEW  ? O_EXCL | O_NOFOLLOW
+                                         : 0);
+    int err = mode == QS_FILE_READ ? 0
+                                   : hook(QS_IO_OPEN, path, NULL,
+                                          mode == QS_FILE_CREATE || mode == QS_FILE_NEW, NULL, 0);
     int fd = err ? -1 : open(path, flags, 0666);
     if (fd < 0) {
         qs_set_error_errno(error, err ? err : errno, "%s: cannot be opened%s", path,
@@ -184,10 +189,95 @@ bool qs_file_rename(const char *from, const char *to, GError **error)
     return qs_dir_sync(dir, error);
 }
 
+/* ---- names of one's own ---------------------------------------------------------------------- */
+enum { NAME_BYTES_MAX = 180 }; /* of a base name inside a hidden one, which has at most 255 */
+
+/* dir/.BASE, BASE cut to what leaves room for an ending. */
+static char *hidden_beside(const char *path)
+{
+    g_autofree char *dir = g_path_get_dirname(path), *base = g_path_get_basename(path);
+    g_autofree char *name = g_strdup_printf(".%.*s", NAME_BYTES_MAX, base);
+    return g_build_filename(dir, name, NULL);
+}
+
+/* Parts of the same path whose process is no more. */
+static void remove_orphans(const char *stem)
+{
+    g_autofree char *dir = g_path_get_dirname(stem), *base = g_path_get_basename(stem);
+    GDir *d = g_dir_open(dir, 0, NULL);
+    if (!d)
+        return;
+    size_t n = strlen(base);
+    for (const char *name; (name = g_dir_read_name(d));) {
+        if (strncmp(name, base, n) != 0 || name[n] != '.' || !g_str_has_suffix(name, ".part"))
+            continue;
+        gint64 pid = g_ascii_strtoll(name + n + 1, NULL, 10);
+        g_autofree char *orphan = g_build_filename(dir, name, NULL);
+        if (pid > 0 && pid != getpid() && kill((pid_t)pid, 0) != 0 && errno == ESRCH)
+            unlink(orphan);
+    }
+    g_dir_close(d);
+}
+
+char *qs_file_part_name(const char *path)
+{
+    g_autofree char *stem = hidden_beside(path);
+    remove_orphans(stem);
+    return g_strdup_printf("%s.%d.%08x.part", stem, (int)getpid(), g_random_int());
+}
+
+/* The file may have been taken away between opening and locking: then its lock says nothing. */
+static bool is_still_there(const qs_file *file)
+{
+    struct stat a, b;
+    return fstat(file->fd, &a) == 0 && stat(file->path, &b) == 0 && a.st_dev == b.st_dev &&
+           a.st_ino == b.st_ino;
+}
+
+qs_file *qs_output_lock(const char *path, GError **error)
+{
+    g_autofree char *stem = hidden_beside(path);
+    g_autofree char *name = g_strconcat(stem, ".lock", NULL);
+    for (;;) {
+        int fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
+        if (fd < 0) {
+            qs_set_error_errno(error, errno, "%s: cannot be opened for writing", name);
+            return NULL;
+        }
+        qs_file *file = g_new0(qs_file, 1);
+        file->fd = fd;
+        file->path = g_strdup(name);
+        GError *local = NULL;
+        if (!qs_file_lock(file, &local)) {
+            if (g_error_matches(local, QS_ERROR, QS_ERROR_BUSY)) {
+                g_set_error(error, QS_ERROR, QS_ERROR_BUSY,
+                            "%s: another process is making it; wait for it or stop it", path);
+                g_error_free(local);
+            } else {
+                g_propagate_error(error, local);
+            }
+            qs_file_close(file, NULL);
+            return NULL;
+        }
+        if (is_still_there(file))
+            return file;
+        qs_file_close(file, NULL);
+    }
+}
+
+void qs_output_unlock(qs_file *lock)
+{
+    if (!lock)
+        return;
+    unlink(
+        lock->path); /* while it is held: who opens it now sees that it is gone, and opens another */
+    qs_file_close(lock, NULL);
+}
+
 bool qs_file_replace(const char *path, const void *data, size_t n, GError **error)
 {
-    g_autofree char *temp = g_strdup_printf("%s.part", path);
-    qs_file *file = qs_file_open(temp, QS_FILE_CREATE, error);
+    g_autofree char *temp = qs_file_part_name(path);
+    qs_file *file = qs_file_open(temp, QS_FILE_NEW, error);
     if (!file)
         return false;
     bool ok = qs_file_write_at(file, 0, data, n, error) && qs_file_sync(file, error);

@@ -7,6 +7,23 @@
 
 #include <vips/vips.h>
 
+#include <string.h>
+
+/* A comment right behind the first marker (SOI). */
+static void mark_jpeg(uint8_t **bytes, size_t *n)
+{
+    const size_t text = strlen(QS_FILE_MARK), add = text + 4;
+    uint8_t *marked = g_malloc(*n + add);
+    memcpy(marked, *bytes, 2);
+    marked[2] = 0xff, marked[3] = 0xfe; /* COM */
+    marked[4] = (uint8_t)((text + 2) >> 8), marked[5] = (uint8_t)(text + 2);
+    memcpy(marked + 6, QS_FILE_MARK, text);
+    memcpy(marked + 2 + add, *bytes + 2, *n - 2);
+    g_free(*bytes);
+    *bytes = marked;
+    *n += add;
+}
+
 bool wsi_picture_encode(const uint8_t *rgb, int w, int h, int quality, uint8_t **bytes,
                         size_t *n_bytes, GError **error)
 {
@@ -23,8 +40,9 @@ bool wsi_picture_encode(const uint8_t *rgb, int w, int h, int quality, uint8_t *
         vips_image_new_from_memory(rgb, (size_t)w * (size_t)h * 3, w, h, 3, VIPS_FORMAT_UCHAR);
     if (image) {
         image->Type = VIPS_INTERPRETATION_sRGB;
+        vips_image_set_string(image, "png-comment-0-Software", QS_FILE_MARK);
         rc = quality ? vips_jpegsave_buffer(image, &out, n_bytes, "Q", quality, "strip", TRUE, NULL)
-                     : vips_pngsave_buffer(image, &out, n_bytes, "strip", TRUE, NULL);
+                     : vips_pngsave_buffer(image, &out, n_bytes, "strip", FALSE, NULL);
         g_object_unref(image);
     }
     if (rc != 0) {
@@ -34,6 +52,8 @@ bool wsi_picture_encode(const uint8_t *rgb, int w, int h, int quality, uint8_t *
         return false;
     }
     *bytes = out; /* libvips allocates with g_malloc */
+    if (quality)
+        mark_jpeg(bytes, n_bytes);
     return true;
 }
 
