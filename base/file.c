@@ -15,7 +15,7 @@
 
 struct qs_file {
     int fd;
-    char *path;
+    char *path, *shown; /* shown: as messages say it */
 };
 
 static qs_io_hook io_hook;
@@ -33,6 +33,21 @@ static int hook(qs_io_kind kind, const char *path, const char *path2, int64_t of
     return io_hook ? io_hook(io_user, kind, path, path2, offset, data, n) : 0;
 }
 
+char *qs_file_shown(const char *path)
+{
+    g_autofree char *dir = g_path_get_dirname(path), *base = g_path_get_basename(path);
+    char *end = base[0] == '.' ? g_strrstr(base, ".part") : NULL; /* .BASE.PID.DIGITS.part… */
+    for (int i = 0; end && i < 2; i++) {
+        *end = '\0';
+        end = strrchr(base + 1, '.');
+    }
+    if (!end)
+        return g_strdup(path);
+    *end = '\0';
+    return !strcmp(dir, ".") && path[0] != '.' ? g_strdup(base + 1)
+                                               : g_build_filename(dir, base + 1, NULL);
+}
+
 qs_file *qs_file_open(const char *path, qs_file_mode mode, GError **error)
 {
     int flags = O_CLOEXEC;
@@ -48,13 +63,16 @@ qs_file *qs_file_open(const char *path, qs_file_mode mode, GError **error)
                                           mode == QS_FILE_CREATE || mode == QS_FILE_NEW, NULL, 0);
     int fd = err ? -1 : open(path, flags, 0666);
     if (fd < 0) {
-        qs_set_error_errno(error, err ? err : errno, "%s: cannot be opened%s", path,
+        int why = err ? err : errno;
+        g_autofree char *shown = qs_file_shown(path);
+        qs_set_error_errno(error, why, "%s: cannot be opened%s", shown,
                            mode == QS_FILE_READ ? "" : " for writing");
         return NULL;
     }
     qs_file *file = g_new0(qs_file, 1);
     file->fd = fd;
     file->path = g_strdup(path);
+    file->shown = qs_file_shown(path);
     return file;
 }
 
@@ -65,9 +83,9 @@ bool qs_file_lock(qs_file *file, GError **error)
         return true;
     if (errno == EAGAIN || errno == EACCES)
         g_set_error(error, QS_ERROR, QS_ERROR_BUSY,
-                    "%s: another process is writing it; wait for it or stop it", file->path);
+                    "%s: another process is writing it; wait for it or stop it", file->shown);
     else
-        qs_set_error_errno(error, errno, "%s: cannot be locked", file->path);
+        qs_set_error_errno(error, errno, "%s: cannot be locked", file->shown);
     return false;
 }
 
@@ -76,7 +94,7 @@ int64_t qs_file_size(qs_file *file, GError **error)
     struct stat st;
     if (fstat(file->fd, &st) == 0)
         return st.st_size;
-    qs_set_error_errno(error, errno, "%s: size cannot be read", file->path);
+    qs_set_error_errno(error, errno, "%s: size cannot be read", file->shown);
     return -1;
 }
 
@@ -97,7 +115,7 @@ bool qs_file_write_at(qs_file *file, int64_t offset, const void *data, size_t n,
         offset += k;
     }
     if (err)
-        qs_set_error_errno(error, err, "%s: cannot write at byte %" G_GINT64_FORMAT, file->path,
+        qs_set_error_errno(error, err, "%s: cannot write at byte %" G_GINT64_FORMAT, file->shown,
                            offset);
     return err == 0;
 }
@@ -111,12 +129,12 @@ bool qs_file_read_at(qs_file *file, int64_t offset, void *data, size_t n, GError
             continue;
         if (k < 0) {
             qs_set_error_errno(error, errno, "%s: cannot read at byte %" G_GINT64_FORMAT,
-                               file->path, offset);
+                               file->shown, offset);
             return false;
         }
         if (k == 0) {
             g_set_error(error, QS_ERROR, QS_ERROR_FORMAT,
-                        "%s: ends at byte %" G_GINT64_FORMAT ", %zu bytes missing", file->path,
+                        "%s: ends at byte %" G_GINT64_FORMAT ", %zu bytes missing", file->shown,
                         offset, n);
             return false;
         }
@@ -134,7 +152,7 @@ bool qs_file_truncate(qs_file *file, int64_t size, GError **error)
         err = errno;
     if (err)
         qs_set_error_errno(error, err, "%s: cannot be cut to %" G_GINT64_FORMAT " bytes",
-                           file->path, size);
+                           file->shown, size);
     return err == 0;
 }
 
@@ -144,7 +162,7 @@ bool qs_file_sync(qs_file *file, GError **error)
     if (!err && fdatasync(file->fd) != 0)
         err = errno;
     if (err)
-        qs_set_error_errno(error, err, "%s: cannot be synced to disk", file->path);
+        qs_set_error_errno(error, err, "%s: cannot be synced to disk", file->shown);
     return err == 0;
 }
 
@@ -154,8 +172,9 @@ bool qs_file_close(qs_file *file, GError **error)
         return true;
     bool ok = close(file->fd) == 0;
     if (!ok)
-        qs_set_error_errno(error, errno, "%s: error at close", file->path);
+        qs_set_error_errno(error, errno, "%s: error at close", file->shown);
     g_free(file->path);
+    g_free(file->shown);
     g_free(file);
     return ok;
 }
@@ -182,7 +201,11 @@ bool qs_file_rename(const char *from, const char *to, GError **error)
     if (!err && rename(from, to) != 0)
         err = errno;
     if (err) {
-        qs_set_error_errno(error, err, "%s: cannot be renamed to %s", from, to);
+        g_autofree char *shown = qs_file_shown(from);
+        if (!strcmp(shown, to))
+            qs_set_error_errno(error, err, "%s: cannot be given its name", to);
+        else
+            qs_set_error_errno(error, err, "%s: cannot be renamed to %s", from, to);
         return false;
     }
     g_autofree char *dir = g_path_get_dirname(to);
@@ -247,6 +270,7 @@ qs_file *qs_output_lock(const char *path, GError **error)
         qs_file *file = g_new0(qs_file, 1);
         file->fd = fd;
         file->path = g_strdup(name);
+        file->shown = g_strdup(path);
         GError *local = NULL;
         if (!qs_file_lock(file, &local)) {
             if (g_error_matches(local, QS_ERROR, QS_ERROR_BUSY)) {

@@ -42,6 +42,10 @@ bool qs_file_close(qs_file *file, GError **error);
  * such a name for this `path` is removed. Owned by the caller. */
 char *qs_file_part_name(const char *path);
 
+/* The path that a name of qs_file_part_name stands for, as messages say it; other paths as they are. Owned by
+ * the caller. */
+char *qs_file_shown(const char *path);
+
 /* A lock on the making of `path`, a hidden file beside it: two processes never make it at once.
  * QS_ERROR_BUSY when another does. Held until unlocked; it goes away with it, and with the process. */
 qs_file *qs_output_lock(const char *path, GError **error);

@@ -419,7 +419,8 @@ static bool check_outputs(const GArray *set, GError **error)
         g_autofree char *mask = job_mask_path(opt_out, slide),
                         *note = job_mask_note_path(opt_out, slide);
         g_autofree char *prob = job_prob_path(opt_out, slide);
-        ok = job_outputs_check(outputs, mask, error) && job_outputs_check(outputs, note, error) &&
+        ok = job_outputs_check(outputs, note, error) &&
+             (job_is_wreck(mask, note) || job_outputs_check(outputs, mask, error)) &&
              (!opt_prob || job_outputs_check(outputs, prob, error));
     }
     job_outputs_destroy(outputs);

@@ -111,6 +111,15 @@ bool job_is_ours(const char *path)
     return false;
 }
 
+bool job_is_wreck(const char *path, const char *note)
+{
+    wsi_file_type type;
+    int64_t n_bytes;
+    wsi_tiff_facts facts;
+    return wsi_sniff(path, &type, &n_bytes, NULL) && type == WSI_FILE_TIFF &&
+           !wsi_tiff_probe(path, n_bytes, &facts, NULL) && job_is_ours(note);
+}
+
 bool job_outputs_check(const job_outputs *o, const char *path, GError **error)
 {
     struct stat st;

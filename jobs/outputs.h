@@ -23,6 +23,8 @@ bool job_outputs_check(const job_outputs *outputs, const char *path, GError **er
 /* The check for one output of a command whose inputs are a set and up to two files (NULL: none). */
 bool job_output_check(const char *path, const GArray *set, const char *file, const char *file2,
                       GError **error);
+/* A TIFF that cannot be opened any more beside a note of ours: what is left of a mask. */
+bool job_is_wreck(const char *path, const char *note);
 /* Does the mark stand in this file? */
 bool job_is_ours(const char *path);
 

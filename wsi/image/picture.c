@@ -9,19 +9,55 @@
 
 #include <string.h>
 
-/* A comment right behind the first marker (SOI). */
-static void mark_jpeg(uint8_t **bytes, size_t *n)
+/* Puts n bytes into an encoded picture. */
+static void insert(uint8_t **bytes, size_t *n_bytes, size_t at, const uint8_t *add, size_t n)
 {
-    const size_t text = strlen(QS_FILE_MARK), add = text + 4;
-    uint8_t *marked = g_malloc(*n + add);
-    memcpy(marked, *bytes, 2);
-    marked[2] = 0xff, marked[3] = 0xfe; /* COM */
-    marked[4] = (uint8_t)((text + 2) >> 8), marked[5] = (uint8_t)(text + 2);
-    memcpy(marked + 6, QS_FILE_MARK, text);
-    memcpy(marked + 2 + add, *bytes + 2, *n - 2);
+    uint8_t *longer = g_malloc(*n_bytes + n);
+    memcpy(longer, *bytes, at);
+    memcpy(longer + at, add, n);
+    memcpy(longer + at + n, *bytes + at, *n_bytes - at);
     g_free(*bytes);
-    *bytes = marked;
-    *n += add;
+    *bytes = longer;
+    *n_bytes += n;
+}
+
+static void put_u32(uint8_t *p, uint32_t v)
+{
+    for (int i = 0; i < 4; i++)
+        p[i] = (uint8_t)(v >> (24 - 8 * i));
+}
+
+/* CRC-32 of PNG chunks (ISO 3309), bit by bit: some forty bytes. */
+static uint32_t crc32_of(const uint8_t *p, size_t n)
+{
+    uint32_t c = 0xffffffffu;
+    for (size_t i = 0; i < n; i++) {
+        c ^= p[i];
+        for (int k = 0; k < 8; k++)
+            c = c & 1 ? 0xedb88320u ^ c >> 1 : c >> 1;
+    }
+    return ~c;
+}
+
+/* A comment right behind a JPEG's first marker, or a tEXt chunk behind a PNG's header. */
+static void add_mark(bool jpeg, uint8_t **bytes, size_t *n_bytes)
+{
+    static const char key[] = "tEXtSoftware"; /* its NUL separates key and text */
+    enum { PNG_HEADER = 8 + 25, CHUNK = 4 + sizeof key + sizeof QS_FILE_MARK - 1 + 4 };
+    const size_t n_text = strlen(QS_FILE_MARK);
+    uint8_t add[CHUNK];
+    if (jpeg) {
+        const uint8_t com[4] = {0xff, 0xfe, (uint8_t)((n_text + 2) >> 8), (uint8_t)(n_text + 2)};
+        memcpy(add, com, 4);
+        memcpy(add + 4, QS_FILE_MARK, n_text);
+        insert(bytes, n_bytes, 2, add, 4 + n_text);
+        return;
+    }
+    put_u32(add, (uint32_t)(CHUNK - 12));
+    memcpy(add + 4, key, sizeof key);
+    memcpy(add + 4 + sizeof key, QS_FILE_MARK, n_text);
+    put_u32(add + CHUNK - 4, crc32_of(add + 4, CHUNK - 8));
+    insert(bytes, n_bytes, PNG_HEADER, add, CHUNK);
 }
 
 bool wsi_picture_encode(const uint8_t *rgb, int w, int h, int quality, uint8_t **bytes,
@@ -40,9 +76,8 @@ bool wsi_picture_encode(const uint8_t *rgb, int w, int h, int quality, uint8_t *
         vips_image_new_from_memory(rgb, (size_t)w * (size_t)h * 3, w, h, 3, VIPS_FORMAT_UCHAR);
     if (image) {
         image->Type = VIPS_INTERPRETATION_sRGB;
-        vips_image_set_string(image, "png-comment-0-Software", QS_FILE_MARK);
         rc = quality ? vips_jpegsave_buffer(image, &out, n_bytes, "Q", quality, "strip", TRUE, NULL)
-                     : vips_pngsave_buffer(image, &out, n_bytes, "strip", FALSE, NULL);
+                     : vips_pngsave_buffer(image, &out, n_bytes, "strip", TRUE, NULL);
         g_object_unref(image);
     }
     if (rc != 0) {
@@ -52,8 +87,7 @@ bool wsi_picture_encode(const uint8_t *rgb, int w, int h, int quality, uint8_t *
         return false;
     }
     *bytes = out; /* libvips allocates with g_malloc */
-    if (quality)
-        mark_jpeg(bytes, n_bytes);
+    add_mark(quality > 0, bytes, n_bytes);
     return true;
 }
 

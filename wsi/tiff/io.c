@@ -79,7 +79,7 @@ bool wsi_tiff_io_create(wsi_tiff_io *io, const char *path, bool big, GError **er
     io->file = qs_file_open(path, QS_FILE_NEW, error);
     if (!io->file)
         return false;
-    io->path = g_strdup(path);
+    io->path = qs_file_shown(path);
     TIFFOpenOptions *options = TIFFOpenOptionsAlloc();
     TIFFOpenOptionsSetMaxSingleMemAlloc(options, SINGLE_ALLOC_MAX);
     TIFFOpenOptionsSetErrorHandlerExtR(options, on_error, io);
