@@ -497,9 +497,9 @@ static char *line_value(char *const *lines, const char *name, size_t n_name)
 static const char *value_before(const char *name, size_t n_name)
 {
     static const char *const before[][2] = {
-        {"init-weights", "pytorch"}, {"bn", "joint"}, {"eval-weights", "last"},
-        {"eval-ema", "0.99"},        {"warmup", "0"}, {"clip", "0"},
-        {"gamma-start", "gamma0"},
+        {"init-weights", "pytorch"}, {"bn", "joint"},      {"eval-weights", "last"},
+        {"eval-ema", "0.99"},        {"warmup", "0"},      {"clip", "0"},
+        {"gamma-start", "gamma0"},   {"whole-batch", "1"},
     };
     for (size_t i = 0; i < G_N_ELEMENTS(before); i++)
         if (strlen(before[i][0]) == n_name && !strncmp(before[i][0], name, n_name))
