@@ -6,6 +6,8 @@
 #include "view/describe.h"
 #include "view/plane.h"
 #include "view/pool.h"
+#include "view/rank.h"
+#include "view/run.h"
 #include "view/tile.h"
 #include "view/turns.h"
 #include "view/web.h"
@@ -23,6 +25,7 @@ struct vw_service {
     const vw_guard *guard;
     vw_pool *pool;
     vw_cache *cache;
+    vw_worklist *worklist;
     vw_turns turns;
 };
 
@@ -32,6 +35,7 @@ vw_service *vw_service_create(const vw_shown *shown, const vw_guard *guard)
     service->shown = shown;
     service->guard = guard;
     service->pool = vw_pool_create(shown, SLIDES_BYTES);
+    service->worklist = vw_worklist_create(shown, service->pool);
     service->cache = vw_cache_create(CACHE_BYTES);
     vw_turns_init(&service->turns, shown->n_threads);
     return service;
@@ -41,6 +45,7 @@ void vw_service_destroy(vw_service *service)
 {
     if (!service)
         return;
+    vw_worklist_destroy(service->worklist);
     vw_pool_destroy(service->pool);
     vw_cache_destroy(service->cache);
     vw_turns_clear(&service->turns);
@@ -194,6 +199,19 @@ static void answer_web(const char *name, vw_answer *answer)
         vw_answer_fail(answer, 404, NULL);
 }
 
+static void answer_run(const vw_shown *shown, const vw_route *route, vw_answer *answer)
+{
+    const vw_model *run = vw_shown_run(shown, (guint)route->run);
+    bool picture = route->kind == VW_ROUTE_SNAPSHOT;
+    GBytes *bytes = !run      ? NULL
+                    : picture ? vw_run_snapshot(run->dir, route->x)
+                              : vw_run_describe(run->name, run->dir, route->x);
+    if (bytes)
+        vw_answer_bytes(answer, picture ? "image/png" : "application/json", bytes);
+    else
+        vw_answer_fail(answer, 404, NULL);
+}
+
 void vw_service_answer(vw_service *service, const vw_request *request, vw_answer *answer)
 {
     const char *rest = NULL;
@@ -216,6 +234,10 @@ void vw_service_answer(vw_service *service, const vw_request *request, vw_answer
         answer_web(route.name, answer);
     else if (route.kind == VW_ROUTE_SHOWN)
         vw_answer_bytes(answer, "application/json", vw_describe_shown(service->shown));
+    else if (route.kind == VW_ROUTE_WORKLIST)
+        vw_answer_bytes(answer, "application/json", vw_worklist_describe(service->worklist));
+    else if (route.kind == VW_ROUTE_RUN || route.kind == VW_ROUTE_SNAPSHOT)
+        answer_run(service->shown, &route, answer);
     else if (route.kind == VW_ROUTE_SLIDE || route.kind == VW_ROUTE_AT)
         answer_slide(service, &route, answer);
     else

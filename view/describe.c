@@ -40,6 +40,13 @@ GBytes *vw_describe_shown(const vw_shown *shown)
         json_builder_end_object(b);
     }
     json_builder_end_array(b);
+    vw_json_array(b, "runs");
+    for (guint i = 0; i < shown->runs->len; i++) {
+        json_builder_begin_object(b);
+        vw_json_string(b, "name", vw_shown_run(shown, i)->name);
+        json_builder_end_object(b);
+    }
+    json_builder_end_array(b);
     vw_json_array(b, "slides");
     for (guint i = 0; i < shown->slides->len; i++) {
         const vw_slide *s = vw_shown_slide(shown, i);

@@ -317,6 +317,21 @@ static void test_start(void)
     rig_free(r);
 }
 
+/* SL with as many labelled patches a step as the other methods, or a batch of them. */
+static void test_whole_batch(void)
+{
+    for (int whole = 0; whole < 2; whole++) {
+        tr_options o;
+        ssl_plan plan = {0};
+        GError *error = NULL;
+        fixture_options_init(&o, whole ? "FullSup" : "SL", TR_LOSS_PLAIN, "out");
+        set(&o, "whole-batch", whole ? "1" : "0");
+        g_assert_true(tr_options_plan(&o, &plan, &error));
+        g_assert_cmpint(plan.n_labelled, ==, whole ? 4 : 2);
+        g_assert_cmpint(plan.n_unlabelled, ==, 0);
+    }
+}
+
 static void test_schedules(void)
 {
     tr_options o;
@@ -530,6 +545,7 @@ int main(int argc, char **argv)
     g_test_add_func("/recipe/average", test_average);
     g_test_add_func("/recipe/average-is-the-model", test_average_is_the_model);
     g_test_add_func("/recipe/start", test_start);
+    g_test_add_func("/recipe/whole-batch", test_whole_batch);
     g_test_add_func("/recipe/schedules", test_schedules);
     for (int m = 0; ssl_methods[m]; m++) {
         g_autofree char *name = g_strdup_printf("/recipe/resume/%s", ssl_methods[m]->name);

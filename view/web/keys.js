@@ -52,7 +52,7 @@ export class Keys {
     if (event.ctrlKey || event.metaKey || event.altKey || inText(event.target)) return;
     if (event.key === '?') { this.help(); event.preventDefault(); return; }
     if (!this.on || this.dialog.open) return;
-    if (!this.page.open) { this.listKey(event); return; }
+    if (!this.page.open) { if (!this.list.root.hidden) this.listKey(event); return; }
     if (!event.target.closest?.('.map')) return;
     if (event.key === ' ') {
       for (const panel of this.page.panels) panel.hide(true);
