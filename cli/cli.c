@@ -12,6 +12,7 @@ static gboolean opt_quiet, opt_verbose;
 static char *opt_log_json;
 static FILE *json_log;
 static GMutex json_lock;
+static bool json_lost; /* a line could not be written */
 
 static void on_log(void *user, qs_log_level level, const char *text)
 {
@@ -138,14 +139,35 @@ int cli_usage(const char *format, ...)
     return CLI_USAGE;
 }
 
+static int stdout_errno; /* the first error of standard output; 0 none */
+
 void cli_print(const char *format, ...)
 {
     cli_progress_end();
     va_list args;
     va_start(args, format);
-    vprintf(format, args);
+    bool ok = vprintf(format, args) >= 0;
     va_end(args);
-    fflush(stdout);
+    if ((!ok || fflush(stdout) != 0) && !stdout_errno)
+        stdout_errno = errno;
+}
+
+int cli_finish_output(int status)
+{
+    if (fflush(stdout) != 0 && !stdout_errno)
+        stdout_errno = errno;
+    if (ferror(stdout) && !stdout_errno)
+        stdout_errno = EIO;
+    if (json_log && (fflush(json_log) != 0 || ferror(json_log) || json_lost)) {
+        fprintf(stderr, "quadslide %s: %s: lines are missing (--log-json): %s\n", command_name,
+                opt_log_json, g_strerror(errno ? errno : EIO));
+        status = status == CLI_DONE ? CLI_FAILED : status;
+    }
+    if (!stdout_errno || stdout_errno == EPIPE) /* whoever read it has had enough */
+        return status;
+    fprintf(stderr, "quadslide %s: stdout: %s; what it printed is not all there\n", command_name,
+            g_strerror(stdout_errno));
+    return status == CLI_DONE ? CLI_FAILED : status;
 }
 
 bool cli_log_json_open(const char *path, GError **error)
@@ -167,9 +189,9 @@ void cli_log_json(const char *event, const char *format, ...)
     g_autofree char *members = g_strdup_vprintf(format, args);
     va_end(args);
     g_mutex_lock(&json_lock);
-    fprintf(json_log, "{\"time\":\"%s\",\"command\":\"%s\",\"event\":\"%s\"%s%s}\n", stamp,
-            command_name, event, *members ? "," : "", members);
-    fflush(json_log);
+    int n = fprintf(json_log, "{\"time\":\"%s\",\"command\":\"%s\",\"event\":\"%s\"%s%s}\n", stamp,
+                    command_name, event, *members ? "," : "", members);
+    json_lost |= n < 0 || fflush(json_log) != 0;
     g_mutex_unlock(&json_lock);
 }
 

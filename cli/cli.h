@@ -42,6 +42,9 @@ const qs_progress *cli_progress(void);
 void cli_progress_end(void);
 /* Results go to stdout. */
 void cli_print(const char *format, ...) G_GNUC_PRINTF(1, 2);
+/* At the program's end: the status, or CLI_FAILED with a message when standard output or the JSON log was
+ * lost. A closed pipe is no failure: its reader has had enough. */
+int cli_finish_output(int status);
 /* One JSON object per line to --log-json, when given: event name and printf'd JSON members without
  * braces. */
 void cli_log_json(const char *event, const char *format, ...) G_GNUC_PRINTF(2, 3);

@@ -58,7 +58,9 @@ static const GOptionEntry entries[] = {
     {"readers", 0, 0, G_OPTION_ARG_INT, &opt_readers, "Threads that read the slide (1)", "N"},
     {"reader", 0, 0, G_OPTION_ARG_STRING, &opt_reader, CLI_READER_HELP, "NAME"},
     {"conv", 0, 0, G_OPTION_ARG_STRING, &opt_conv,
-     "direct (same bits on every run) or auto (fastest by timing)", "HOW"},
+     "shape (chosen by a layer's size: fast, the same bits on every run), direct (the reference) "
+     "or auto (the fastest by timing)",
+     "HOW"},
     {"no-tissue", 0, 0, G_OPTION_ARG_NONE, &tissue_options.none, "Run every window, find no tissue",
      NULL},
     CLI_TISSUE_ENTRIES(tissue_options),
@@ -105,7 +107,7 @@ static bool parse_arguments(inf_options *options, kn_engine_options *engine, cha
     options->n_readers = opt_readers ? opt_readers : options->n_readers;
     *engine = (kn_engine_options){.backend = opt_device ? opt_device : "cpu",
                                   .n_threads = opt_threads,
-                                  .conv = KN_CONV_DIRECT};
+                                  .conv = KN_CONV_SHAPE};
     const char *fault = NULL;
     if (!opt_model)
         fault = "give the trained model with --model FILE";
@@ -119,8 +121,9 @@ static bool parse_arguments(inf_options *options, kn_engine_options *engine, cha
         fault = "--split goes with --cohort";
     else if (opt_blend && !inf_blend_parse(opt_blend, &options->blend))
         fault = "--blend is gaussian or uniform";
-    else if (opt_conv && strcmp(opt_conv, "direct") && strcmp(opt_conv, "auto"))
-        fault = "--conv is direct or auto";
+    else if (opt_conv && strcmp(opt_conv, "direct") && strcmp(opt_conv, "auto") &&
+             strcmp(opt_conv, "shape"))
+        fault = "--conv is shape, direct or auto";
     else if (opt_precision && !kn_precision_parse(opt_precision, &engine->precision))
         fault = "--precision is auto, f32 or bf16";
     else if (opt_reader && !wsi_reader_parse(opt_reader, &reader))
@@ -142,8 +145,8 @@ static bool parse_arguments(inf_options *options, kn_engine_options *engine, cha
         g_set_error_literal(error, QS_ERROR, QS_ERROR_ARG, fault);
         return false;
     }
-    if (opt_conv && !strcmp(opt_conv, "auto"))
-        engine->conv = KN_CONV_AUTO;
+    if (opt_conv && strcmp(opt_conv, "shape"))
+        engine->conv = !strcmp(opt_conv, "auto") ? KN_CONV_AUTO : KN_CONV_DIRECT;
     return true;
 }
 
@@ -229,7 +232,7 @@ static char *make_key(const run *r, const job_slide *slide)
         "; %s %.6g; mpp of slide %.6g; window %d; stride %d; %s; tissue %s; conv %s%s%s%s%s%s",
         r->model_hash, (int64_t)st.st_size, (int64_t)st.st_mtime, r->level0 ? "level 0" : "mpp",
         r->level0 ? 0 : r->mpp, opt_mpp_override > 0 ? opt_mpp_override : slide->mpp, o->window_px,
-        o->stride_px, inf_blend_name(o->blend), tissue, opt_conv ? opt_conv : "direct",
+        o->stride_px, inf_blend_name(o->blend), tissue, opt_conv ? opt_conv : "shape",
         cpu && narrow ? "; bf16" : "", reader == WSI_READER_AUTO ? "" : "; reader ",
         reader == WSI_READER_AUTO ? "" : wsi_reader_name(reader), cpu ? "" : "; on ",
         cpu ? "" : kn_engine_describe(r->engine));

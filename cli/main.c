@@ -39,13 +39,18 @@ static void on_stop_signal(int number)
     qs_stop_request();
 }
 
-/* SIGINT and SIGTERM ask for a clean stop; the second one ends the program at once. */
+/* These ask for a clean stop, with a checkpoint; the second one ends the program at once. HUP is a closed
+ * terminal or laptop (nohup makes it ignored, and it stays so), USR1 and XCPU are batch systems' warnings. */
 static void install_signals(void)
 {
     struct sigaction action = {.sa_handler = on_stop_signal, .sa_flags = (int)SA_RESETHAND};
     sigemptyset(&action.sa_mask);
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
+    const int stops[] = {SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGXCPU};
+    for (size_t i = 0; i < G_N_ELEMENTS(stops); i++) {
+        struct sigaction before;
+        if (sigaction(stops[i], NULL, &before) == 0 && before.sa_handler != SIG_IGN)
+            sigaction(stops[i], &action, NULL);
+    }
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN); /* a file size limit is an error of the write, which says the file */
 }
@@ -77,6 +82,44 @@ static void print_help(FILE *to)
                 "Exit status: 0 done, 1 failed, 2 wrong usage, 3 done but some slides failed.\n");
 }
 
+/* Changes of a letter, one left out, one too many or two swapped that make a of b (optimal string
+ * alignment). */
+static int distance(const char *a, const char *b)
+{
+    enum { MAX_LETTERS = 24 };
+    int d[MAX_LETTERS + 1][MAX_LETTERS + 1];
+    int n = (int)strlen(a), m = (int)strlen(b);
+    if (n > MAX_LETTERS || m > MAX_LETTERS)
+        return G_MAXINT;
+    for (int i = 0; i <= n; i++)
+        for (int j = 0; j <= m; j++) {
+            if (i == 0 || j == 0) {
+                d[i][j] = i + j;
+                continue;
+            }
+            int change = d[i - 1][j - 1] + (a[i - 1] != b[j - 1]);
+            d[i][j] = MIN(change, MIN(d[i - 1][j], d[i][j - 1]) + 1);
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+                d[i][j] = MIN(d[i][j], d[i - 2][j - 2] + 1);
+        }
+    return d[n][m];
+}
+
+/* NULL when no command is near. */
+static const char *nearest_command(const char *word)
+{
+    const char *best = NULL;
+    int least = 3;
+    for (int i = 0; commands[i]; i++) {
+        int d = distance(word, commands[i]->name);
+        if (d < least) {
+            least = d;
+            best = commands[i]->name;
+        }
+    }
+    return best;
+}
+
 int main(int argc, char **argv)
 {
     setlocale(LC_ALL, "");
@@ -87,11 +130,11 @@ int main(int argc, char **argv)
     }
     if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help")) {
         print_help(stdout);
-        return CLI_DONE;
+        return cli_finish_output(CLI_DONE);
     }
-    if (!strcmp(argv[1], "--version")) {
-        printf("quadslide %s\n", QS_VERSION);
-        return CLI_DONE;
+    if (!strcmp(argv[1], "--version") || !strcmp(argv[1], "-V") || !strcmp(argv[1], "version")) {
+        cli_print("quadslide %s\n", QS_VERSION);
+        return cli_finish_output(CLI_DONE);
     }
 #ifdef QS_HAVE_CUDA
     kn_cuda_register();
@@ -101,10 +144,11 @@ int main(int argc, char **argv)
             if (commands[i]->computes)
                 calm_team(argv);
             install_signals();
-            return commands[i]->run(argc - 1, argv + 1);
+            return cli_finish_output(commands[i]->run(argc - 1, argv + 1));
         }
     }
-    fprintf(stderr, "quadslide: there is no command \"%s\"; `quadslide --help` lists them\n",
-            argv[1]);
+    const char *meant = nearest_command(argv[1]);
+    fprintf(stderr, "quadslide: there is no command \"%s\"; %s%s%s`quadslide --help` lists them\n",
+            argv[1], meant ? "did you mean `" : "", meant ? meant : "", meant ? "`? " : "");
     return CLI_USAGE;
 }

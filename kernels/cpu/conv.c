@@ -6,6 +6,9 @@
  * few images, and remembers the fastest in the engine's table, which can be written down and given
  * back so that a resumed run computes the same bits.
  *
+ * KN_CONV_SHAPE takes what such timings gave on processors with AVX-512, by the layer's shape: the same
+ * seed, device and threads then give the same bits whatever else the machine is doing.
+ *
  * oneDNN's Winograd runs a few images at a time: as fast, since these layers have thousands of
  * tiles an image, and its transformed tensors (2.25 times the source and the destination) stay
  * small. It has no LeakyReLU post-op; our pass follows it while the images are in the cache.
@@ -26,7 +29,8 @@ enum {
     TRIAL_IMAGES = 4,
     TRIAL_RUNS = 2,
     TRIAL_ROUNDS = 3,
-    CHUNK_BYTES = 2 << 20
+    CHUNK_BYTES = 2 << 20,
+    OWN_CHANNELS_MAX = 64,
 };
 
 typedef enum { DIRECT, WINOGRAD, OWN, N_ALGORITHMS } algorithm;
@@ -243,10 +247,21 @@ static double time_algorithm(kn_engine *engine, const kn_conv_spec *s, kn_direct
     return seconds / trial.n;
 }
 
+/* Ours up to 64 channels, where its operands stay in the caches; beyond that oneDNN's Winograd, which has
+ * no bf16. */
+static algorithm choose_by_shape(const kn_engine *engine, const kn_conv_spec *s, kn_direction d)
+{
+    if (MAX(s->ic, s->oc) <= OWN_CHANNELS_MAX)
+        return own_possible(engine, s, d) ? OWN : DIRECT;
+    return is_bf16(s) ? DIRECT : WINOGRAD;
+}
+
 static algorithm choose(kn_engine *engine, const kn_conv_spec *s, kn_direction d)
 {
-    if (engine->conv_mode != KN_CONV_AUTO || s->k != 3 || !kn_dnnl_has_winograd())
+    if (engine->conv_mode == KN_CONV_DIRECT || s->k != 3 || !kn_dnnl_has_winograd())
         return DIRECT;
+    if (engine->conv_mode == KN_CONV_SHAPE)
+        return choose_by_shape(engine, s, d);
     g_autofree char *key =
         g_strdup_printf("%s:%s:%dx%d", s->name, kn_direction_names[d], s->w, s->h);
     const char *known = g_hash_table_lookup(engine->choices, key);

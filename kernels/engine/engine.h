@@ -19,7 +19,8 @@ typedef struct kn_pass kn_pass;
 
 typedef enum {
     KN_CONV_DIRECT, /* f32 direct: the reference mode */
-    KN_CONV_AUTO,   /* direct or Winograd, chosen per layer by timing once */
+    KN_CONV_AUTO,   /* direct or Winograd, chosen per layer by timing once: bits may differ from run to run */
+    KN_CONV_SHAPE,  /* direct or Winograd, chosen by the layer's shape alone: the same on every run */
 } kn_conv_mode;
 
 typedef enum {

@@ -7,7 +7,7 @@
 #include <string.h>
 
 static const char *const loss_names[] = {"plain", "metassl", NULL};
-static const char *const conv_names[] = {"direct", "auto", NULL};
+static const char *const conv_names[] = {"direct", "auto", "shape", NULL};
 static const char *const optimiser_names[] = {"sgd", "adam", NULL};
 static const char *const ramp_names[] = {"paper", "released", NULL};
 static const char *const sup_names[] = {"paper", "ssl4mis", NULL};
@@ -58,7 +58,8 @@ static const tr_option table[] = {
            "of activations and convolutions: f32, bf16, or auto: bf16 on cuda, else f32"),
     NUMBER("threads", TR_INT, n_threads, 0, 1024, false, "threads of the engine; 0: all cores"),
     CHOICE("conv", conv, conv_names, true,
-           "convolutions: direct, or the fastest, timed once a layer"),
+           "convolutions: shape (chosen by a layer's size, the same bits on every run), auto (the "
+           "fastest, timed once a layer) or direct"),
     NUMBER("width", TR_INT, width, 1, 64, true,
            "channels of the first level: 16 or 32; 8 for quick tries on a CPU"),
     TEXT("init", init, true, "start from the weights of this safetensors file"),
@@ -215,7 +216,7 @@ void tr_options_init(tr_options *o)
         .width = 16,
         .init_weights = "pytorch",
         .eval_ema = 0.99,
-        .conv = KN_CONV_AUTO,
+        .conv = KN_CONV_SHAPE,
         .batch_labelled = 12,
         .batch_unlabelled = 12,
         .label_seed = -1,
