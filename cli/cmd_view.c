@@ -1,6 +1,7 @@
 /* quadslide view: a local web page of slides and of what the commands made of them. Here it is put
  * together: what is shown, how masks and tissue are read, the server, the browser. */
 #include "cli/cli.h"
+#include "cli/options.h"
 #include "base/file.h"
 #include "jobs/mask_note.h"
 #include "jobs/slide_set.h"
@@ -201,7 +202,7 @@ static bool serve(vw_shown *shown, GError **error)
     if (http) {
         g_autofree char *address =
             g_strdup_printf("http://127.0.0.1:%d/%s/", guard.port, guard.token);
-        g_autofree char *memory = cli_format_bytes(vw_service_memory(service));
+        g_autofree char *memory = qs_format_bytes(vw_service_memory(service));
         cli_print("%u %s at %s\nmemory: at most %s of tiles and open slides. Ctrl-C ends it.\n",
                   shown->slides->len, shown->slides->len == 1 ? "slide" : "slides", address,
                   memory);

@@ -4,7 +4,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "db/store.h"
-#include "cli/cli.h"
+#include "base/text.h"
 
 #include <json-glib/json-glib.h>
 
@@ -229,7 +229,7 @@ static void add_row(GString *page, const rep_named *run, const run_facts *f)
     g_autofree char *at = g_strdup_printf("%" G_GINT64_FORMAT, f->best_iteration);
     add_cell(page, isnan(f->best_dsc) ? NULL : at);
     add_number(page, f->test_dsc);
-    g_autofree char *time = isnan(f->seconds) ? NULL : cli_format_seconds(f->seconds);
+    g_autofree char *time = isnan(f->seconds) ? NULL : qs_format_seconds(f->seconds);
     add_cell(page, time);
     g_string_append(page, "</tr>\n");
 }

@@ -3,7 +3,7 @@
 #include "report/report.h"
 #include "jobs/mask_note.h"
 
-#include "cli/cli.h"
+#include "base/report.h"
 #include "wsi/image/picture.h"
 
 #include <math.h>
@@ -226,7 +226,7 @@ bool rep_slides(GString *page, const report *r, GError **error)
     for (guint i = 0; i < n; i++) {
         if (!qs_stop_check(error) || !add_slide(page, r, i, error))
             return false;
-        qs_progress_update(cli_progress(), "report", i + 1, n, NULL);
+        qs_progress_update(r->progress, "report", i + 1, n, NULL);
     }
     g_string_append(page, "</section>\n");
     return true;
