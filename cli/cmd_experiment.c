@@ -9,7 +9,7 @@
 extern const cli_command cli_cmd_experiment;
 
 static exp_overrides given;
-static gboolean opt_dry_run, opt_tables;
+static gboolean opt_dry_run, opt_tables, opt_commands;
 
 static const GOptionEntry entries[] = {
     {"out", 'o', 0, G_OPTION_ARG_FILENAME, &given.out, "Folder of the results", "DIR"},
@@ -27,6 +27,8 @@ static const GOptionEntry entries[] = {
      "List the runs, what is done and what is left; run nothing", NULL},
     {"tables", 0, 0, G_OPTION_ARG_NONE, &opt_tables,
      "Write the tables of what is done; run nothing", NULL},
+    {"commands", 0, 0, G_OPTION_ARG_NONE, &opt_commands,
+     "Print the trainings that are left, to be run elsewhere; run nothing", NULL},
     G_OPTION_ENTRY_NULL};
 
 static const char description[] =
@@ -149,6 +151,16 @@ static int finish(experiment *e)
     return n_failed == 0 ? CLI_DONE : n_done > 0 ? CLI_PARTLY : CLI_FAILED;
 }
 
+static int print_commands(experiment *e)
+{
+    GError *error = NULL;
+    g_autofree char *text = exp_commands(e, &error);
+    if (!text)
+        return cli_fail(error);
+    cli_print("%s", text);
+    return CLI_DONE;
+}
+
 static int execute(experiment *e)
 {
     GError *error = NULL;
@@ -159,11 +171,11 @@ static int execute(experiment *e)
               (lock = qs_file_open(lock_path, QS_FILE_UPDATE, &error)) != NULL &&
               qs_file_lock(lock, &error) && write_settings(e, &error) &&
               open_store(e, !opt_tables, &error);
-    if (ok && !opt_tables) {
+    if (ok && !opt_tables && !opt_commands) {
         exp_crew_run(e, tables_after_run, &error);
         g_clear_error(&error); /* a stop: finish says it */
     }
-    status = ok ? finish(e) : cli_fail(error);
+    status = !ok ? cli_fail(error) : opt_commands ? print_commands(e) : finish(e);
     qs_file_close(lock, NULL);
     return status;
 }

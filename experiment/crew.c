@@ -140,44 +140,6 @@ static char *settings_path(const experiment *e)
 
 /* ---- one run -------------------------------------------------------------------------------- */
 
-/* A flag of `train` is given or not; everything else has a value. */
-static bool is_flag(const char *name)
-{
-    size_t n;
-    const tr_option *table = tr_option_table(&n);
-    for (size_t i = 0; i < n; i++)
-        if (!strcmp(table[i].name, name))
-            return table[i].kind == TR_BOOL;
-    return false;
-}
-
-static bool method_takes(const ssl_method *method, const char *name)
-{
-    size_t n;
-    const tr_option *table = tr_option_table(&n);
-    for (size_t i = 0; i < n; i++)
-        if (!strcmp(table[i].name, name))
-            return true;
-    for (int i = 0; i < ssl_method_n_options(method); i++)
-        if (!strcmp(method->options[i].name, name))
-            return true;
-    return !strncmp(name, "val-", 4);
-}
-
-static void add_set(GPtrArray *args, const exp_run *run)
-{
-    for (guint i = 0; i < run->set->len; i++) {
-        const char *text = run->set->pdata[i], *equals = strchr(text, '=');
-        g_autofree char *name = g_strndup(text, (gsize)(equals - text));
-        if (!method_takes(run->method, name))
-            continue;
-        if (!is_flag(name))
-            add(args, name, equals + 1);
-        else if (!strcmp(equals + 1, "true"))
-            g_ptr_array_add(args, g_strdup_printf("--%s", name));
-    }
-}
-
 static char *in_dir(const exp_run *run, const char *name)
 {
     return g_build_filename(run->dir, name, NULL);
@@ -187,22 +149,14 @@ static bool train(const crew *c, const exp_run *run, const char *log, GError **e
 {
     g_autoptr(GPtrArray) args = arguments("train");
     g_autofree char *steps = in_dir(run, "train.jsonl");
-    g_autofree char *pool = g_key_file_get_string(c->e->keys, "experiment", "label-pool", NULL);
+    g_autoptr(GPtrArray) own = exp_train_arguments(c->e, run);
     g_ptr_array_add(args, g_strdup("--quiet"));
     add(args, "log-json", steps);
     add(args, "store", c->e->store_dir);
     add(args, "out", run->dir);
-    add(args, "method", run->method->name);
-    add(args, "loss", run->loss == TR_LOSS_METASSL ? "metassl" : "plain");
-    add_number(args, "seed", (int64_t)run->seed);
     add_number(args, "threads", c->n_threads);
-    add_set(args, run);
-    if (run->budget > 0) {
-        add_number(args, "labelled-cases", run->budget);
-        add_number(args, "label-seed", (int64_t)run->seed);
-    }
-    if (pool && strstr(run->train_text, "label-pool=masked"))
-        add(args, "label-pool", pool);
+    for (guint i = 0; i < own->len; i++)
+        g_ptr_array_add(args, g_strdup(own->pdata[i]));
     return run_command(args, log, false, error);
 }
 

@@ -101,6 +101,13 @@ bool exp_find_noise(experiment *e, GError **error);
 /* The label budget of a run. */
 job_label_budget exp_budget(const experiment *e, const exp_run *run);
 
+/* ---- commands.c ---- */
+/* Options of `train` for a run, but for store, folder and threads. Owned, strings too. */
+GPtrArray *exp_train_arguments(const experiment *e, const exp_run *run);
+/* The trainings that are left, one a line: the run's folder below OUT/runs and its options, with tabs
+ * between. Makes the folders, with the note of what they are for. Owned. */
+char *exp_commands(experiment *e, GError **error);
+
 /* ---- experiment_crew.c: runs the trainings ---- */
 /* Cuts every slide of the cohort into the store, by `quadslide tile`. */
 bool exp_tile(experiment *e, GError **error);

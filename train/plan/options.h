@@ -120,6 +120,8 @@ bool tr_options_set(tr_options *options, const char *name, const char *text, GEr
 char *tr_option_text(const tr_option *option, const tr_options *options);
 /* "name=value" lines. matters_only: of those that decide the weights. Owned by the caller. */
 char *tr_options_to_text(const tr_options *options, bool matters_only);
+/* What a run did that was started before the option was there; NULL: it is no later one. */
+const char *tr_option_before(const char *name, size_t n_name);
 /* Compares two such texts. NULL when equal, else what differs: "lr is 0.02, was 0.01". Owned. */
 char *tr_options_difference(const char *was, const char *is);
 /* Ranges and relations between options. */

@@ -493,8 +493,7 @@ static char *line_value(char *const *lines, const char *name, size_t n_name)
     return NULL;
 }
 
-/* What a run did that was started before the option was there. */
-static const char *value_before(const char *name, size_t n_name)
+const char *tr_option_before(const char *name, size_t n_name)
 {
     static const char *const before[][2] = {
         {"init-weights", "pytorch"}, {"bn", "joint"},      {"eval-weights", "last"},
@@ -504,7 +503,7 @@ static const char *value_before(const char *name, size_t n_name)
     for (size_t i = 0; i < G_N_ELEMENTS(before); i++)
         if (strlen(before[i][0]) == n_name && !strncmp(before[i][0], name, n_name))
             return before[i][1];
-    return "";
+    return NULL;
 }
 
 char *tr_options_difference(const char *was, const char *is)
@@ -518,7 +517,9 @@ char *tr_options_difference(const char *was, const char *is)
         int n = (int)(equals - new_lines[i]);
         const char *old = line_value(old_lines, new_lines[i], (size_t)n);
         if (!old)
-            old = value_before(new_lines[i], (size_t)n);
+            old = tr_option_before(new_lines[i], (size_t)n);
+        if (!old) /* a run from before the option had none */
+            old = "";
         if (strcmp(old, equals + 1) != 0)
             return g_strdup_printf("%.*s is \"%s\", was \"%s\"", n, new_lines[i], equals + 1, old);
     }
