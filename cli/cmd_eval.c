@@ -3,6 +3,7 @@
  * The paired t-test of --against compares the same slides under two models; unpaired comparison
  * would drown any difference in the spread between slides. */
 #include "cli/cli.h"
+#include "jobs/outputs.h"
 #include "jobs/score/scores.h"
 #include "base/file.h"
 
@@ -243,7 +244,10 @@ static int run_eval(int argc, char **argv)
         job_slide_set_read(opt_cohort, opt_split ? opt_split : "test", NULL, &error);
     if (set)
         job_slide_set_labels(set, &labels);
-    status = set ? eval(set) : cli_fail(error);
+    if (set && opt_out && !job_output_check(opt_out, set, opt_cohort, NULL, &error))
+        status = cli_fail(error);
+    else
+        status = set ? eval(set) : cli_fail(error);
     job_labels_clear(&labels);
     return status;
 }

@@ -4,6 +4,7 @@
  * The scores are computed here from the masks that are shown, so page and numbers cannot disagree.
  */
 #include "cli/cli.h"
+#include "jobs/outputs.h"
 #include "report/report.h"
 #include "base/file.h"
 
@@ -127,6 +128,8 @@ static int write_page(report *r)
 static int write_runs(char *const *paths)
 {
     GError *error = NULL;
+    if (!job_output_check(opt_out, NULL, paths[0], NULL, &error))
+        return cli_fail(error);
     GArray *runs = rep_find_runs(paths, &error);
     if (!runs)
         return cli_fail(error);
@@ -180,7 +183,8 @@ static int run_report(int argc, char **argv)
     r.pred = parse_named(opt_pred);
     r.run = parse_named(opt_run);
     colour_runs(r.run, r.pred);
-    status = write_page(&r);
+    status = job_output_check(opt_out, r.set, opt_cohort, NULL, &error) ? write_page(&r)
+                                                                        : cli_fail(error);
     g_array_free(r.set, TRUE);
     g_array_free(r.pred, TRUE);
     g_array_free(r.run, TRUE);

@@ -2,6 +2,7 @@
  * The work is job_crew.c's (many slides) and job_tile.c's (one). */
 #include "base/file.h"
 #include "cli/cli.h"
+#include "jobs/outputs.h"
 #include "jobs/colour_rules.h"
 #include "jobs/label_rules.h"
 #include "jobs/tile/crew.h"
@@ -397,6 +398,31 @@ static int run_jobs(GArray *jobs, tile_run *run, bool planning)
     return status;
 }
 
+/* No preview over a slide or a mask of the run, nor over somebody's file. */
+static bool check_previews(const GArray *jobs, GError **error)
+{
+    job_outputs *outputs = job_outputs_create();
+    for (guint i = 0; i < jobs->len; i++) {
+        const job_tile *job = &g_array_index(jobs, job_tile, i);
+        job_outputs_input(outputs, job->path);
+        job_outputs_input(outputs, job->mask_path);
+        job_outputs_input(outputs, job->truth_path);
+        job_outputs_input(outputs, job->tissue_path);
+    }
+    bool ok = true;
+    for (guint i = 0; ok && i < jobs->len; i++) {
+        g_autofree char *base = g_path_get_basename(g_array_index(jobs, job_tile, i).path);
+        char *dot = strrchr(base, '.');
+        if (dot && dot != base)
+            *dot = 0;
+        g_autofree char *name = g_strconcat(base, ".jpg", NULL);
+        g_autofree char *path = g_build_filename(opt_preview, name, NULL);
+        ok = job_outputs_check(outputs, path, error);
+    }
+    job_outputs_destroy(outputs);
+    return ok;
+}
+
 static int run_with(const cli_command *command, const GOptionEntry *options, const char *text,
                     bool planning, int argc, char **argv)
 {
@@ -416,7 +442,8 @@ static int run_with(const cli_command *command, const GOptionEntry *options, con
     GArray *jobs = g_array_new(FALSE, TRUE, sizeof(job_tile));
     GPtrArray *paths = g_ptr_array_new_with_free_func(g_free);
     bool ok = make_config(&config, &error) && list_jobs(jobs, paths, rest, split, &error) &&
-              (!opt_preview || planning || qs_dir_create(opt_preview, &error));
+              (!opt_preview || planning ||
+               (check_previews(jobs, &error) && qs_dir_create(opt_preview, &error)));
     if (ok) {
         make_run(&run, &config);
         run.preview_dir = opt_preview;

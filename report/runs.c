@@ -2,6 +2,7 @@
 #include "report/report.h"
 
 #include "base/error.h"
+#include "base/file.h"
 #include "db/store.h"
 #include "cli/cli.h"
 
@@ -14,9 +15,10 @@ void rep_open(GString *page, const char *title, const char *lede)
 {
     g_autoptr(GDateTime) now = g_date_time_new_now_local();
     g_autofree char *date = g_date_time_format(now, "%e %B %Y");
-    g_string_append(
-        page, "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n"
-              "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n<title>");
+    g_string_append(page,
+                    "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n"
+                    "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n"
+                    "<meta name=\"generator\" content=\"" QS_FILE_MARK "\">\n<title>");
     rep_text(page, title);
     g_string_append(page, "</title>\n<style>\n");
     rep_style(page);

@@ -1,6 +1,7 @@
 /* One card a slide: the slide and its truth, and below each other what a model found and where it
  * was wrong. Columns are models, so errors of one place lie in one row. */
 #include "report/report.h"
+#include "jobs/mask_note.h"
 
 #include "cli/cli.h"
 #include "wsi/image/picture.h"
@@ -46,9 +47,8 @@ static void share_alt(GString *alt, const rep_picture *p, const uint8_t *label)
                            100.0 * (double)n / (double)total);
 }
 
-static bool add_labels(GString *page, const rep_picture *p, const uint8_t *label,
-                       const report *r, const uint8_t rgb[3], const char *what, const char *slide,
-                       GError **error)
+static bool add_labels(GString *page, const rep_picture *p, const uint8_t *label, const report *r,
+                       const uint8_t rgb[3], const char *what, const char *slide, GError **error)
 {
     g_autofree uint8_t *out = g_malloc((size_t)p->w * (size_t)p->h * 3);
     g_autoptr(GString) alt = g_string_new(NULL);
@@ -177,8 +177,10 @@ static bool add_slide(GString *page, const report *r, guint index, GError **erro
         return false;
     bool ok = true;
     for (guint m = 0; ok && m < r->pred->len; m++) {
-        g_autofree char *path = job_mask_path(g_array_index(r->pred, rep_named, m).path, slide);
-        if (!g_file_test(path, G_FILE_TEST_IS_REGULAR))
+        const char *dir = g_array_index(r->pred, rep_named, m).path;
+        g_autofree char *path = job_mask_path(dir, slide);
+        /* A stranger's mask is no picture of this slide: its score says why it is missing. */
+        if (!g_file_test(path, G_FILE_TEST_IS_REGULAR) || !job_mask_is_of(dir, slide, NULL))
             continue;
         labels[m] = rep_picture_labels(&p, slide, path, classes, error);
         ok = labels[m] != NULL;

@@ -149,6 +149,8 @@ static bool score_slide(const job_scores *scores, job_score *score, bool annotat
                     pred, dir);
         return false;
     }
+    if (!job_mask_is_of(dir, slide, error))
+        return false;
     wsi_slide *s = wsi_slide_open(slide->slide, slide->mpp, error);
     if (!s)
         return false;
