@@ -18,7 +18,8 @@
 
 extern const cli_command cli_cmd_view;
 
-static char *opt_cohort, *opt_split, *opt_store, *opt_classes, *opt_label_map, *opt_label_order;
+static char *opt_cohort, *opt_split, *opt_store, *opt_classes, *opt_label_map, *opt_label_order,
+    *opt_annotate;
 static char **opt_pred, **opt_run;
 static int opt_port, opt_threads;
 static double opt_mpp_override;
@@ -31,6 +32,8 @@ static const GOptionEntry entries[] = {
      "Show the patch grid of a store; its classes and rules are used", "DIR"},
     {"pred", 'p', 0, G_OPTION_ARG_FILENAME_ARRAY, &opt_pred,
      "A folder of predicted masks and its name; up to 6", "NAME=DIR"},
+    {"annotate", 'a', 0, G_OPTION_ARG_FILENAME, &opt_annotate,
+     "Draw outlines; they and the next round's cohort go into this folder", "DIR"},
     {"run", 'r', 0, G_OPTION_ARG_FILENAME_ARRAY, &opt_run,
      "A training, running or ended, and its name", "NAME=RUN"},
     {"classes", 0, 0, G_OPTION_ARG_STRING, &opt_classes,
@@ -46,7 +49,7 @@ static const GOptionEntry entries[] = {
     G_OPTION_ENTRY_NULL};
 
 static const char description[] =
-    "The page is served on this computer alone, to whoever has its address; nothing is written. "
+    "The page is served on this computer alone, to whoever has its address; only --annotate writes anything. "
     "From afar:\n"
     "  ssh -L PORT:127.0.0.1:PORT machine, with --port PORT there, and the address it prints.\n"
     "Press ? on the page for its keys. Ctrl-C ends it.";
@@ -197,7 +200,10 @@ static bool serve(vw_shown *shown, GError **error)
     vw_http_options options = {.port = opt_port};
     if (!vw_guard_init(&guard, error))
         return false;
-    vw_service *service = vw_service_create(shown, &guard);
+    vw_drafts *drafts = opt_annotate ? vw_drafts_open(shown, opt_annotate, error) : NULL;
+    if (opt_annotate && !drafts)
+        return false;
+    vw_service *service = vw_service_create(shown, &guard, drafts);
     vw_http *http = vw_http_start(service, &guard, &options, error);
     if (http) {
         g_autofree char *address =
@@ -216,6 +222,7 @@ static bool serve(vw_shown *shown, GError **error)
         vw_http_stop(http);
     }
     vw_service_destroy(service);
+    vw_drafts_close(drafts);
     return http != NULL;
 }
 
