@@ -257,11 +257,12 @@ static void colour(GArray *runs, const run_facts *facts)
 
 static void add_table(GString *page, const GArray *runs, const run_facts *facts)
 {
-    g_string_append(page,
-                    "<section aria-label=\"Runs\"><h2>Runs</h2>\n<div class=\"wide\"><table><thead>"
-                    "<tr><th>Run</th><th>Method</th><th>Loss</th><th>Seed</th><th>Iterations</th>"
-                    "<th>State</th><th>Validation DSC, best</th><th>at</th><th>Test DSC</th>"
-                    "<th>Time</th></tr></thead><tbody>\n");
+    g_string_append(
+        page,
+        "<section aria-label=\"Runs\"><h2>Runs</h2>\n<div class=\"wide\"><table><thead>"
+        "<tr><th scope=\"col\">Run</th><th scope=\"col\">Method</th><th scope=\"col\">Loss</th><th scope=\"col\">Seed</th><th scope=\"col\">Iterations</th>"
+        "<th scope=\"col\">State</th><th scope=\"col\">Validation DSC, best</th><th scope=\"col\">at</th><th scope=\"col\">Test DSC</th>"
+        "<th scope=\"col\">Time</th></tr></thead><tbody>\n");
     for (guint i = 0; i < runs->len; i++)
         add_row(page, &g_array_index(runs, rep_named, i), &facts[i]);
     g_string_append(page, "</tbody></table></div></section>\n");
