@@ -91,7 +91,7 @@ static int report_findings(const wsi_cohort *cohort, GError **error)
         return -1;
     for (guint i = 0; i < findings->len; i++) {
         const wsi_cohort_finding *f = &g_array_index(findings, wsi_cohort_finding, i);
-        g_autofree char *text = cli_json_escape(f->text);
+        g_autofree char *text = qs_json_escape(f->text);
         qs_warn("%s: %s", wsi_cohort_finding_name(f->kind), f->text);
         cli_log_json("finding", "\"kind\":\"%s\",\"text\":\"%s\"", wsi_cohort_finding_name(f->kind),
                      text);

@@ -6,7 +6,7 @@
 #include <math.h>
 #include <string.h>
 
-extern const cli_command cli_cmd_experiment;
+extern const cli_command cli_cmd_experiment, cli_cmd_tile, cli_cmd_predict, cli_cmd_eval;
 
 static exp_overrides given;
 static gboolean opt_dry_run, opt_tables, opt_commands;
@@ -53,6 +53,16 @@ static bool write_settings(const experiment *e, GError **error)
     gsize n;
     g_autofree char *text = g_key_file_to_data(e->keys, &n, NULL);
     return qs_file_replace(path, text, n, error);
+}
+
+/* The options of the commands that the experiment runs. */
+static bool check_section(const char *path, GKeyFile *keys, const char *name, GError **error)
+{
+    const cli_command *const commands[] = {&cli_cmd_tile, &cli_cmd_predict, &cli_cmd_eval};
+    for (size_t i = 0; i < G_N_ELEMENTS(commands); i++)
+        if (!strcmp(commands[i]->name, name))
+            return cli_config_check(path, keys, name, commands[i]->entries, error);
+    return true;
 }
 
 /* Every budget of every run can be drawn: said before the first hour is spent. */
@@ -118,7 +128,8 @@ static int dry_run(experiment *e)
     } else {
         cli_print("%s is not there yet: the cohort is tiled first\n", e->store_dir);
     }
-    exp_print_plan(e);
+    g_autofree char *text = exp_plan_text(e);
+    cli_print("%s", text);
     return CLI_DONE;
 }
 
@@ -172,7 +183,7 @@ static int execute(experiment *e)
               qs_file_lock(lock, &error) && write_settings(e, &error) &&
               open_store(e, !opt_tables, &error);
     if (ok && !opt_tables && !opt_commands) {
-        exp_crew_run(e, tables_after_run, &error);
+        exp_crew_run(e, tables_after_run, cli_progress(), &error);
         g_clear_error(&error); /* a stop: finish says it */
     }
     status = !ok ? cli_fail(error) : opt_commands ? print_commands(e) : finish(e);
@@ -191,7 +202,7 @@ static int run_experiment(int argc, char **argv)
     if (given.jobs < 0 || given.threads < 0)
         return cli_usage("--jobs and --threads are 1 or more");
     GError *error = NULL;
-    experiment *e = exp_load(rest[0], &given, &error);
+    experiment *e = exp_load(rest[0], &given, check_section, &error);
     if (!e)
         return cli_fail(error);
     status = opt_dry_run ? dry_run(e) : execute(e);

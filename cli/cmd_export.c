@@ -162,7 +162,7 @@ static void print_report(const wsi_exporter *exporter, const char *path, const w
                          const wsi_export_report *r)
 {
     GStatBuf st;
-    g_autofree char *bytes = cli_format_bytes(g_stat(path, &st) == 0 ? (int64_t)st.st_size : 0);
+    g_autofree char *bytes = qs_format_bytes(g_stat(path, &st) == 0 ? (int64_t)st.st_size : 0);
     cli_print("%s: %s, %" G_GINT64_FORMAT " × %" G_GINT64_FORMAT " (slide / %d), %s\n", path,
               exporter->what, job->labels.w, job->labels.h, job->factor, bytes);
     if (r->peak_vertices)

@@ -5,6 +5,7 @@
  * on. Masks appear whole or not at all; one that is there with a note of the same key is skipped,
  * so the same command after a stop goes on where it was. */
 #include "cli/cli.h"
+#include "cli/options.h"
 #include "jobs/colour_rules.h"
 #include "jobs/mask_note.h"
 #include "jobs/outputs.h"
@@ -302,9 +303,9 @@ static void plan(const run *r, const GArray *set, slide_state *states)
                 " masks are already there and are kept (--force makes them again)",
                 n_there);
     if (n_todo) {
-        g_autofree char *all = cli_format_bytes(worst + kn_engine_bytes(r->engine) + LIBRARY_BYTES);
-        g_autofree char *ours = cli_format_bytes(worst);
-        g_autofree char *net = cli_format_bytes(kn_engine_bytes(r->engine));
+        g_autofree char *all = qs_format_bytes(worst + kn_engine_bytes(r->engine) + LIBRARY_BYTES);
+        g_autofree char *ours = qs_format_bytes(worst);
+        g_autofree char *net = qs_format_bytes(kn_engine_bytes(r->engine));
         qs_info("%" G_GINT64_FORMAT
                 " slides to predict; memory at most %s (network %s, windows, strip and "
                 "writer %s, libraries and their caches the rest)",
@@ -349,7 +350,7 @@ static bool predict_locked(run *r, const job_slide *slide, const char *mask, GEr
     ok = ok && job_mask_note_write(note_path, &note, error);
     cli_progress_end();
     if (ok) {
-        g_autofree char *took = cli_format_seconds(note.seconds);
+        g_autofree char *took = qs_format_seconds(note.seconds);
         cli_print("%s: %" G_GINT64_FORMAT " × %" G_GINT64_FORMAT " (slide / %d), %" G_GINT64_FORMAT
                   " of %" G_GINT64_FORMAT " windows, %s%s\n",
                   mask, note.grid.w, note.grid.h, note.grid.factor, note.report.n_run,
@@ -378,7 +379,7 @@ static int finish(const slide_state *states, guint n)
         n_failed += states[i] == SLIDE_FAILED;
     struct rusage usage;
     if (getrusage(RUSAGE_SELF, &usage) == 0) {
-        g_autofree char *peak = cli_format_bytes((int64_t)usage.ru_maxrss * 1024);
+        g_autofree char *peak = qs_format_bytes((int64_t)usage.ru_maxrss * 1024);
         qs_info("peak memory %s", peak);
     }
     cli_log_json("predict", "\"slides\":%u,\"failed\":%u", n, n_failed);

@@ -1,7 +1,9 @@
 /* quadslide tile: slides into the patches of a store: options, the list of slides, the run's row.
- * The work is job_crew.c's (many slides) and job_tile.c's (one). */
+ * The work is jobs/tile/crew.c's (many slides) and jobs/tile/job.c's (one). */
 #include "base/file.h"
 #include "cli/cli.h"
+#include "cli/print_tile.h"
+#include "cli/options.h"
 #include "jobs/outputs.h"
 #include "jobs/colour_rules.h"
 #include "jobs/label_rules.h"
@@ -311,8 +313,8 @@ static const char *run_state(int status)
 /* The run's row: what was asked for. Failing to log fails nothing else. */
 static int64_t begin_run(db_store *store, const db_store_config *config, int n_threads)
 {
-    g_autofree char *rules = cli_json_escape(config->grid_rules);
-    g_autofree char *label_map = cli_json_escape(config->label_map ? config->label_map : "");
+    g_autofree char *rules = qs_json_escape(config->grid_rules);
+    g_autofree char *label_map = qs_json_escape(config->label_map ? config->label_map : "");
     g_autofree char *json = g_strdup_printf(
         "{\"patch\":%d,\"stride\":%d,\"level0\":%s,\"mpp\":%g,\"mpp_override\":%g,\"rules\":\"%s\","
         "\"mpp_tolerance\":%g,\"label_map\":\"%s\",\"label_order\":\"%s\",\"bounds_relative\":%s,"
@@ -354,8 +356,12 @@ static bool make_guard(GArray *jobs, tile_run *run, GError **error)
 static int tile(GArray *jobs, tile_run *run, int n_threads)
 {
     int64_t run_id = run->run_id = begin_run(run->store, run->config, n_threads);
-    int status = job_crew_run(jobs, run, n_threads);
+    job_totals totals;
     GError *error = NULL;
+    int status = job_crew_run(jobs, run, n_threads, cli_print_tile_plan, &totals, &error);
+    cli_print_tile_totals(&totals);
+    if (error)
+        cli_fail(g_steal_pointer(&error));
     if (run_id && !db_run_end(run->store, run_id, run_state(status), &error)) {
         qs_warn("the end of the run is not recorded: %s", error->message);
         g_error_free(error);
@@ -363,10 +369,21 @@ static int tile(GArray *jobs, tile_run *run, int n_threads)
     return status;
 }
 
+static int print_plan(GArray *jobs, const job_estimate *e, int n_threads)
+{
+    if (opt_json) {
+        g_autofree char *text = job_plan_json(jobs, e);
+        cli_print("%s\n", text);
+    } else {
+        cli_print_estimate(jobs, e, n_threads);
+    }
+    return e->n_failed == 0 ? CLI_DONE : e->n_failed < (int64_t)jobs->len ? CLI_PARTLY : CLI_FAILED;
+}
+
 /* The store is looked at when it is there already. */
 static int plan(GArray *jobs, tile_run *run, int n_threads)
 {
-    const tile_plan_options options = {opt_store, opt_rate, opt_json, n_threads};
+    const tile_plan_options options = {opt_store, opt_rate, n_threads};
     g_autofree char *index = opt_store ? g_build_filename(opt_store, "index.db", NULL) : NULL;
     GError *error = NULL;
     if (index && g_file_test(index, G_FILE_TEST_EXISTS)) {
@@ -377,7 +394,12 @@ static int plan(GArray *jobs, tile_run *run, int n_threads)
             return cli_fail(error);
         }
     }
-    int status = job_plan_run(jobs, run, &options);
+    job_estimate e;
+    int status = CLI_FAILED;
+    if (!job_plan_run(jobs, run, &options, &e, &error))
+        status = cli_fail(error);
+    else
+        status = print_plan(jobs, &e, n_threads);
     job_guard_destroy(run->guard);
     db_store_close(run->store);
     return status;

@@ -297,14 +297,14 @@ static void warn_once(session *s, GError *error)
 /* The options, and which slides were learnt from. */
 static char *options_json(const tr_options *options, const char *labelled_names)
 {
-    g_autofree char *names = cli_json_escape(labelled_names);
+    g_autofree char *names = qs_json_escape(labelled_names);
     g_autofree char *text = tr_options_to_text(options, false);
     g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
     GString *json = g_string_new("{");
     for (int i = 0; lines[i] && *lines[i]; i++) {
         char *equals = strchr(lines[i], '=');
         *equals = 0;
-        g_autofree char *value = cli_json_escape(equals + 1);
+        g_autofree char *value = qs_json_escape(equals + 1);
         g_string_append_printf(json, "%s\"%s\":\"%s\"", i ? "," : "", lines[i], value);
     }
     g_string_append_printf(json, ",\"labelled_slides\":\"%s\"}", names);

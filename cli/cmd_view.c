@@ -1,6 +1,7 @@
 /* quadslide view: a local web page of slides and of what the commands made of them. Here it is put
  * together: what is shown, how masks and tissue are read, the server, the browser. */
 #include "cli/cli.h"
+#include "cli/options.h"
 #include "base/file.h"
 #include "jobs/mask_note.h"
 #include "jobs/slide_set.h"
@@ -17,7 +18,8 @@
 
 extern const cli_command cli_cmd_view;
 
-static char *opt_cohort, *opt_split, *opt_store, *opt_classes, *opt_label_map, *opt_label_order;
+static char *opt_cohort, *opt_split, *opt_store, *opt_classes, *opt_label_map, *opt_label_order,
+    *opt_annotate;
 static char **opt_pred, **opt_run;
 static int opt_port, opt_threads;
 static double opt_mpp_override;
@@ -30,6 +32,8 @@ static const GOptionEntry entries[] = {
      "Show the patch grid of a store; its classes and rules are used", "DIR"},
     {"pred", 'p', 0, G_OPTION_ARG_FILENAME_ARRAY, &opt_pred,
      "A folder of predicted masks and its name; up to 6", "NAME=DIR"},
+    {"annotate", 'a', 0, G_OPTION_ARG_FILENAME, &opt_annotate,
+     "Draw outlines; they and the next round's cohort go into this folder", "DIR"},
     {"run", 'r', 0, G_OPTION_ARG_FILENAME_ARRAY, &opt_run,
      "A training, running or ended, and its name", "NAME=RUN"},
     {"classes", 0, 0, G_OPTION_ARG_STRING, &opt_classes,
@@ -45,7 +49,7 @@ static const GOptionEntry entries[] = {
     G_OPTION_ENTRY_NULL};
 
 static const char description[] =
-    "The page is served on this computer alone, to whoever has its address; nothing is written. "
+    "The page is served on this computer alone, to whoever has its address; only --annotate writes anything. "
     "From afar:\n"
     "  ssh -L PORT:127.0.0.1:PORT machine, with --port PORT there, and the address it prints.\n"
     "Press ? on the page for its keys. Ctrl-C ends it.";
@@ -196,12 +200,15 @@ static bool serve(vw_shown *shown, GError **error)
     vw_http_options options = {.port = opt_port};
     if (!vw_guard_init(&guard, error))
         return false;
-    vw_service *service = vw_service_create(shown, &guard);
+    vw_drafts *drafts = opt_annotate ? vw_drafts_open(shown, opt_annotate, error) : NULL;
+    if (opt_annotate && !drafts)
+        return false;
+    vw_service *service = vw_service_create(shown, &guard, drafts);
     vw_http *http = vw_http_start(service, &guard, &options, error);
     if (http) {
         g_autofree char *address =
             g_strdup_printf("http://127.0.0.1:%d/%s/", guard.port, guard.token);
-        g_autofree char *memory = cli_format_bytes(vw_service_memory(service));
+        g_autofree char *memory = qs_format_bytes(vw_service_memory(service));
         cli_print("%u %s at %s\nmemory: at most %s of tiles and open slides. Ctrl-C ends it.\n",
                   shown->slides->len, shown->slides->len == 1 ? "slide" : "slides", address,
                   memory);
@@ -215,6 +222,7 @@ static bool serve(vw_shown *shown, GError **error)
         vw_http_stop(http);
     }
     vw_service_destroy(service);
+    vw_drafts_close(drafts);
     return http != NULL;
 }
 

@@ -6,7 +6,9 @@
  * is (or dies); what it writes goes to log.txt of the run's folder. */
 #include "experiment/experiment.h"
 
-#include "cli/cli.h"
+#include "base/error.h"
+#include "base/report.h"
+#include "jobs/exit.h"
 #include "base/file.h"
 
 #include <errno.h>
@@ -29,6 +31,7 @@ typedef struct {
     int n_threads;    /* of each run */
     bool stopped;
     void (*finished)(experiment *e);
+    const qs_progress *progress;
 } crew;
 
 /* ---- children ------------------------------------------------------------------------------- */
@@ -76,7 +79,7 @@ static bool judge(int status, const char *command, const char *log, bool partly_
                   GError **error)
 {
     int code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-    if (code == CLI_DONE || (code == CLI_PARTLY && partly_is_fine))
+    if (code == JOB_EXIT_DONE || (code == JOB_EXIT_PARTLY && partly_is_fine))
         return true;
     if (!qs_stop_check(error))
         return false;
@@ -292,7 +295,7 @@ static void settle(crew *c, exp_run *run, GError *error)
         g_error_free(error);
     } else {
         run->iteration = run->iterations;
-        cli_log_json("run", "\"name\":\"%s\",\"state\":\"done\"", run->name);
+        qs_event("run", "\"name\":\"%s\",\"state\":\"done\"", run->name);
         if (c->finished)
             c->finished(c->e);
     }
@@ -366,7 +369,7 @@ static void show(crew *c)
     g_mutex_unlock(&c->lock);
     g_autofree char *text =
         g_strdup_printf("%u of %u runs%s", n_done, c->e->runs->len, detail->str);
-    qs_progress_update(cli_progress(), "experiment", (int64_t)(done / all * iterations),
+    qs_progress_update(c->progress, "experiment", (int64_t)(done / all * iterations),
                        (int64_t)iterations, text);
 }
 
@@ -390,11 +393,15 @@ static GPtrArray *order_of(const experiment *e)
     return order;
 }
 
-bool exp_crew_run(experiment *e, void (*finished)(experiment *e), GError **error)
+bool exp_crew_run(experiment *e, void (*finished)(experiment *e), const qs_progress *progress,
+                  GError **error)
 {
     g_autoptr(GPtrArray) order = order_of(e);
-    crew c = {
-        .e = e, .order = order, .n_threads = MAX(1, e->threads / e->jobs), .finished = finished};
+    crew c = {.e = e,
+              .order = order,
+              .n_threads = MAX(1, e->threads / e->jobs),
+              .finished = finished,
+              .progress = progress};
     g_mutex_init(&c.lock);
     g_autofree GThread **threads = g_new0(GThread *, e->jobs);
     for (int i = 0; i < e->jobs; i++)
@@ -411,7 +418,6 @@ bool exp_crew_run(experiment *e, void (*finished)(experiment *e), GError **error
     for (int i = 0; i < e->jobs; i++)
         g_thread_join(threads[i]);
     g_mutex_clear(&c.lock);
-    cli_progress_end();
     return qs_stop_check(error);
 }
 

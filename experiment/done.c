@@ -8,7 +8,7 @@
  * is not. */
 #include "experiment/experiment.h"
 
-#include "cli/cli.h"
+#include "base/error.h"
 #include "jobs/score/scores.h"
 #include "base/file.h"
 

@@ -1,7 +1,7 @@
 /* The note beside each predicted mask: how it was made, so that the same command can skip it and a
  * reader can know. JSON, written after the mask; a mask without one counts as not made. */
-#ifndef QS_CLI_SIDECAR_H
-#define QS_CLI_SIDECAR_H
+#ifndef QS_JOBS_MASK_NOTE_H
+#define QS_JOBS_MASK_NOTE_H
 
 #include "infer/predict/predict.h"
 #include "jobs/slide_set.h"

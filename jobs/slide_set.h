@@ -4,8 +4,8 @@
  * line) are told apart by what they are, never by the order of rows: NAME~CASE where their cases differ, else
  * NAME~ and eight digits of the content's hash. So `predict`, `eval` and `report` agree on the names
  * whichever split or order they look at. */
-#ifndef QS_CLI_SLIDE_SET_H
-#define QS_CLI_SLIDE_SET_H
+#ifndef QS_JOBS_SLIDE_SET_H
+#define QS_JOBS_SLIDE_SET_H
 
 #include "jobs/label_rules.h"
 

@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "view/cache.h"
 #include "view/describe.h"
+#include "view/edit.h"
 #include "view/plane.h"
 #include "view/pool.h"
 #include "view/rank.h"
@@ -23,17 +24,19 @@ enum { GZIP_LEVEL = 1 };
 struct vw_service {
     const vw_shown *shown;
     const vw_guard *guard;
+    vw_drafts *drafts;
     vw_pool *pool;
     vw_cache *cache;
     vw_worklist *worklist;
     vw_turns turns;
 };
 
-vw_service *vw_service_create(const vw_shown *shown, const vw_guard *guard)
+vw_service *vw_service_create(const vw_shown *shown, const vw_guard *guard, vw_drafts *drafts)
 {
     vw_service *service = g_new0(vw_service, 1);
     service->shown = shown;
     service->guard = guard;
+    service->drafts = drafts;
     service->pool = vw_pool_create(shown, SLIDES_BYTES);
     service->worklist = vw_worklist_create(shown, service->pool);
     service->cache = vw_cache_create(CACHE_BYTES);
@@ -199,6 +202,38 @@ static void answer_web(const char *name, vw_answer *answer)
         vw_answer_fail(answer, 404, NULL);
 }
 
+/* What the user draws: the slide is opened for its size, the prediction for accepting. */
+static void answer_edit(vw_service *service, const vw_route *route, const vw_request *r,
+                        vw_answer *answer)
+{
+    GError *error = NULL;
+    vw_open *open = vw_pool_take(service->pool, (guint)route->slide, &error);
+    if (!open) {
+        fail_reading(answer, error);
+        return;
+    }
+    GBytes *bytes = NULL;
+    if (route->kind == VW_ROUTE_DRAFT && r->method == VW_GET) {
+        vw_draft_get(service->drafts, (guint)route->slide, open->w, open->h, answer);
+    } else if (route->kind == VW_ROUTE_DRAFT) {
+        vw_draft_put(service->drafts, (guint)route->slide, open->w, open->h, r, answer);
+    } else {
+        vw_turns_take(&service->turns);
+        if (route->kind == VW_ROUTE_SHAPE) {
+            bytes = vw_edit((const char *)r->body, (gssize)r->n_body, open->w, open->h, &error);
+        } else {
+            vw_layer *pred = vw_open_layer(open, VW_PLANE_LABEL, route->model, &error);
+            bytes = pred ? vw_accept(&pred->labels, route->x, route->y, &error) : NULL;
+        }
+        vw_turns_give(&service->turns);
+        if (bytes)
+            vw_answer_bytes(answer, "application/json", bytes);
+        else
+            vw_answer_fail(answer, 422, error);
+    }
+    vw_pool_give(service->pool, open);
+}
+
 static void answer_run(const vw_shown *shown, const vw_route *route, vw_answer *answer)
 {
     const vw_model *run = vw_shown_run(shown, (guint)route->run);
@@ -233,7 +268,12 @@ void vw_service_answer(vw_service *service, const vw_request *request, vw_answer
     else if (route.kind == VW_ROUTE_WEB)
         answer_web(route.name, answer);
     else if (route.kind == VW_ROUTE_SHOWN)
-        vw_answer_bytes(answer, "application/json", vw_describe_shown(service->shown));
+        vw_answer_bytes(answer, "application/json",
+                        vw_describe_shown(service->shown, service->drafts != NULL));
+    else if (route.kind >= VW_ROUTE_DRAFT && route.kind <= VW_ROUTE_ACCEPT && service->drafts)
+        answer_edit(service, &route, request, answer);
+    else if (route.kind >= VW_ROUTE_DRAFT && route.kind <= VW_ROUTE_ACCEPT)
+        vw_answer_fail(answer, 404, NULL); /* without --annotate there is nothing to draw into */
     else if (route.kind == VW_ROUTE_WORKLIST)
         vw_answer_bytes(answer, "application/json", vw_worklist_describe(service->worklist));
     else if (route.kind == VW_ROUTE_RUN || route.kind == VW_ROUTE_SNAPSHOT)

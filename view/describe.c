@@ -17,10 +17,11 @@ static void add_version(JsonBuilder *b, const char *path)
     vw_json_string(b, "version", text);
 }
 
-GBytes *vw_describe_shown(const vw_shown *shown)
+GBytes *vw_describe_shown(const vw_shown *shown, bool annotates)
 {
     JsonBuilder *b = json_builder_new();
     json_builder_begin_object(b);
+    vw_json_bool(b, "annotates", annotates);
     vw_json_array(b, "classes");
     for (int k = 0; k < shown->classes.n; k++) {
         const uint8_t *rgb = shown->classes.items[k].rgb;

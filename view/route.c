@@ -23,6 +23,9 @@ static const struct {
     {"api/runs/R", VW_ROUTE_RUN, QUERY_FROM},
     {"api/runs/R/snapshots/X", VW_ROUTE_SNAPSHOT, QUERY_NONE},
     {"api/slides/S", VW_ROUTE_SLIDE, QUERY_NONE},
+    {"api/slides/S/draft", VW_ROUTE_DRAFT, QUERY_NONE},
+    {"api/slides/S/shape", VW_ROUTE_SHAPE, QUERY_NONE},
+    {"api/slides/S/accept/M", VW_ROUTE_ACCEPT, QUERY_PLACE},
     {"api/slides/S/at", VW_ROUTE_AT, QUERY_PLACE},
     {"tile/S/L/X/Y", VW_ROUTE_TILE, QUERY_VERSION},
     {"thumb/S", VW_ROUTE_THUMB, QUERY_VERSION},
@@ -136,12 +139,19 @@ static bool match(const char *pattern, const char *at, query wanted, vw_route *r
     return take_query(at, wanted, route);
 }
 
+static bool allows(vw_route_kind kind, vw_method method)
+{
+    if (kind == VW_ROUTE_SHAPE || kind == VW_ROUTE_ACCEPT)
+        return method == VW_POST;
+    return method == VW_GET || (kind == VW_ROUTE_DRAFT && method == VW_PUT);
+}
+
 unsigned vw_route_parse(const char *rest, vw_method method, vw_route *route)
 {
     for (size_t i = 0; i < G_N_ELEMENTS(table); i++) {
         *route = (vw_route){.kind = table[i].kind};
         if (match(table[i].pattern, rest, table[i].query, route))
-            return method == VW_GET ? 0 : 405;
+            return allows(route->kind, method) ? 0 : 405;
     }
     return 404;
 }

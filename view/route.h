@@ -13,6 +13,9 @@ typedef enum {
     VW_ROUTE_RUN,      /* run, x: the byte from which its log is wanted */
     VW_ROUTE_SNAPSHOT, /* run, x: the iteration */
     VW_ROUTE_SLIDE,    /* slide: its levels and layers */
+    VW_ROUTE_DRAFT,    /* slide; PUT too */
+    VW_ROUTE_SHAPE,    /* slide; POST */
+    VW_ROUTE_ACCEPT,   /* slide, model, x, y; POST */
     VW_ROUTE_AT,       /* slide, x, y */
     VW_ROUTE_TILE,     /* slide, level, x, y */
     VW_ROUTE_THUMB,    /* slide */

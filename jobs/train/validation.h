@@ -1,7 +1,7 @@
 /* Validation on whole slides: predict, stitch, compare with the truth, mean of the foreground DSC.
  */
-#ifndef QS_CLI_TRAIN_VALIDATION_H
-#define QS_CLI_TRAIN_VALIDATION_H
+#ifndef QS_JOBS_TRAIN_VALIDATION_H
+#define QS_JOBS_TRAIN_VALIDATION_H
 
 #include "db/store.h"
 #include "infer/predict/predict.h"

@@ -16,6 +16,7 @@ const stateOf = (hash) => Object.fromEntries(hash.replace(/^#/, '').split('&').m
 
 async function start() {
   const shown = await getJson('api/shown');
+  document.body.classList.toggle('annotates', shown.annotates);
   const page = new SlidePage(byId('slide'), byId('tools'), say, shown);
   const runs = new RunsPage(byId('runs'), shown);
   const only = (id, title) => {

@@ -136,7 +136,7 @@ export class RunsPage {
     picture.src = address(`api/runs/${run.index}/snapshots/${iteration}`);
     picture.alt = `A training batch at iteration ${iteration}`;
     note.textContent = `A training batch at iteration ${iteration}, labelled patches first. Rows: patch; annotation (grey: none); ` +
-      'prediction; reference, where the loss has one; with MetaSSL the regions: UC dark blue, US light blue, DC dark red, DS light red.';
+      'prediction; reference, where the loss has one; with MetaSSL the regions: UC dark blue, US light blue, DC red, DS orange.';
     run.snapshot.replaceChildren(picture, note);
   }
 }
