@@ -69,9 +69,9 @@ static void print_comparison(const job_metric *metric, const job_comparison *tes
     const inf_ttest *t = &test->t;
     int decimals = strcmp(metric->unit, "fraction") == 0 ? 4 : 2;
     if (isnan(t->p)) {
-        cli_print("  %-8s mean difference %+.*f over %zu slides; no t-test (%s)\n", metric->label,
+        cli_print("  %-8s mean difference %+.*f over %zu cases; no t-test (%s)\n", metric->label,
                   decimals, t->mean_diff, t->n,
-                  t->n < 2 ? "needs two slides" : "the differences are all 0");
+                  t->n < 2 ? "needs two cases" : "the differences are all 0");
         return;
     }
     cli_print("  %-8s mean difference %+.*f ± %.*f, t = %.4f, %d degrees of freedom, p = %.4g; "
@@ -114,7 +114,13 @@ static void print_notes(const job_scores *scores, const job_scores *against)
     if (scores->distances && n_one_empty > 0)
         cli_print("the diagonal stands for %u slides that have a class in one mask only\n",
                   n_one_empty);
-    cli_print("rule: %s; mean, std and 95 %% interval (bootstrap) over slides\n", INF_EMPTY_RULE);
+    cli_print("rule: %s; mean and std over slides, 95 %% interval and tests by case\n",
+              INF_EMPTY_RULE);
+    g_autofree int *cases = job_scores_cases(scores);
+    size_t n_cases = inf_count_cases(cases, scores->n_ok);
+    if (n_cases < INF_CASES_MIN)
+        cli_print("no 95 %% interval: %zu cases were scored, and fewer than %d carry none\n",
+                  n_cases, INF_CASES_MIN);
 }
 
 /* Metrics that were not measured have no test. */
@@ -216,7 +222,7 @@ static int eval(const GArray *set)
         cli_print("\n");
         print_scores(&against);
         cli_print(
-            "\n%s against %s, paired two-sided t-test over slides, and Wilcoxon's signed ranks\n",
+            "\n%s against %s, paired two-sided t-test over cases, and Wilcoxon's signed ranks\n",
             opt_pred, opt_against);
         size_t n;
         const job_metric *metrics = job_metrics(&n);

@@ -147,7 +147,7 @@ void rep_scores(GString *page, const report *r)
               "(DSC) and Jaccard "
               "index of the foreground, on each whole slide. Standard deviations are over slides");
     if (r->pred->len > 1)
-        g_string_append(page, "; p is of the paired two-sided t-test over slides");
+        g_string_append(page, "; p is of the paired two-sided t-test over cases");
     g_string_append(page, ".</p>\n");
     add_table(page, r);
     g_string_append(page, "<p class=\"note\" style=\"margin:30px 0 8px\">DSC of every slide</p>\n");

@@ -49,10 +49,15 @@ typedef struct {
 /* Wilcoxon's signed-rank test of a[i] - b[i]. */
 void inf_wilcoxon_paired(const double *a, const double *b, size_t n, inf_wilcoxon *result);
 
-enum { INF_BOOTSTRAP_DRAWS = 10000 };
-/* Percentile interval of the mean at `level`, as 0.95; NaN for n < 2. */
-void inf_bootstrap_mean(const double *x, size_t n, double level, uint64_t seed, double *low,
-                        double *high);
+enum { INF_CASES_MIN = 4 }; /* fewer carry no interval */
+/* Different values of cases[n]; slides of one case have the same number. */
+size_t inf_count_cases(const int *cases, size_t n);
+/* Interval of the mean of x (n) at `level`, as 0.95, by case (interval.c); NaN for fewer than
+ * INF_CASES_MIN cases, and where a value is NaN. */
+void inf_interval_mean(const double *x, const int *cases, size_t n, double level, double *low,
+                       double *high);
+/* means (n): the mean over each case's slides, in the order of their first slides. Returns how many. */
+size_t inf_case_means(const double *x, const int *cases, size_t n, double *means);
 
 /* P(|T| >= |t|) of Student's distribution, to 1e-10; NaN for dof <= 0. */
 double inf_student_p(double t, double dof);

@@ -11,7 +11,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { NAME_WIDTH = 32, BOOTSTRAP_SEED = 1, LARGE_BYTES = 256 << 20 };
+enum { NAME_WIDTH = 32, LARGE_BYTES = 256 << 20 };
 
 static const job_metric metric_table[JOB_N_METRICS] = {
     [JOB_DSC] = {"dsc", "DSC", "fraction", true},
@@ -278,16 +278,36 @@ static void text_head(GString *text, const job_scores *scores, const column *col
     g_string_append_printf(text, "\n");
 }
 
+int *job_scores_cases(const job_scores *scores)
+{
+    int *cases = g_new(int, MAX(1, scores->n_ok));
+    guint n = 0;
+    for (guint i = 0; i < scores->n; i++) {
+        if (!scores->items[i].ok)
+            continue;
+        const char *own = scores->items[i].slide->case_id;
+        cases[n] = (int)i;
+        for (guint j = 0; *own && j < i; j++)
+            if (scores->items[j].ok && !strcmp(scores->items[j].slide->case_id, own)) {
+                cases[n] = (int)j;
+                break;
+            }
+        n++;
+    }
+    return cases;
+}
+
 static void text_summary(GString *text, const job_scores *scores, const column *cols, guint n)
 {
     double rows[5][JOB_N_METRICS + 2 * QS_CLASSES_MAX];
     static const char *const names[5] = {"mean", "± sample std", "95 % of the mean from",
                                          "95 % of the mean to", "pooled over pixels"};
+    g_autofree int *cases = job_scores_cases(scores);
     for (guint k = 0; k < n; k++) {
         g_autofree double *x = job_scores_column(scores, cols[k].metric, cols[k].cls);
         rows[0][k] = inf_mean(x, scores->n_ok);
         rows[1][k] = inf_std(x, scores->n_ok);
-        inf_bootstrap_mean(x, scores->n_ok, 0.95, BOOTSTRAP_SEED, &rows[2][k], &rows[3][k]);
+        inf_interval_mean(x, cases, scores->n_ok, 0.95, &rows[2][k], &rows[3][k]);
         rows[4][k] = pooled_value(&scores->pooled, cols[k].metric, cols[k].cls);
     }
     for (int r = 0; r < 5; r++)
@@ -344,12 +364,13 @@ static void add_int(JsonBuilder *b, const char *name, int64_t value)
 /* Mean, deviation and interval of every metric of a class. */
 static void add_summary(JsonBuilder *b, const job_scores *scores, int cls)
 {
+    g_autofree int *cases = job_scores_cases(scores);
     for (int m = 0; m < JOB_N_METRICS; m++) {
         if (!scores->distances && needs_outlines((job_metric_id)m))
             continue;
         g_autofree double *x = job_scores_column(scores, (job_metric_id)m, cls);
         double low, high;
-        inf_bootstrap_mean(x, scores->n_ok, 0.95, BOOTSTRAP_SEED, &low, &high);
+        inf_interval_mean(x, cases, scores->n_ok, 0.95, &low, &high);
         const struct {
             const char *suffix;
             double value;
@@ -424,6 +445,8 @@ void job_scores_to_json(const job_scores *scores, JsonBuilder *b)
     add_string(b, "pred", scores->dir);
     add_int(b, "n_slides", scores->n);
     add_int(b, "n_scored", scores->n_ok);
+    g_autofree int *cases = job_scores_cases(scores);
+    add_int(b, "n_cases", (int64_t)inf_count_cases(cases, scores->n_ok));
     add_string(b, "distance_unit", scores->unit);
     add_number(b, "boundary_tolerance", scores->tolerance);
     json_builder_set_member_name(b, "foreground");
@@ -451,22 +474,32 @@ void job_scores_to_json(const job_scores *scores, JsonBuilder *b)
 void job_scores_compare(const job_scores *a, const job_scores *b, job_metric_id metric,
                         job_comparison *result)
 {
-    g_autofree double *x = g_new(double, MAX(1, a->n)), *y = g_new(double, MAX(1, a->n));
-    size_t n = 0;
+    size_t room = MAX(1, a->n);
+    g_autofree double *x = g_new(double, room), *y = g_new(double, room);
+    g_autofree double *by_case = g_new(double, 2 * room);
+    g_autofree int *cases = g_new(int, room), *numbers = job_scores_cases(a);
+    size_t n = 0, n_a = 0;
     for (guint i = 0; i < a->n; i++) {
+        size_t at = n_a;
+        n_a += a->items[i].ok;
         if (!a->items[i].ok || !b->items[i].ok)
             continue;
         x[n] = a->items[i].values[metric][0];
-        y[n++] = b->items[i].values[metric][0];
+        y[n] = b->items[i].values[metric][0];
+        cases[n++] = numbers[at];
     }
-    inf_ttest_paired(x, y, n, &result->t);
-    inf_wilcoxon_paired(x, y, n, &result->w);
+    result->n_slides = n;
+    size_t n_cases = inf_case_means(x, cases, n, by_case);
+    inf_case_means(y, cases, n, by_case + room);
+    inf_ttest_paired(by_case, by_case + room, n_cases, &result->t);
+    inf_wilcoxon_paired(by_case, by_case + room, n_cases, &result->w);
 }
 
 void job_comparison_to_json(const job_comparison *test, JsonBuilder *b)
 {
     json_builder_begin_object(b);
     add_int(b, "n", (int64_t)test->t.n);
+    add_int(b, "n_slides", (int64_t)test->n_slides);
     add_number(b, "mean_difference", test->t.mean_diff);
     add_number(b, "std_difference", test->t.std_diff);
     add_number(b, "t", test->t.t);

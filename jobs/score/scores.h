@@ -80,7 +80,11 @@ void job_scores_to_json(const job_scores *scores, JsonBuilder *builder);
 typedef struct {
     inf_ttest t;
     inf_wilcoxon w;
+    size_t n_slides; /* the pairs of t and w are cases: the means of their slides */
 } job_comparison;
+/* A number a scored slide (n_ok), the same for slides of one case; a slide without a case is one of its
+ * own. Owned by the caller. */
+int *job_scores_cases(const job_scores *scores);
 void job_scores_compare(const job_scores *a, const job_scores *b, job_metric_id metric,
                         job_comparison *result);
 void job_comparison_to_json(const job_comparison *test, JsonBuilder *builder);

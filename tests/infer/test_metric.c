@@ -1,6 +1,7 @@
 /* Metrics against hand-made cases and golden example E18; the t-test against closed forms of
  * Student's distribution and values computed to 17 digits with mpmath 1.2.1 (betainc, 40 digits).
  */
+#include "base/rng.h"
 #include "infer/score/metric.h"
 
 #include <json-glib/json-glib.h>
@@ -244,27 +245,62 @@ static void test_wilcoxon_scipy(void)
     g_assert_true(isnan(r.p));
 }
 
-/* scipy 1.17.1, stats.bootstrap, method="percentile", 200,000 resamples: 0.58286, 0.77714. */
-static void test_bootstrap(void)
+/* By hand: cases {1,1}, {2}, {3}, {4,4} of means 6, 2, 4, 4: m = 26/6; without each case 3.5, 4.8, 4.4, 4.5. */
+static void test_interval(void)
 {
-    static const double x[] = {.61, .72, .55, .80, .67, .49, .90};
-    double low, high, low2, high2;
-    inf_bootstrap_mean(x, 7, 0.95, 1, &low, &high);
-    check_near(low, 0.5828571, 0.006, "low");
-    check_near(high, 0.7771428, 0.006, "high");
-    inf_bootstrap_mean(x, 7, 0.95, 1, &low2, &high2);
-    g_assert_true(low == low2 && high == high2);
-    inf_bootstrap_mean(x, 7, 0.95, 2, &low2, &high2);
-    g_assert_true(low != low2 || high != high2);
-    double narrow_low, narrow_high;
-    inf_bootstrap_mean(x, 7, 0.5, 1, &narrow_low, &narrow_high);
-    g_assert_true(low < narrow_low && narrow_low < narrow_high && narrow_high < high);
-    static const double same[] = {.5, .5, .5};
-    inf_bootstrap_mean(same, 3, 0.95, 1, &low, &high);
-    check_near(low, .5, 0, "no spread");
-    check_near(high, .5, 0, "no spread");
-    inf_bootstrap_mean(x, 1, 0.95, 1, &low, &high);
+    static const double x[] = {7, 5, 2, 4, 3, 5};
+    static const int cases[] = {1, 1, 2, 3, 4, 4};
+    double low, high, m = 26.0 / 6, v = 0, means[6];
+    const double without[] = {3.5, 4.8, 4.4, 4.5};
+    for (int g = 0; g < 4; g++)
+        v += 0.75 * (without[g] - m) * (without[g] - m);
+    inf_interval_mean(x, cases, 6, 0.95, &low, &high);
+    check_near(low, m - 3.182446305284263 * sqrt(v), 1e-9, "low"); /* t of 3 degrees of freedom */
+    check_near(high, m + 3.182446305284263 * sqrt(v), 1e-9, "high");
+    g_assert_cmpuint(inf_count_cases(cases, 6), ==, 4);
+    g_assert_cmpuint(inf_case_means(x, cases, 6, means), ==, 4);
+    check_near(means[0], 6, 0, "first case");
+    check_near(means[3], 4, 0, "last case");
+    inf_interval_mean(x, cases, 4, 0.95, &low, &high); /* three cases */
     g_assert_true(isnan(low) && isnan(high));
+}
+
+/* Two slides of one case are alike, and scores have a tail to the left, as DSCs have. */
+static double simulated_coverage(int n_cases, double tail)
+{
+    enum { RUNS = 3000, SLIDES_MAX = 120 };
+    qs_rng rng;
+    qs_rng_init(&rng, 11, qs_rng_stream_id(0x636f7665, (uint64_t)n_cases, 0));
+    double x[SLIDES_MAX], truth = -tail;
+    int cases[SLIDES_MAX], n_covered = 0;
+    for (int run = 0; run < RUNS; run++) {
+        size_t n = 0;
+        for (int c = 0; c < n_cases; c++) {
+            double z = qs_rng_normal(&rng), own = z - tail * z * z;
+            int n_slides = 1 + (int)qs_rng_below(&rng, 3);
+            for (int s = 0; s < n_slides; s++) {
+                x[n] = own + 0.5 * qs_rng_normal(&rng);
+                cases[n++] = c;
+            }
+        }
+        double low, high;
+        inf_interval_mean(x, cases, n, 0.95, &low, &high);
+        n_covered += low <= truth && truth <= high;
+    }
+    return (double)n_covered / RUNS;
+}
+
+/* 3,000 cohorts each: a standard error of 0.4 %. Half a second. */
+static void test_coverage(void)
+{
+    static const int n_cases[] = {4, 6, 8, 12, 20, 40};
+    for (size_t i = 0; i < G_N_ELEMENTS(n_cases); i++) {
+        double share = simulated_coverage(n_cases[i], 0.1);
+        g_test_message("%d cases of 1 to 3 slides: the interval holds the mean in %.1f %%",
+                       n_cases[i], 100 * share);
+        g_assert_cmpfloat(share, >=, 0.93);
+        g_assert_cmpfloat(share, <=, 0.97);
+    }
 }
 
 /* Sensitivity and precision, by hand; both obey the empty rule. */
@@ -310,7 +346,8 @@ int main(int argc, char **argv)
     g_test_add_func("/infer/stats/undefined", test_undefined);
     g_test_add_func("/infer/stats/wilcoxon-patterns", test_wilcoxon_patterns);
     g_test_add_func("/infer/stats/wilcoxon-scipy", test_wilcoxon_scipy);
-    g_test_add_func("/infer/stats/bootstrap", test_bootstrap);
+    g_test_add_func("/infer/stats/interval", test_interval);
+    g_test_add_func("/infer/stats/coverage", test_coverage);
     g_test_add_func("/infer/metric/shares", test_shares);
     return g_test_run();
 }
