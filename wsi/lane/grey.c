@@ -201,7 +201,9 @@ bool wsi_grey_sample(wsi_grey *grey, double step, int64_t x, int64_t y, int w, i
                      size_t row_bytes, GError **error)
 {
     int level = 0;
-    while (level + 1 < grey->n_levels && ldexp(grey->factor, level + 1) <= step)
+    /* Half a grid's pixel at most: a level's pixels hold the value of their corner, not of their
+     * middle, and that must not be seen. */
+    while (level + 1 < grey->n_levels && ldexp(grey->factor, level + 1) <= step / 2)
         level++;
     double pixel = ldexp(grey->factor, level);
     const wsi_tiff_level *at = grey->levels[level];

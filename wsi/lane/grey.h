@@ -20,7 +20,7 @@ void wsi_grey_size(const wsi_grey *grey, int64_t *w, int64_t *h);
 bool wsi_grey_read(wsi_grey *grey, int64_t x, int64_t y, int w, int h, uint8_t *dst,
                    size_t row_bytes, GError **error);
 /* The same on a grid whose pixels are `step` level-0 pixels of the slide: the value at each pixel's
- * centre, from the coarsest level that is no coarser than the grid. 255 outside the slide. */
+ * centre, from the coarsest level of half the grid's pixels or finer. 255 outside the slide. */
 bool wsi_grey_sample(wsi_grey *grey, double step, int64_t x, int64_t y, int w, int h, uint8_t *dst,
                      size_t row_bytes, GError **error);
 
