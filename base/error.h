@@ -23,7 +23,11 @@ typedef enum {
 
 GQuark qs_error_quark(void);
 
-/* Sets *error with QS_ERROR_IO and ": <strerror(errno_value)>" appended. */
+/* What a person can do about a full disk, a quota, a limit of the system: "; make room …". "" where
+ * nothing is known. */
+const char *qs_errno_way_out(int errno_value);
+
+/* Sets *error with QS_ERROR_IO and ": <strerror(errno_value)><way out>" appended. */
 void qs_set_error_errno(GError **error, int errno_value, const char *format, ...)
     G_GNUC_PRINTF(3, 4);
 

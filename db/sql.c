@@ -85,6 +85,8 @@ void db_sql_set_error(db_sql *sql, int rc, const char *doing, GError **error)
         break;
     }
     int system_errno = sql->handle ? sqlite3_system_errno(sql->handle) : 0;
+    if (code == QS_ERROR_IO && *qs_errno_way_out(system_errno))
+        hint = qs_errno_way_out(system_errno);
     bool say_errno = code == QS_ERROR_IO && system_errno != 0;
     g_set_error(error, QS_ERROR, code, "%s: cannot %s: %s%s%s (SQLite %d)%s", sql->path, doing,
                 text, say_errno ? ": " : "", say_errno ? g_strerror(system_errno) : "", rc, hint);

@@ -6,9 +6,11 @@
 
 #include "base/error.h"
 
+#include <math.h>
 #include <string.h>
 
 static const char running_var[] = ".running_var";
+#define WEIGHT_MAX 1e12 /* of a weight, a mean or a variance; sound ones lie below a few thousand */
 
 /* "….num_batches_tracked" of a layer's running_var; NULL for other parameters. Owned by the caller.
  */
@@ -170,13 +172,50 @@ static void load_tensors(const st_file *file, const char *prefix, kn_weights *we
     kn_weights_set_batches_tracked(weights, tracked);
 }
 
+static double value_at(const st_tensor *t, int64_t i)
+{
+    return t->dtype == ST_F32 ? (double)((const float *)t->data)[i] : ((const double *)t->data)[i];
+}
+
+/* No training leaves such values: what holds them is damaged, and would predict something all the
+ * same. NaN is left to who looks at the weights of a network. A variance of 0 (a channel without
+ * life) is believed of a file whose checksum vouches for it. */
+static bool check_values(const st_file *file, const char *prefix, const kn_net *net, bool vouched,
+                         GError **error)
+{
+    for (int k = 0; k < kn_net_n_params(net); k++) {
+        const kn_param *param = kn_net_param(net, k);
+        const st_tensor *t = find_tensor(file, prefix, param->name);
+        bool variance = g_str_has_suffix(param->name, running_var);
+        for (int64_t i = 0; t && i < param->n; i++) {
+            double v = value_at(t, i);
+            if (fabs(v) > WEIGHT_MAX || (variance && v == 0 && !vouched))
+                return mismatch(file, t->name, error,
+                                "has the value %g at %" G_GINT64_FORMAT
+                                ", which no training leaves: the file is damaged, take it from a copy",
+                                v, i);
+        }
+    }
+    return true;
+}
+
+static bool check_content(const st_file *file, const kn_net *net, const kn_net *second,
+                          GError **error)
+{
+    bool vouched = false;
+    return st_verify(file, &vouched, error) && check_values(file, "", net, vouched, error) &&
+           (!second || check_values(file, second_prefix, second, vouched, error));
+}
+
 /* second NULL: a file of one network. */
 static bool load_all(const st_file *file, kn_weights *weights, kn_weights *second, GError **error)
 {
     g_autoptr(GHashTable) known = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     if (!check_names(file, "", kn_weights_net(weights), known, error) ||
         (second && !check_names(file, second_prefix, kn_weights_net(second), known, error)) ||
-        !check_strict(file, known, error))
+        !check_strict(file, known, error) ||
+        !check_content(file, kn_weights_net(weights), second ? kn_weights_net(second) : NULL,
+                       error))
         return false;
     load_tensors(file, "", weights);
     if (second)

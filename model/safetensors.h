@@ -27,6 +27,10 @@ typedef struct {
 
 typedef struct st_file st_file;
 
+/* In __metadata__ of what is written here: 16 hex digits of XXH3-64 over the names, dtypes and shapes
+ * of all tensors, the other metadata and the data. */
+#define ST_CHECKSUM_KEY "xxh3"
+
 /* metadata: string → string, may be NULL. Names are unique (asserted). On error `path` keeps its
  * old content. */
 bool st_write(const char *path, const st_tensor *tensors, size_t n, GHashTable *metadata,
@@ -40,6 +44,11 @@ const st_tensor *st_get(const st_file *file, size_t i);          /* borrowed unt
 const st_tensor *st_find(const st_file *file, const char *name); /* NULL when absent */
 const char *st_metadata(const st_file *file, const char *key);   /* NULL when absent */
 const char *st_path(const st_file *file);
+/* True when the checksum is there and right, or not there (a foreign or an older file): *vouched says
+ * which, NULL accepted. Reads all of the data. QS_ERROR_FORMAT when it is wrong. */
+bool st_verify(const st_file *file, bool *vouched, GError **error);
+/* Of tensors in the order of their data. Owned by the caller. */
+char *st_checksum(const st_tensor *const *tensors, size_t n, GHashTable *metadata);
 
 const char *st_dtype_name(st_dtype dtype); /* "F32" */
 size_t st_dtype_bytes(st_dtype dtype);

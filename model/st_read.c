@@ -355,3 +355,24 @@ const char *st_path(const st_file *file)
 {
     return file->path;
 }
+
+bool st_verify(const st_file *file, bool *vouched, GError **error)
+{
+    const char *said = st_metadata(file, ST_CHECKSUM_KEY);
+    if (vouched)
+        *vouched = said != NULL;
+    if (!said)
+        return true;
+    g_autofree const st_tensor **tensors = g_new(const st_tensor *, st_n(file));
+    for (size_t i = 0; i < st_n(file); i++)
+        tensors[i] = st_get(file, i);
+    g_autofree char *is = st_checksum(tensors, st_n(file), file->metadata);
+    if (!strcmp(said, is))
+        return true;
+    g_set_error(error, QS_ERROR, QS_ERROR_FORMAT,
+                "%s: its content is not what was written (checksum %s, now %s): take it from a copy. "
+                "If it was changed on purpose, take \"" ST_CHECKSUM_KEY
+                "\" out of its __metadata__",
+                file->path, said, is);
+    return false;
+}

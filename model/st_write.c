@@ -25,12 +25,14 @@ static size_t *aligned_order(const st_tensor *tensors, size_t n)
     return order;
 }
 
-static void add_metadata(JsonObject *root, GHashTable *metadata)
+static void add_metadata(JsonObject *root, GHashTable *metadata, const char *checksum)
 {
     JsonObject *object = json_object_new();
-    g_autoptr(GList) keys = g_list_sort(g_hash_table_get_keys(metadata), (GCompareFunc)strcmp);
+    g_autoptr(GList) keys =
+        metadata ? g_list_sort(g_hash_table_get_keys(metadata), (GCompareFunc)strcmp) : NULL;
     for (GList *k = keys; k; k = k->next)
         json_object_set_string_member(object, k->data, g_hash_table_lookup(metadata, k->data));
+    json_object_set_string_member(object, ST_CHECKSUM_KEY, checksum);
     json_object_set_object_member(root, "__metadata__", object);
 }
 
@@ -54,8 +56,11 @@ static char *header_text(const st_tensor *tensors, const size_t *order, size_t n
                          GHashTable *metadata, size_t *header_bytes)
 {
     JsonObject *root = json_object_new();
-    if (metadata)
-        add_metadata(root, metadata);
+    g_autofree const st_tensor **in_order = g_new(const st_tensor *, n);
+    for (size_t i = 0; i < n; i++)
+        in_order[i] = &tensors[order[i]];
+    g_autofree char *checksum = st_checksum(in_order, n, metadata);
+    add_metadata(root, metadata, checksum);
     size_t begin = 0;
     for (size_t i = 0; i < n; i++) {
         add_tensor(root, &tensors[order[i]], begin);

@@ -332,6 +332,24 @@ static bool read_history(const st_file *file, const char *path, tr_learner *l, i
     return true;
 }
 
+/* A counter that cannot be says that the file is damaged, whatever its checksum. */
+static bool counters_possible(const char *path, const int64_t *c, int64_t most, GError **error)
+{
+    if (c[COUNT_ITERATIONS] >= 1 && c[COUNT_ITERATIONS] <= most && c[COUNT_ITERATION] >= 0 &&
+        c[COUNT_ITERATION] <= c[COUNT_ITERATIONS] && c[COUNT_BEST_ITERATION] >= -1 &&
+        c[COUNT_BEST_ITERATION] <= c[COUNT_ITERATION] && c[COUNT_VAL_ITERATION] >= -1 &&
+        c[COUNT_VAL_ITERATION] <= c[COUNT_ITERATION] && c[COUNT_CSV_BYTES] >= 0 &&
+        c[COUNT_SWEEPS] >= 0 && c[COUNT_STAGE] >= 0)
+        return true;
+    g_set_error(error, QS_ERROR, QS_ERROR_FORMAT,
+                "%s: damaged: it says step %" G_GINT64_FORMAT " of %" G_GINT64_FORMAT
+                " where 0 to %" G_GINT64_FORMAT
+                " are possible; take it from a copy, or --fresh to start over (the old run is "
+                "moved aside)",
+                path, c[COUNT_ITERATION], c[COUNT_ITERATIONS], most);
+    return false;
+}
+
 bool tr_state_read(const char *path, tr_learner *l, tr_progress *p, GError **error)
 {
     st_file *file = st_open(path, error);
@@ -349,7 +367,9 @@ bool tr_state_read(const char *path, tr_learner *l, tr_progress *p, GError **err
         scores ? want(file, path, "window", ST_U8, sizeof(tr_window), error) : NULL;
     const double *memory =
         window ? want(file, path, "memory", ST_F64, SSL_MEMORY_MAX, error) : NULL;
-    bool ok = memory && read_nets(file, path, l, error) &&
+    bool ok = memory && st_verify(file, NULL, error) &&
+              counters_possible(path, counts, p->iterations, error) &&
+              read_nets(file, path, l, error) &&
               read_history(file, path, l, counts[COUNT_SWEEPS], error);
     if (ok) {
         memcpy(l->gamma, gamma, sizeof l->gamma);

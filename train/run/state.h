@@ -37,7 +37,7 @@ typedef struct tr_state_writer tr_state_writer;
 int64_t tr_state_memory(const tr_learner *learner); /* at its most, while writing */
 tr_state_writer *tr_state_writer_create(const tr_learner *learner);
 void tr_state_writer_destroy(tr_state_writer *writer);
-/* Atomic. QS_ERROR_FORMAT, and nothing written, when a weight is not finite. */
+/* Atomic, with a checksum (model/safetensors.h). QS_ERROR_FORMAT, and nothing written, when a weight is not finite. */
 bool tr_state_write(tr_state_writer *writer, const char *path, const tr_learner *learner,
                     const tr_progress *progress, const tr_identity *identity, GError **error);
 
@@ -46,7 +46,9 @@ bool tr_state_write(tr_state_writer *writer, const char *path, const tr_learner 
  * *threads: of the engine that wrote it. Owned by the caller. */
 char *tr_state_read_choices(const char *path, const tr_identity *identity, int *threads,
                             GError **error);
-/* Fills learner (of the same plan) and progress. */
+/* Fills learner (of the same plan) and progress, which comes as tr_progress_init has it: its
+ * iterations are the most that the state may say. QS_ERROR_FORMAT when the checksum is wrong or a
+ * counter impossible. */
 bool tr_state_read(const char *path, tr_learner *learner, tr_progress *progress, GError **error);
 
 #endif
