@@ -112,9 +112,10 @@ expect /predict/out-is-a-file 1 "file" $QS "${predict[@]}" --out file "$slide"
 # --- names
 mkdir -p "d/with space" d/two
 cp "$slide" "d/with space/-x.tif"
-cp "$slide" d/two/-x.tif
+cp "$(ls c/slides/*.tif | head -1)" d/two/-x.tif
 expect /predict/odd-names 0 "" $QS "${predict[@]}" --out q3 "d/with space/-x.tif" d/two/-x.tif
-same /predict/duplicate-names "q3/-x.tif" "q3/-x~2.tif"
+n=$(ls q3 | grep -cE -- '^-x~[0-9a-f]{8}\.tif$')
+ok /predict/duplicate-names "$([ "$n" = 2 ]; echo $?)" "$(ls q3)"
 
 # --- eval
 mkdir perfect noisy
