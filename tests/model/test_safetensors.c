@@ -63,10 +63,48 @@ static void test_layout(void)
     memcpy(&header, bytes, 8);
     g_assert_cmpuint(header % 8, ==, 0);
     g_assert_cmpuint(size, ==, 8 + header + 4);
-    static const char json[] = "{\"x\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}";
+    const st_tensor *tensors[] = {&tensor};
+    g_autofree char *sum = st_checksum(tensors, 1, NULL);
+    g_autofree char *json =
+        g_strdup_printf("{\"__metadata__\":{\"" ST_CHECKSUM_KEY "\":\"%s\"},"
+                        "\"x\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}",
+                        sum);
     g_assert_true(strncmp(bytes + 8, json, strlen(json)) == 0);
     for (uint64_t i = strlen(json); i < header; i++)
         g_assert_cmpint(bytes[8 + i], ==, ' ');
+}
+
+/* Every single changed byte of the data, and a changed word of the metadata, is found; a file without a
+ * checksum is read as before. */
+static void test_checksum(void)
+{
+    static const float values[] = {1, -2, 0.5f};
+    const st_tensor tensor = {"x", ST_F32, 1, {3}, values};
+    g_autoptr(GHashTable) metadata = g_hash_table_new(g_str_hash, g_str_equal);
+    g_hash_table_insert(metadata, (gpointer)(uintptr_t) "iteration", (gpointer)(uintptr_t) "40");
+    g_autofree char *path = path_of("sum.safetensors"), *bytes = NULL;
+    gsize size;
+    GError *error = NULL;
+    bool vouched;
+    g_assert_true(st_write(path, &tensor, 1, metadata, NULL));
+    g_assert_true(g_file_get_contents(path, &bytes, &size, NULL));
+    char *number = g_strstr_len(bytes + 8, (gssize)size - 8, "\"40\"");
+    g_assert_nonnull(number);
+    for (int i = -2; i < (int)sizeof values; i++) {
+        char *at = i < 0 ? number + 1 : bytes + size - sizeof values + i, kept = *at;
+        *at = i == -2 ? kept : i < 0 ? '9' : (char)(kept ^ 1);
+        g_assert_true(g_file_set_contents(path, bytes, (gssize)size, NULL));
+        st_file *file = st_open(path, &error);
+        g_assert_no_error(error);
+        g_assert_cmpint(st_verify(file, &vouched, i == -2 ? NULL : &error), ==, i == -2);
+        g_assert_true(vouched);
+        if (i > -2) {
+            g_assert_nonnull(strstr(error->message, "its content is not what was written"));
+            g_clear_error(&error);
+        }
+        st_close(file);
+        *at = kept;
+    }
 }
 
 /* A file from its header and `data_bytes` zeros; length < 0: the header's own. */
@@ -257,6 +295,7 @@ int main(int argc, char **argv)
     dir = g_dir_make_tmp("qs-safetensors-XXXXXX", NULL);
     g_test_add_func("/safetensors/round-trip", test_round_trip);
     g_test_add_func("/safetensors/layout", test_layout);
+    g_test_add_func("/safetensors/checksum", test_checksum);
     g_test_add_func("/safetensors/no-file", test_no_file);
     g_test_add_func("/safetensors/cut-anywhere", test_cut_anywhere);
     g_test_add_func("/safetensors/any-byte-changed", test_any_byte_changed);
