@@ -23,7 +23,7 @@ static char *opt_label_map, *opt_label_order;
 static double opt_mpp, opt_mpp_override, opt_damaged_max = 0.1;
 static double opt_mpp_tolerance = WSI_MPP_TOLERANCE;
 static gboolean opt_level0, opt_blank, opt_labelled, opt_bounds, opt_icc, opt_binary_255,
-    opt_ignore_255;
+    opt_ignore_255, opt_allow_empty;
 
 static const GOptionEntry entries[] = {
     {"store", 's', 0, G_OPTION_ARG_FILENAME, &opt_store, "The store, made when absent", "DIR"},
@@ -72,6 +72,8 @@ static const GOptionEntry entries[] = {
     {"label-order", 0, 0, G_OPTION_ARG_STRING, &opt_label_order, CLI_LABEL_ORDER_HELP, "ORDER"},
     {"binary-255", 0, 0, G_OPTION_ARG_NONE, &opt_binary_255, CLI_BINARY_255_HELP, NULL},
     {"ignore-255", 0, 0, G_OPTION_ARG_NONE, &opt_ignore_255, CLI_IGNORE_255_HELP, NULL},
+    {"allow-empty-class", 0, 0, G_OPTION_ARG_NONE, &opt_allow_empty,
+     "A labelled slide may lose all annotated pixels of a class with its dropped patches", NULL},
     {"bounds-relative", 0, 0, G_OPTION_ARG_NONE, &opt_bounds, CLI_BOUNDS_HELP, NULL},
     {"preview", 0, 0, G_OPTION_ARG_FILENAME, &opt_preview,
      "Write a picture per slide of what was kept and why the rest was not, NAME.jpg", "DIR"},
@@ -420,6 +422,7 @@ static int run_with(const cli_command *command, const GOptionEntry *options, con
     if (ok) {
         make_run(&run, &config);
         run.preview_dir = opt_preview;
+        run.allow_empty_class = opt_allow_empty;
         status = run_jobs(jobs, &run, planning);
     } else {
         status = cli_fail(error);

@@ -188,6 +188,7 @@ typedef struct {
     bool writable;
     job_train_source source;
     job_validation validation;
+    bool empty_said; /* that validation rests on empty masks */
     model_spec spec;
     db_run row; /* texts owned; id 0: not logged */
     bool row_open;
@@ -241,7 +242,8 @@ static bool session_open(session *s, GError **error)
 {
     const job_label_budget budget = job_label_budget_of(s->options);
     if (!open_store(s, error) ||
-        !job_train_source_open(&s->source, s->store, &budget, s->options->where, error))
+        !job_train_source_open(&s->source, s->store, &budget, s->options->where, error) ||
+        (!s->options->allow_empty_class && !job_train_source_check_classes(&s->source, error)))
         return false;
     const db_store_config *config = db_store_get_config(s->store);
     s->spec = (model_spec){.classes = config->classes,
@@ -352,6 +354,14 @@ static bool on_validate(void *user, const model *m, kn_engine *engine, int64_t i
     (void)engine;
     if (!job_validation_run(&s->validation, cli_progress(), dsc, error))
         return false;
+    if (isnan(*dsc)) {
+        if (!s->empty_said)
+            qs_warn("no mask of the %u validation slides has foreground: a DSC would rest on empty "
+                    "masks alone, none is given, and best.safetensors is not written",
+                    s->validation.slides->len);
+        s->empty_said = true;
+        return true;
+    }
     cli_log_json("validation", "\"iteration\":%" G_GINT64_FORMAT ",\"dsc\":%.6f", iteration, *dsc);
     return true;
 }
@@ -441,7 +451,7 @@ static int run_with(const option_set *set)
     GError *error = NULL;
     session s = {.options = &options};
     bool ok = take_options(set, &options, &error) && session_open(&s, &error) && train(&s, &error);
-    if (ok && s.validation.slides->len > 0 && s.last.iterations > 0)
+    if (ok && s.validation.slides->len > 0 && s.last.iterations > 0 && !isnan(s.last.val_dsc))
         cli_print("done: %s/best.safetensors (validation DSC %.4f), %s/last.safetensors (%.4f)\n",
                   own.out, s.last.best_dsc, own.out, s.last.val_dsc);
     else if (ok)

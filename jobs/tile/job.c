@@ -6,9 +6,11 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "cli/cli.h"
+#include "wsi/annot/shapes.h"
 #include "wsi/cohort/cohort.h"
 #include "jobs/colour_rules.h"
 #include "jobs/label_rules.h"
+#include "jobs/tile/lost.h"
 #include "jobs/tile/preview.h"
 #include "jobs/tissue_rules.h"
 
@@ -302,6 +304,21 @@ static bool paints_something(const wsi_mask *mask, const job_tile *job, GError *
     return true;
 }
 
+bool job_tile_check_annotation(const job_tile *job, const tile_run *run, GError **error)
+{
+    if (!job->mask_path || !wsi_annotations_sniff(job->mask_path))
+        return true;
+    slide_work w = {0};
+    bool ok = open_view(&w, job, run, error);
+    if (ok) {
+        w.mask = job_mask_open_stored(job->mask_path, w.slide, run->config, error);
+        ok = w.mask && paints_something(w.mask, job, error);
+    }
+    wsi_mask_close(w.mask);
+    wsi_slide_close(w.slide);
+    return ok;
+}
+
 static bool open_rest(slide_work *w, const job_tile *job, const tile_run *run, GError **error)
 {
     if (!run->tile.no_tissue &&
@@ -402,6 +419,40 @@ static bool tile_cells(slide_work *w, job_tile *job, tile_run *run, db_writer *w
     return ok;
 }
 
+/* Labels that fall away with dropped patches are counted; a slide on which a class loses all of them
+ * would train as background where it was drawn, and fails. */
+static bool check_lost(slide_work *w, const job_tile *job, const tile_run *run, db_writer *writer,
+                       GError **error)
+{
+    const qs_classes *classes = &run->config->classes;
+    job_lost lost;
+    if (!w->mask || !job->labelled)
+        return true;
+    if (!db_writer_commit(writer, error) ||
+        !job_lost_count(&lost, run->store, w->row.id, &w->view, &w->grid, w->mask, error))
+        return false;
+    g_autofree char *text = job_lost_text(&lost, classes);
+    if (!text)
+        return true;
+    g_autoptr(GString) notes = g_string_new(w->row.notes);
+    add_note(notes, text);
+    g_free(w->row.notes);
+    w->row.notes = g_strdup(notes->str);
+    int whole = job_lost_whole_class(&lost, classes);
+    g_strdelimit(text, "\n", ';');
+    if (whole < 0 || run->allow_empty_class) {
+        if (job_lost_is_much(&lost, classes))
+            qs_warn("%s: %s", job->path, text);
+        return true;
+    }
+    g_set_error(error, QS_ERROR, QS_ERROR_MISMATCH,
+                "%s: of class %d (%s) no annotated pixel is in a kept patch, %" G_GINT64_FORMAT
+                " are in dropped ones; keep them with --no-tissue, --tissue-min or a tissue mask, "
+                "in a new store, or go on without them with --allow-empty-class",
+                job->path, whole, classes->items[whole].name, lost.lost[whole]);
+    return false;
+}
+
 /* Commits whatever is whole, also after a failure or a stop. */
 static bool tile_into_writer(slide_work *w, job_tile *job, tile_run *run, int n_threads,
                              GError **error)
@@ -416,7 +467,8 @@ static bool tile_into_writer(slide_work *w, job_tile *job, tile_run *run, int n_
     if (first > 0)
         qs_info("%s: goes on at cell %" G_GINT64_FORMAT " of %" G_GINT64_FORMAT, job->path, first,
                 w->grid.n_cells);
-    bool ok = tile_cells(w, job, run, writer, first, n_threads, error);
+    bool ok = tile_cells(w, job, run, writer, first, n_threads, error) &&
+              check_lost(w, job, run, writer, error);
     if (ok && !db_writer_finish(writer, &w->row, error)) {
         job->store_failed = true;
         ok = false;

@@ -15,6 +15,7 @@ typedef struct {
     wsi_tile_options tile; /* n_threads is set per slide */
     wsi_tissue_options tissue;
     double mpp_override; /* 0: none */
+    bool allow_empty_class; /* a slide may lose all annotated pixels of a class */
     wsi_reader reader;
     const char *preview_dir;     /* a picture of every slide goes there; NULL none */
     job_guard *guard;           /* of leaks; NULL none */
@@ -63,6 +64,9 @@ typedef struct {
 /* Opens the slide once, to know its cells and memory before work starts. A failure is kept in
  * job->error with state FAILED and is recorded by job_tile_run. */
 void job_tile_plan(job_tile *job, const tile_run *run);
+/* Opens an annotation file as job_tile_run will: QS_ERROR for what fails there, a warning for one
+ * that paints nothing. Image masks are not read. */
+bool job_tile_check_annotation(const job_tile *job, const tile_run *run, GError **error);
 /* Everything for one slide. Sets state; a failed slide has a row that says why. */
 void job_tile_run(job_tile *job, tile_run *run, int n_threads);
 void job_tile_clear(job_tile *job);

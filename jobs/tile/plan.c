@@ -34,7 +34,7 @@ static void fail(job_tile *job, GError *error)
     job->error = error;
 }
 
-static void check_mask(job_tile *job)
+static void check_mask(job_tile *job, const tile_run *run)
 {
     const char *const masks[] = {job->mask_path, job->truth_path, job->tissue_path};
     GError *error = NULL;
@@ -43,6 +43,8 @@ static void check_mask(job_tile *job)
             g_prefix_error(&error, "the mask of %s: ", job->path);
             fail(job, error);
         }
+    if (job->state != TILE_FAILED && !job_tile_check_annotation(job, run, &error))
+        fail(job, error);
 }
 
 /* ---- what the store has measured ---------------------------------------------------------------
@@ -128,7 +130,7 @@ static estimate estimate_all(GArray *jobs, tile_run *run, GPtrArray *order,
     double px = (double)run->config->patch_px * run->config->patch_px, bytes_patch = 0;
     for (guint i = 0; i < jobs->len; i++) {
         job_tile *job = &g_array_index(jobs, job_tile, i);
-        check_mask(job);
+        check_mask(job, run);
         e.n_failed += job->state == TILE_FAILED;
         e.n_cells += job->state == TILE_FAILED ? 0 : job->n_cells;
     }

@@ -38,6 +38,8 @@ static bool add_slide(job_train_source *s, const db_slide *slide, const db_where
                         .has_label = p->has_label,
                         .valid_w = p->valid_w,
                         .valid_h = p->valid_h};
+        for (int c = 0; item.labelled && c < QS_CLASSES_MAX; c++)
+            s->class_px[c] += p->class_px[c];
         g_array_append_val(items, item);
         g_array_append_vals(s->patches, p, 1);
     }
@@ -100,6 +102,26 @@ bool job_train_source_open(job_train_source *s, db_store *store, const job_label
     if (ok && s->source.n_items == 0)
         return fail_empty(s, where_text, error);
     return ok;
+}
+
+bool job_train_source_check_classes(const job_train_source *s, GError **error)
+{
+    const qs_classes *classes = &db_store_get_config(s->store)->classes;
+    int64_t n_labelled = 0;
+    for (size_t i = 0; i < s->source.n_items; i++)
+        n_labelled += s->source.items[i].labelled;
+    for (int c = 1; n_labelled > 0 && c < classes->n; c++)
+        if (s->class_px[c] == 0) {
+            g_set_error(error, QS_ERROR, QS_ERROR_ARG,
+                        "%s: class %d (%s) has no pixel in the %" G_GINT64_FORMAT
+                        " labelled patches of %" G_GINT64_FORMAT
+                        " slides, so nothing would be learnt of it; look at the masks and at the "
+                        "store's notes, or train all the same with --allow-empty-class",
+                        db_store_get_dir(s->store), c, classes->items[c].name, n_labelled,
+                        s->n_labelled_slides);
+            return false;
+        }
+    return true;
 }
 
 void job_train_source_close(job_train_source *s)

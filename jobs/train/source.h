@@ -13,6 +13,7 @@ typedef struct {
     GString *labelled_names; /* of the labelled slides, separated by ; */
     GHashTable *colours;     /* slide id → wsi_colour, job_train_stains; owned; NULL none */
     char *colours_key;       /* what they do, as a text; owned */
+    int64_t class_px[QS_CLASSES_MAX]; /* labelled pixels of each class */
     int64_t n_left_out;      /* patches of which the condition does not hold */
 } job_train_source;
 
@@ -21,6 +22,9 @@ typedef struct {
  * cases. */
 bool job_train_source_open(job_train_source *s, db_store *store, const job_label_budget *budget,
                            const char *where, GError **error);
+/* False with QS_ERROR_ARG that names the first foreground class without a labelled pixel; true where
+ * nothing is labelled. */
+bool job_train_source_check_classes(const job_train_source *s, GError **error);
 void job_train_source_close(job_train_source *s);
 
 /* Mean and standard deviation of RGB/255 over the slide pixels of all training patches, labelled or

@@ -6,6 +6,7 @@
 #include "jobs/tissue_rules.h"
 #include "infer/score/metric.h"
 
+#include <math.h>
 #include <string.h>
 
 static void val_slide_free(gpointer data)
@@ -129,6 +130,7 @@ static bool compare_rows(void *user, int64_t y, int n_rows, int64_t w, const uin
 bool job_validation_run(job_validation *v, const qs_progress *progress, double *dsc, GError **error)
 {
     double sum = 0;
+    int64_t n_foreground = 0;
     for (guint i = 0; i < v->slides->len; i++) {
         job_val_slide *s = v->slides->pdata[i];
         comparison c = {.v = v, .slide = s};
@@ -141,7 +143,9 @@ bool job_validation_run(job_validation *v, const qs_progress *progress, double *
         }
         s->dsc = inf_dsc_foreground(&c.counts);
         sum += s->dsc;
+        for (int k = 1; k < v->classes->n; k++)
+            n_foreground += c.counts.tp[k] + c.counts.fn[k];
     }
-    *dsc = sum / (double)v->slides->len;
+    *dsc = n_foreground > 0 ? sum / (double)v->slides->len : NAN;
     return true;
 }

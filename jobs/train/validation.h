@@ -39,7 +39,8 @@ bool job_validation_prepare(job_validation *v, const model *m, kn_engine *engine
                             int64_t *bytes, GError **error);
 /* Frees the predictor, before its engine goes. */
 void job_validation_release(job_validation *v);
-/* Mean over the slides of the foreground DSC. */
+/* Mean over the slides of the foreground DSC; NaN when no mask of them has a foreground pixel, since
+ * the rule for empty masks would then be all that it says. */
 bool job_validation_run(job_validation *v, const qs_progress *progress, double *dsc,
                         GError **error);
 

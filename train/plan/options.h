@@ -33,6 +33,7 @@ typedef struct {
     const char *init;
     /* data */
     const char *stain_norm; /* as tile's --stain-norm, for who opens the source; NULL: none */
+    bool allow_empty_class; /* for who opens the source: a foreground class may have no label */
     const char *where; /* a condition on patches, for who opens the source; NULL: all of them */
     int batch_labelled, batch_unlabelled;
     int labelled_cases; /* 0: all that the pool has */

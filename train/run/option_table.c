@@ -64,6 +64,8 @@ static const tr_option table[] = {
     TEXT("where", where, true,
          "train on patches of which this holds, e.g. \"blur>=20 and pen<0.05\"; of tissue, white, "
          "dark, saturation, blur, pen"),
+    FLAG("allow-empty-class", allow_empty_class, true, false,
+         "train although a foreground class has no labelled pixel"),
     NUMBER("batch-labelled", TR_INT, batch_labelled, 1, 4096, true, "labelled patches a step"),
     NUMBER("batch-unlabelled", TR_INT, batch_unlabelled, 0, 4096, true,
            "unlabelled patches a step"),

@@ -29,6 +29,7 @@ static const double AREA_SLACK = 1e-6; /* sums of areas are that close to the tr
 struct wsi_mask {
     wsi_mask_info info;
     int64_t slide_w, slide_h;
+    bool ours;        /* its file says that it is a label mask of ours: 255 is ignore */
     wsi_annot *annot; /* an annotation file; then nothing below is used */
     uint8_t *code;    /* all rows */
     size_t n_code, code_capacity;
@@ -159,6 +160,8 @@ static bool settle_255(wsi_mask *mask, const qs_classes *classes, wsi_mask_255 m
                        GError **error)
 {
     wsi_mask_info *info = &mask->info;
+    if (meaning == WSI_255_AUTO && mask->ours)
+        meaning = WSI_255_IGNORE;
     if (meaning == WSI_255_AUTO && classes->n > 2) {
         g_set_error(
             error, QS_ERROR, QS_ERROR_FORMAT,
@@ -227,6 +230,7 @@ static wsi_stored *open_stored(wsi_mask *mask, GError **error)
         return NULL;
     }
     wsi_stored *stored = wsi_stored_open(mask->info.path, type, &facts, error);
+    mask->ours = type == WSI_FILE_TIFF && facts.label_mask;
     if (stored)
         mask->info.kind =
             wsi_stored_get_info(stored)->lossy ? WSI_MASK_BINARY_JPEG : WSI_MASK_LABELS;
@@ -312,7 +316,14 @@ char *wsi_mask_paints_nothing(const wsi_mask *mask, bool *outside)
     if (outside)
         *outside = mask->annot && wsi_annot_get_info(mask->annot)->n_laid == 0 &&
                    wsi_annot_get_info(mask->annot)->n_outside > 0;
-    return mask->annot ? wsi_annot_paints_nothing(mask->annot) : NULL;
+    if (mask->annot)
+        return wsi_annot_paints_nothing(mask->annot);
+    const wsi_mask_info *info = &mask->info;
+    if (info->counts[0] < info->w * info->h || mask->n_faint > 0)
+        return NULL;
+    return g_strdup_printf("holds background alone, on all of its %" G_GINT64_FORMAT
+                           " x %" G_GINT64_FORMAT " pixels",
+                           info->w, info->h);
 }
 
 char *wsi_mask_remarks(const wsi_mask *mask)

@@ -60,7 +60,7 @@ wsi_mask *wsi_mask_open_with(const char *path, int64_t slide_w, int64_t slide_h,
 bool wsi_mask_check_header(const char *path, int64_t slide_w, int64_t slide_h, GError **error);
 void wsi_mask_close(wsi_mask *mask);
 const wsi_mask_info *wsi_mask_get_info(const wsi_mask *mask);
-/* Annotation files: why no pixel gets a class; NULL where one may, and for images. *outside (may be
+/* Why no pixel gets a class; NULL where one may. *outside (may be
  * NULL): all areas lie outside the slide, so it is hardly this slide's file. Owned by the caller. */
 char *wsi_mask_paints_nothing(const wsi_mask *mask, bool *outside);
 /* What was found in the file and done about it, one remark a line; NULL when there is nothing to say. Owned by the caller. */

@@ -247,6 +247,9 @@ static void first_directory(TIFF *tiff, wsi_tiff_facts *facts)
         MAX((int)n_extra, photometric <= PHOTOMETRIC_PALETTE ? samples - n_colours : 0);
     facts->extra = n_extra > 0 && extra ? extra[0] : EXTRASAMPLE_UNSPECIFIED;
     facts->orientation = orientation_of(tiff);
+    char *description = NULL;
+    facts->label_mask = TIFFGetField(tiff, TIFFTAG_IMAGEDESCRIPTION, &description) &&
+                        g_str_has_prefix(description, "quadslide label mask");
     facts->compression = compression;
     facts->compression_name = compression_name(compression);
     facts->tiled = TIFFIsTiled(tiff);

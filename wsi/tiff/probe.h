@@ -20,6 +20,7 @@ typedef struct {
     int n_extra,
         extra; /* samples beyond the photometric's, what the first is: 0 unspecified, 1 and 2 alpha */
     int orientation; /* the tag of the first or of a tiled directory, the first that is not 1 (as stored) */
+    bool label_mask; /* its description is one that our own label masks have */
     int n_same; /* directories of this size and these samples that are no reduced picture */
     int compression;
     const char *compression_name; /* static */
