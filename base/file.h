@@ -11,12 +11,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Stands in every file that is written for people or viewers, so that it is known as ours whatever it is
+ * called (jobs/outputs.h): TIFF Software, PNG text, JPEG comment, HTML generator, XML comment, JSON member. */
+#define QS_FILE_MARK "quadslide " QS_VERSION
+
 typedef struct qs_file qs_file;
 
 typedef enum {
     QS_FILE_READ,   /* must exist */
     QS_FILE_UPDATE, /* read and write, created when absent, kept when present */
     QS_FILE_CREATE, /* read and write, emptied when present */
+    QS_FILE_NEW,    /* read and write, must not be there, not even as a link */
 } qs_file_mode;
 
 qs_file *qs_file_open(const char *path, qs_file_mode mode, GError **error);
@@ -31,6 +36,20 @@ bool qs_file_truncate(qs_file *file, int64_t size, GError **error);
 bool qs_file_sync(qs_file *file, GError **error);
 /* NULL is accepted. False when close itself reports a write error. */
 bool qs_file_close(qs_file *file, GError **error);
+
+/* A name beside `path` that is nobody's, for what becomes `path` by renaming: hidden, with the process
+ * and random digits in it, at most 255 bytes. Open it with QS_FILE_NEW. What a killed process left under
+ * such a name for this `path` is removed. Owned by the caller. */
+char *qs_file_part_name(const char *path);
+
+/* The path that a name of qs_file_part_name stands for, as messages say it; other paths as they are. Owned by
+ * the caller. */
+char *qs_file_shown(const char *path);
+
+/* A lock on the making of `path`, a hidden file beside it: two processes never make it at once.
+ * QS_ERROR_BUSY when another does. Held until unlocked; it goes away with it, and with the process. */
+qs_file *qs_output_lock(const char *path, GError **error);
+void qs_output_unlock(qs_file *lock); /* NULL accepted */
 
 /* Writes `path` whole or not at all: temporary file beside it, sync, rename, sync of the folder.
  * On error `path` keeps its old content and no temporary file stays. */

@@ -7,6 +7,8 @@
 
 static qs_log_handler log_handler;
 static void *log_user;
+static qs_event_handler event_handler;
+static void *event_user;
 static atomic_int stop_flag;
 
 void qs_log_set_handler(qs_log_handler handler, void *user)
@@ -24,6 +26,23 @@ void qs_log(qs_log_level level, const char *format, ...)
     g_autofree char *text = g_strdup_vprintf(format, args);
     va_end(args);
     log_handler(log_user, level, text);
+}
+
+void qs_event_set_handler(qs_event_handler handler, void *user)
+{
+    event_handler = handler;
+    event_user = user;
+}
+
+void qs_event(const char *event, const char *format, ...)
+{
+    if (!event_handler)
+        return;
+    va_list args;
+    va_start(args, format);
+    g_autofree char *members = g_strdup_vprintf(format, args);
+    va_end(args);
+    event_handler(event_user, event, members);
 }
 
 void qs_progress_update(const qs_progress *progress, const char *stage, int64_t done, int64_t total,

@@ -20,6 +20,13 @@ void qs_log(qs_log_level level, const char *format, ...) G_GNUC_PRINTF(2, 3);
 #define qs_warn(...) qs_log(QS_LOG_WARNING, __VA_ARGS__)
 #define qs_debug(...) qs_log(QS_LOG_DEBUG, __VA_ARGS__)
 
+/* Something happened that a program may want to know: `members` are JSON members without braces,
+ * "\"kept\":12,\"seconds\":1.500", texts in them through qs_json_escape. */
+typedef void (*qs_event_handler)(void *user, const char *event, const char *members);
+/* Installs the process's event handler; NULL: events go nowhere. Call before threads start. */
+void qs_event_set_handler(qs_event_handler handler, void *user);
+void qs_event(const char *event, const char *format, ...) G_GNUC_PRINTF(2, 3);
+
 /* A progress sink handed down to long work. `update` may be called from any thread, often; the
  * sink limits its own rate. total <= 0: unknown. detail may be NULL. A NULL sink is allowed. */
 typedef struct qs_progress {

@@ -23,8 +23,14 @@ static void on_log(void *user, qs_log_level level, const char *text)
     cli_progress_end();
     fprintf(stderr, "quadslide %s: %s%s\n", command_name,
             level == QS_LOG_WARNING ? "warning: " : "", text);
-    g_autofree char *quoted = cli_json_escape(text);
+    g_autofree char *quoted = qs_json_escape(text);
     cli_log_json(level == QS_LOG_WARNING ? "warning" : "log", "\"text\":\"%s\"", quoted);
+}
+
+static void on_event(void *user, const char *event, const char *members)
+{
+    (void)user;
+    cli_log_json(event, "%s", members);
 }
 
 /* --config is looked for before GOption runs, because it supplies arguments to it. */
@@ -76,6 +82,7 @@ int cli_parse(const cli_command *command, const GOptionEntry *entries, const cha
     g_autofree char *program = g_strdup_printf("quadslide %s", command->name);
     g_set_prgname(program);
     qs_log_set_handler(on_log, NULL);
+    qs_event_set_handler(on_event, NULL);
     g_autofree char *config = NULL;
     g_autoptr(GOptionContext) context = make_context(command, entries, description, &config);
     if (wants_help(*argc, *argv)) {
@@ -121,7 +128,7 @@ int cli_fail(GError *error)
     cli_progress_end();
     int status = g_error_matches(error, QS_ERROR, QS_ERROR_ARG) ? CLI_USAGE : CLI_FAILED;
     fprintf(stderr, "quadslide %s: %s\n", command_name, error->message);
-    g_autofree char *quoted = cli_json_escape(error->message);
+    g_autofree char *quoted = qs_json_escape(error->message);
     cli_log_json("error", "\"text\":\"%s\"", quoted);
     g_error_free(error);
     return status;
@@ -171,43 +178,4 @@ void cli_log_json(const char *event, const char *format, ...)
             command_name, event, *members ? "," : "", members);
     fflush(json_log);
     g_mutex_unlock(&json_lock);
-}
-
-char *cli_json_escape(const char *text)
-{
-    g_autofree char *valid = g_utf8_make_valid(text, -1); /* a file name may be no UTF-8 */
-    GString *out = g_string_new(NULL);
-    for (const char *p = valid; *p; p++) {
-        if (*p == '"' || *p == '\\')
-            g_string_append_c(out, '\\');
-        if ((unsigned char)*p < 0x20)
-            g_string_append_printf(out, "\\u%04x", (unsigned)*p);
-        else
-            g_string_append_c(out, *p);
-    }
-    return g_string_free(out, FALSE);
-}
-
-char *cli_format_bytes(int64_t bytes)
-{
-    static const char *const units[] = {"B", "kB", "MB", "GB", "TB"};
-    double value = (double)bytes;
-    int unit = 0;
-    while (value >= 999.5 && unit < 4) {
-        value /= 1000;
-        unit++;
-    }
-    return g_strdup_printf(unit == 0 || value >= 99.95 ? "%.0f %s" : "%.1f %s", value, units[unit]);
-}
-
-char *cli_format_seconds(double s)
-{
-    if (!(s >= 0) || s > 1e9)
-        return g_strdup("unknown");
-    int64_t t = (int64_t)(s + 0.5);
-    if (t < 60)
-        return g_strdup_printf("%d s", (int)t);
-    if (t < 3600)
-        return g_strdup_printf("%d min %02d s", (int)(t / 60), (int)(t % 60));
-    return g_strdup_printf("%d h %02d min", (int)(t / 3600), (int)(t % 3600 / 60));
 }

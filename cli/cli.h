@@ -6,8 +6,15 @@
 
 #include "base/error.h"
 #include "base/report.h"
+#include "base/text.h"
+#include "jobs/exit.h"
 
-enum { CLI_DONE = 0, CLI_FAILED = 1, CLI_USAGE = 2, CLI_PARTLY = 3 };
+enum {
+    CLI_DONE = JOB_EXIT_DONE,
+    CLI_FAILED = JOB_EXIT_FAILED,
+    CLI_USAGE = JOB_EXIT_USAGE,
+    CLI_PARTLY = JOB_EXIT_PARTLY
+};
 
 typedef struct {
     const char *name, *arguments,
@@ -46,15 +53,8 @@ void cli_print(const char *format, ...) G_GNUC_PRINTF(1, 2);
  * braces. */
 void cli_log_json(const char *event, const char *format, ...) G_GNUC_PRINTF(2, 3);
 
-/* The inside of a JSON string: quotes, backslashes and control characters escaped, UTF-8 as it is,
- * what is no UTF-8 replaced. Owned by the caller. */
-char *cli_json_escape(const char *text);
-
 /* Help of --reader, which several commands have. */
 #define CLI_READER_HELP                                                                            \
     "Pixels by: openslide, direct (its tiles themselves), auto (direct where equal)"
-
-char *cli_format_bytes(int64_t bytes); /* "1.4 GB", owned */
-char *cli_format_seconds(double s);    /* "3 min 20 s", owned */
 
 #endif

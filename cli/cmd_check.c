@@ -60,7 +60,7 @@ static void print_text(const char *dir, const db_check_report *report)
 {
     for (guint i = 0; i < report->problems->len; i++)
         cli_print("%s\n", (const char *)g_ptr_array_index(report->problems, i));
-    g_autofree char *bytes = cli_format_bytes(report->n_bytes);
+    g_autofree char *bytes = qs_format_bytes(report->n_bytes);
     cli_print("%s: %" G_GINT64_FORMAT " slides, %" G_GINT64_FORMAT " cells, %" G_GINT64_FORMAT
               " blobs, %s: ",
               dir, report->n_slides, report->n_patches, report->n_blobs, bytes);

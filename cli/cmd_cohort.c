@@ -1,6 +1,10 @@
 /* quadslide cohort: manifests made from data sets, and the leak guard. */
 #include "cli/cli.h"
+#include "base/error.h"
+#include "base/file.h"
 #include "wsi/cohort/cohort.h"
+
+#include <glib/gstdio.h>
 
 #include <string.h>
 
@@ -87,7 +91,7 @@ static int report_findings(const wsi_cohort *cohort, GError **error)
         return -1;
     for (guint i = 0; i < findings->len; i++) {
         const wsi_cohort_finding *f = &g_array_index(findings, wsi_cohort_finding, i);
-        g_autofree char *text = cli_json_escape(f->text);
+        g_autofree char *text = qs_json_escape(f->text);
         qs_warn("%s: %s", wsi_cohort_finding_name(f->kind), f->text);
         cli_log_json("finding", "\"kind\":\"%s\",\"text\":\"%s\"", wsi_cohort_finding_name(f->kind),
                      text);
@@ -116,6 +120,28 @@ static int run_check(const char *path)
     return ok ? CLI_DONE : cli_fail(error);
 }
 
+/* A manifest that is there and says something else may have been worked on by hand: it stays. */
+static bool write_manifest(const wsi_cohort *cohort, const char *out, GError **error)
+{
+    g_autofree char *part = qs_file_part_name(out), *there = NULL, *made = NULL;
+    gsize n_there = 0, n_made = 0;
+    if (!wsi_cohort_write(cohort, part, error))
+        return false;
+    bool exists = g_file_get_contents(out, &there, &n_there, NULL);
+    bool same = exists && g_file_get_contents(part, &made, &n_made, NULL) && n_made == n_there &&
+                !memcmp(made, there, n_made);
+    if (!g_file_test(out, G_FILE_TEST_EXISTS))
+        return qs_file_rename(part, out, error);
+    g_unlink(part);
+    if (!same)
+        g_set_error(
+            error, QS_ERROR, QS_ERROR_ARG,
+            "%s: is there already and says something else; it is not replaced: remove it, or name another "
+            "file with --out",
+            out);
+    return same;
+}
+
 static int run_scan(const char *layout, const char *dir)
 {
     wsi_cohort_split_options options;
@@ -133,7 +159,7 @@ static int run_scan(const char *layout, const char *dir)
         !strcmp(layout, "digestpath") ? wsi_cohort_scan_digestpath(dir, &options, &error)
         : !strcmp(layout, "pairs")    ? wsi_cohort_scan_pairs(dir, opt_masks, &options, &error)
                                       : wsi_cohort_scan_slides(dir, opt_masks, &options, &error);
-    bool ok = cohort && no_faults(dir, cohort, &error) && wsi_cohort_write(cohort, out, &error);
+    bool ok = cohort && no_faults(dir, cohort, &error) && write_manifest(cohort, out, &error);
     if (ok)
         print_counts(out, cohort);
     wsi_cohort_destroy(cohort);

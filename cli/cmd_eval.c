@@ -3,6 +3,9 @@
  * The paired t-test of --against compares the same slides under two models; unpaired comparison
  * would drown any difference in the spread between slides. */
 #include "cli/cli.h"
+#include "cli/options.h"
+#include "cli/print_scores.h"
+#include "jobs/outputs.h"
 #include "jobs/score/scores.h"
 #include "base/file.h"
 
@@ -177,6 +180,20 @@ static int judge(const job_scores *pred, const job_scores *against)
     return all ? CLI_DONE : CLI_PARTLY;
 }
 
+static bool read_scores(job_scores *scores, const char *dir, const GArray *set,
+                        const job_score_options *options, GError **error)
+{
+    bool ok = job_scores_read(scores, dir, set, options, cli_progress(), error);
+    cli_print_unscored(scores);
+    return ok;
+}
+
+static void print_scores(const job_scores *scores)
+{
+    g_autofree char *text = job_scores_text(scores);
+    cli_print("%s", text);
+}
+
 static int eval(const GArray *set)
 {
     GError *error = NULL;
@@ -189,15 +206,15 @@ static int eval(const GArray *set)
     options.pixels = opt_pixels;
     options.tolerance = opt_tolerance;
     options.annotation = opt_annotation;
-    if (!job_scores_read(&pred, opt_pred, set, &options, &error) ||
-        (opt_against && !job_scores_read(&against, opt_against, set, &options, &error))) {
+    if (!read_scores(&pred, opt_pred, set, &options, &error) ||
+        (opt_against && !read_scores(&against, opt_against, set, &options, &error))) {
         status = cli_fail(error);
         goto out;
     }
-    job_scores_print(&pred);
+    print_scores(&pred);
     if (opt_against) {
         cli_print("\n");
-        job_scores_print(&against);
+        print_scores(&against);
         cli_print(
             "\n%s against %s, paired two-sided t-test over slides, and Wilcoxon's signed ranks\n",
             opt_pred, opt_against);
@@ -243,7 +260,10 @@ static int run_eval(int argc, char **argv)
         job_slide_set_read(opt_cohort, opt_split ? opt_split : "test", NULL, &error);
     if (set)
         job_slide_set_labels(set, &labels);
-    status = set ? eval(set) : cli_fail(error);
+    if (set && opt_out && !job_output_check(opt_out, set, opt_cohort, NULL, &error))
+        status = cli_fail(error);
+    else
+        status = set ? eval(set) : cli_fail(error);
     job_labels_clear(&labels);
     return status;
 }

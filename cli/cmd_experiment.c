@@ -6,10 +6,10 @@
 #include <math.h>
 #include <string.h>
 
-extern const cli_command cli_cmd_experiment;
+extern const cli_command cli_cmd_experiment, cli_cmd_tile, cli_cmd_predict, cli_cmd_eval;
 
 static exp_overrides given;
-static gboolean opt_dry_run, opt_tables;
+static gboolean opt_dry_run, opt_tables, opt_commands;
 
 static const GOptionEntry entries[] = {
     {"out", 'o', 0, G_OPTION_ARG_FILENAME, &given.out, "Folder of the results", "DIR"},
@@ -27,6 +27,8 @@ static const GOptionEntry entries[] = {
      "List the runs, what is done and what is left; run nothing", NULL},
     {"tables", 0, 0, G_OPTION_ARG_NONE, &opt_tables,
      "Write the tables of what is done; run nothing", NULL},
+    {"commands", 0, 0, G_OPTION_ARG_NONE, &opt_commands,
+     "Print the trainings that are left, to be run elsewhere; run nothing", NULL},
     G_OPTION_ENTRY_NULL};
 
 static const char description[] =
@@ -51,6 +53,16 @@ static bool write_settings(const experiment *e, GError **error)
     gsize n;
     g_autofree char *text = g_key_file_to_data(e->keys, &n, NULL);
     return qs_file_replace(path, text, n, error);
+}
+
+/* The options of the commands that the experiment runs. */
+static bool check_section(const char *path, GKeyFile *keys, const char *name, GError **error)
+{
+    const cli_command *const commands[] = {&cli_cmd_tile, &cli_cmd_predict, &cli_cmd_eval};
+    for (size_t i = 0; i < G_N_ELEMENTS(commands); i++)
+        if (!strcmp(commands[i]->name, name))
+            return cli_config_check(path, keys, name, commands[i]->entries, error);
+    return true;
 }
 
 /* Every budget of every run can be drawn: said before the first hour is spent. */
@@ -116,7 +128,8 @@ static int dry_run(experiment *e)
     } else {
         cli_print("%s is not there yet: the cohort is tiled first\n", e->store_dir);
     }
-    exp_print_plan(e);
+    g_autofree char *text = exp_plan_text(e);
+    cli_print("%s", text);
     return CLI_DONE;
 }
 
@@ -149,6 +162,16 @@ static int finish(experiment *e)
     return n_failed == 0 ? CLI_DONE : n_done > 0 ? CLI_PARTLY : CLI_FAILED;
 }
 
+static int print_commands(experiment *e)
+{
+    GError *error = NULL;
+    g_autofree char *text = exp_commands(e, &error);
+    if (!text)
+        return cli_fail(error);
+    cli_print("%s", text);
+    return CLI_DONE;
+}
+
 static int execute(experiment *e)
 {
     GError *error = NULL;
@@ -159,11 +182,11 @@ static int execute(experiment *e)
               (lock = qs_file_open(lock_path, QS_FILE_UPDATE, &error)) != NULL &&
               qs_file_lock(lock, &error) && write_settings(e, &error) &&
               open_store(e, !opt_tables, &error);
-    if (ok && !opt_tables) {
-        exp_crew_run(e, tables_after_run, &error);
+    if (ok && !opt_tables && !opt_commands) {
+        exp_crew_run(e, tables_after_run, cli_progress(), &error);
         g_clear_error(&error); /* a stop: finish says it */
     }
-    status = ok ? finish(e) : cli_fail(error);
+    status = !ok ? cli_fail(error) : opt_commands ? print_commands(e) : finish(e);
     qs_file_close(lock, NULL);
     return status;
 }
@@ -179,7 +202,7 @@ static int run_experiment(int argc, char **argv)
     if (given.jobs < 0 || given.threads < 0)
         return cli_usage("--jobs and --threads are 1 or more");
     GError *error = NULL;
-    experiment *e = exp_load(rest[0], &given, &error);
+    experiment *e = exp_load(rest[0], &given, check_section, &error);
     if (!e)
         return cli_fail(error);
     status = opt_dry_run ? dry_run(e) : execute(e);

@@ -1,6 +1,8 @@
 /* quadslide export: a mask into the files that viewers read, each held to its readers' rules. */
+#include "base/file.h"
 #include "cli/cli.h"
 #include "jobs/export/source.h"
+#include "jobs/outputs.h"
 
 #include <glib/gstdio.h>
 
@@ -85,18 +87,20 @@ static bool parse_arguments(char **rest, GError **error)
     return !fault;
 }
 
-static char *out_path(const char *mask, const wsi_exporter *exporter, GError **error)
+static char *out_path(const job_export_source *source, const char *mask,
+                      const wsi_exporter *exporter, GError **error)
 {
     const char *base = strrchr(mask, '/'), *dot = strrchr(base ? base : mask, '.');
     g_autofree char *stem = g_strndup(mask, dot ? (gsize)(dot - mask) : strlen(mask));
     char *out = opt_out ? g_strdup(opt_out) : g_strconcat(stem, exporter->extension, NULL);
-    GStatBuf a, b;
-    if (g_stat(mask, &a) == 0 && g_stat(out, &b) == 0 && a.st_dev == b.st_dev &&
-        a.st_ino == b.st_ino) {
-        g_set_error(error, QS_ERROR, QS_ERROR_ARG,
-                    "%s: would be written over what is read; pass --out", out);
+    job_outputs *outputs = job_outputs_create();
+    job_outputs_input(outputs, mask);
+    job_outputs_input(outputs, opt_slide);
+    job_outputs_input(outputs, opt_prob);
+    job_outputs_input(outputs, source->slide ? wsi_slide_get_info(source->slide)->path : NULL);
+    if (!job_outputs_check(outputs, out, error))
         g_clear_pointer(&out, g_free);
-    }
+    job_outputs_destroy(outputs);
     return out;
 }
 
@@ -158,7 +162,7 @@ static void print_report(const wsi_exporter *exporter, const char *path, const w
                          const wsi_export_report *r)
 {
     GStatBuf st;
-    g_autofree char *bytes = cli_format_bytes(g_stat(path, &st) == 0 ? (int64_t)st.st_size : 0);
+    g_autofree char *bytes = qs_format_bytes(g_stat(path, &st) == 0 ? (int64_t)st.st_size : 0);
     cli_print("%s: %s, %" G_GINT64_FORMAT " × %" G_GINT64_FORMAT " (slide / %d), %s\n", path,
               exporter->what, job->labels.w, job->labels.h, job->factor, bytes);
     if (r->peak_vertices)
@@ -205,18 +209,19 @@ static bool print_findings(const GArray *findings)
 static int export_file(job_export_source *source, const char *mask, GError **error)
 {
     const wsi_exporter *exporter = wsi_exporter_find(opt_as);
-    g_autofree char *path = out_path(mask, exporter, error);
+    g_autofree char *path = out_path(source, mask, exporter, error);
     g_autofree char *title = g_path_get_basename(mask);
     wsi_export_job job;
     wsi_export_report report = {0};
     if (!path || !make_job(&job, source, title, error))
         return CLI_FAILED;
-    bool ok = exporter->write(&job, path, cli_progress(), &report, error);
+    qs_file *lock = qs_output_lock(path, error); /* until it is read back */
+    bool ok = lock && exporter->write(&job, path, cli_progress(), &report, error);
     cli_progress_end();
-    if (!ok)
-        return CLI_FAILED;
-    print_report(exporter, path, &job, &report);
-    g_autoptr(GArray) findings = wsi_export_check(exporter, &job, path, &report, error);
+    if (ok)
+        print_report(exporter, path, &job, &report);
+    g_autoptr(GArray) findings = ok ? wsi_export_check(exporter, &job, path, &report, error) : NULL;
+    qs_output_unlock(lock);
     if (!findings)
         return CLI_FAILED;
     ok = print_findings(findings);

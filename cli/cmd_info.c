@@ -102,7 +102,7 @@ static bool show_slide(const char *path, GError **error)
         return false;
     const wsi_slide_info *info = wsi_slide_get_info(slide);
     print_info(info);
-    g_autofree char *quoted = cli_json_escape(path);
+    g_autofree char *quoted = qs_json_escape(path);
     cli_log_json("slide",
                  "\"path\":\"%s\",\"driver\":\"%s\",\"reader\":\"%s\",\"width\":%" G_GINT64_FORMAT
                  ",\"height\":%" G_GINT64_FORMAT ",\"levels\":%d,\"mpp\":%g",

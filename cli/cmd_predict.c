@@ -5,8 +5,10 @@
  * on. Masks appear whole or not at all; one that is there with a note of the same key is skipped,
  * so the same command after a stop goes on where it was. */
 #include "cli/cli.h"
+#include "cli/options.h"
 #include "jobs/colour_rules.h"
 #include "jobs/mask_note.h"
+#include "jobs/outputs.h"
 #include "jobs/slide_set.h"
 #include "jobs/tissue_rules.h"
 #include "base/error.h"
@@ -267,6 +269,12 @@ static void plan(const run *r, const GArray *set, slide_state *states)
         g_autofree char *note = job_mask_note_path(opt_out, slide);
         g_autofree char *mask = job_mask_path(opt_out, slide);
         g_autofree char *prob = opt_prob ? job_prob_path(opt_out, slide) : NULL;
+        GError *stranger = NULL;
+        if (!job_mask_note_is_of(note, slide->slide, &stranger)) {
+            cli_fail(stranger);
+            states[i] = SLIDE_FAILED;
+            continue;
+        }
         if (!opt_force && job_mask_note_matches(note, key, mask, prob)) {
             states[i] = SLIDE_THERE;
             n_there++;
@@ -292,9 +300,9 @@ static void plan(const run *r, const GArray *set, slide_state *states)
                 " masks are already there and are kept (--force makes them again)",
                 n_there);
     if (n_todo) {
-        g_autofree char *all = cli_format_bytes(worst + kn_engine_bytes(r->engine) + LIBRARY_BYTES);
-        g_autofree char *ours = cli_format_bytes(worst);
-        g_autofree char *net = cli_format_bytes(kn_engine_bytes(r->engine));
+        g_autofree char *all = qs_format_bytes(worst + kn_engine_bytes(r->engine) + LIBRARY_BYTES);
+        g_autofree char *ours = qs_format_bytes(worst);
+        g_autofree char *net = qs_format_bytes(kn_engine_bytes(r->engine));
         qs_info("%" G_GINT64_FORMAT
                 " slides to predict; memory at most %s (network %s, windows, strip and "
                 "writer %s, libraries and their caches the rest)",
@@ -302,9 +310,8 @@ static void plan(const run *r, const GArray *set, slide_state *states)
     }
 }
 
-static bool predict_slide(run *r, const job_slide *slide, GError **error)
+static bool predict_locked(run *r, const job_slide *slide, const char *mask, GError **error)
 {
-    g_autofree char *mask = job_mask_path(opt_out, slide);
     g_autofree char *prob = opt_prob ? job_prob_path(opt_out, slide) : NULL;
     g_autofree char *note_path = job_mask_note_path(opt_out, slide);
     g_autofree char *key = make_key(r, slide);
@@ -326,13 +333,13 @@ static bool predict_slide(run *r, const job_slide *slide, GError **error)
     const wsi_colour_windows windows = {patch, patch, tissue, tissue_options.rules.at_least};
     ok = ok && job_colour_open(&view, r->m.spec.colour, &windows, &colour, &changed, NULL, error);
     job_mask_note note = {.key = key,
-                        .colour = changed,
-                        .slide = slide->slide,
-                        .mask = mask,
-                        .prob = prob,
-                        .model = opt_model,
-                        .classes = &r->m.spec.classes,
-                        .options = inf_predictor_options(r->predictor)};
+                          .colour = changed,
+                          .slide = slide->slide,
+                          .mask = mask,
+                          .prob = prob,
+                          .model = opt_model,
+                          .classes = &r->m.spec.classes,
+                          .options = inf_predictor_options(r->predictor)};
     inf_mask_grid_init(&note.grid, &view);
     ok = ok && inf_predict_to_tiff(r->predictor, &view, tissue, mask, prob, cli_progress(),
                                    &note.report, error);
@@ -340,7 +347,7 @@ static bool predict_slide(run *r, const job_slide *slide, GError **error)
     ok = ok && job_mask_note_write(note_path, &note, error);
     cli_progress_end();
     if (ok) {
-        g_autofree char *took = cli_format_seconds(note.seconds);
+        g_autofree char *took = qs_format_seconds(note.seconds);
         cli_print("%s: %" G_GINT64_FORMAT " × %" G_GINT64_FORMAT " (slide / %d), %" G_GINT64_FORMAT
                   " of %" G_GINT64_FORMAT " windows, %s%s\n",
                   mask, note.grid.w, note.grid.h, note.grid.factor, note.report.n_run,
@@ -353,6 +360,15 @@ static bool predict_slide(run *r, const job_slide *slide, GError **error)
     return ok;
 }
 
+static bool predict_slide(run *r, const job_slide *slide, GError **error)
+{
+    g_autofree char *mask = job_mask_path(opt_out, slide);
+    qs_file *lock = qs_output_lock(mask, error);
+    bool ok = lock && predict_locked(r, slide, mask, error);
+    qs_output_unlock(lock);
+    return ok;
+}
+
 static int finish(const slide_state *states, guint n)
 {
     guint n_failed = 0;
@@ -360,7 +376,7 @@ static int finish(const slide_state *states, guint n)
         n_failed += states[i] == SLIDE_FAILED;
     struct rusage usage;
     if (getrusage(RUSAGE_SELF, &usage) == 0) {
-        g_autofree char *peak = cli_format_bytes((int64_t)usage.ru_maxrss * 1024);
+        g_autofree char *peak = qs_format_bytes((int64_t)usage.ru_maxrss * 1024);
         qs_info("peak memory %s", peak);
     }
     cli_log_json("predict", "\"slides\":%u,\"failed\":%u", n, n_failed);
@@ -390,6 +406,28 @@ static int predict_all(run *r, const GArray *set)
     return finish(states, set->len);
 }
 
+/* No mask, probability or note over a slide of the run, its masks, the model, or somebody's file. */
+static bool check_outputs(const GArray *set, GError **error)
+{
+    job_outputs *outputs = job_outputs_create();
+    job_outputs_input(outputs, opt_model);
+    job_outputs_input(outputs, opt_cohort);
+    job_outputs_input(outputs, tissue_options.mask);
+    job_outputs_input_set(outputs, set);
+    bool ok = true;
+    for (guint i = 0; ok && i < set->len; i++) {
+        const job_slide *slide = &g_array_index(set, job_slide, i);
+        g_autofree char *mask = job_mask_path(opt_out, slide),
+                        *note = job_mask_note_path(opt_out, slide);
+        g_autofree char *prob = job_prob_path(opt_out, slide);
+        ok = job_outputs_check(outputs, note, error) &&
+             (job_is_wreck(mask, note) || job_outputs_check(outputs, mask, error)) &&
+             (!opt_prob || job_outputs_check(outputs, prob, error));
+    }
+    job_outputs_destroy(outputs);
+    return ok;
+}
+
 static int run_predict(int argc, char **argv)
 {
     g_auto(GStrv) rest = NULL;
@@ -408,6 +446,8 @@ static int run_predict(int argc, char **argv)
         return cli_fail(error);
     g_autofree char *prob_dir = g_build_filename(opt_out, opt_prob ? "prob" : "", NULL);
     run r = {0};
+    if (!check_outputs(set, &error))
+        return cli_fail(error);
     if (qs_dir_create(prob_dir, &error) && run_open(&r, &options, &engine, &error))
         status = predict_all(&r, set);
     else

@@ -4,6 +4,9 @@
  * The scores are computed here from the masks that are shown, so page and numbers cannot disagree.
  */
 #include "cli/cli.h"
+#include "cli/options.h"
+#include "cli/print_scores.h"
+#include "jobs/outputs.h"
 #include "report/report.h"
 #include "base/file.h"
 
@@ -96,6 +99,7 @@ static int write_page(report *r)
     GError *error = NULL;
     g_autoptr(GString) page = g_string_new(NULL);
     bool ok = true;
+    r->progress = cli_progress();
     guint n_missing = 0;
     job_score_options options;
     job_score_options_init(&options);
@@ -103,7 +107,8 @@ static int write_page(report *r)
     r->scores = g_new0(job_scores, r->pred->len);
     for (guint m = 0; ok && m < r->pred->len; m++) {
         ok = job_scores_read(&r->scores[m], g_array_index(r->pred, rep_named, m).path, r->set,
-                             &options, &error);
+                             &options, cli_progress(), &error);
+        cli_print_unscored(&r->scores[m]);
         n_missing += ok ? r->scores[m].n - r->scores[m].n_ok : 0;
     }
     if (ok) {
@@ -118,7 +123,7 @@ static int write_page(report *r)
     g_free(r->scores);
     if (!ok)
         return cli_fail(error);
-    g_autofree char *bytes = cli_format_bytes((int64_t)page->len);
+    g_autofree char *bytes = qs_format_bytes((int64_t)page->len);
     cli_print("%s: %u slides, %u models, %s\n", opt_out, r->set->len, r->pred->len, bytes);
     return n_missing ? CLI_PARTLY : CLI_DONE;
 }
@@ -127,6 +132,8 @@ static int write_page(report *r)
 static int write_runs(char *const *paths)
 {
     GError *error = NULL;
+    if (!job_output_check(opt_out, NULL, paths[0], NULL, &error))
+        return cli_fail(error);
     GArray *runs = rep_find_runs(paths, &error);
     if (!runs)
         return cli_fail(error);
@@ -141,7 +148,7 @@ static int write_runs(char *const *paths)
     g_array_free(runs, TRUE);
     if (!ok)
         return cli_fail(error);
-    g_autofree char *bytes = cli_format_bytes((int64_t)page->len);
+    g_autofree char *bytes = qs_format_bytes((int64_t)page->len);
     cli_print("%s: %u %s, %s\n", opt_out, n, n == 1 ? "run" : "runs", bytes);
     return CLI_DONE;
 }
@@ -180,7 +187,8 @@ static int run_report(int argc, char **argv)
     r.pred = parse_named(opt_pred);
     r.run = parse_named(opt_run);
     colour_runs(r.run, r.pred);
-    status = write_page(&r);
+    status = job_output_check(opt_out, r.set, opt_cohort, NULL, &error) ? write_page(&r)
+                                                                        : cli_fail(error);
     g_array_free(r.set, TRUE);
     g_array_free(r.pred, TRUE);
     g_array_free(r.run, TRUE);

@@ -233,7 +233,7 @@ static void print_splits(const status_data *d)
               "pending", "tiling", "done", "failed", "cells", "patches", "labelled", "size");
     for (int i = 0; i <= DB_SPLIT_TEST; i++) {
         const db_split_summary *s = &d->sum.splits[i];
-        g_autofree char *size = cli_format_bytes(s->n_bytes);
+        g_autofree char *size = qs_format_bytes(s->n_bytes);
         double share = s->n_kept ? 100.0 * (double)s->n_labelled_patches / (double)s->n_kept : 0;
         cli_print("%-6s %7d %9d %8d %8d %6d %7d %10" G_GINT64_FORMAT " %10" G_GINT64_FORMAT
                   " %8.1f%% %10s\n",
@@ -303,7 +303,7 @@ static void print_times(const status_data *d)
         if (!head)
             cli_print("\n%4s %9s  where the time went\n", "run", "time");
         head = true;
-        g_autofree char *wall = cli_format_seconds(t->wall_s), *text = job_run_times_text(t);
+        g_autofree char *wall = qs_format_seconds(t->wall_s), *text = job_run_times_text(t);
         cli_print("%4d %9s  %s\n", (int)g_array_index(d->runs, db_run, i).id, wall, text);
     }
 }

@@ -8,6 +8,7 @@ extern const cli_command cli_cmd_synth;
 
 static char *opt_out, *opt_format;
 static int opt_slides, opt_train = -1, opt_val = -1, opt_test = -1, opt_labelled = -1;
+static int opt_sites;
 static int opt_size, opt_width, opt_height, opt_threads, opt_quality = 85;
 static double opt_mpp, opt_noise;
 static gint64 opt_seed = 1;
@@ -20,6 +21,10 @@ static const GOptionEntry entries[] = {
     {"val", 0, 0, G_OPTION_ARG_INT, &opt_val, "Validation slides, instead of --slides", "N"},
     {"test", 0, 0, G_OPTION_ARG_INT, &opt_test, "Test slides, instead of --slides", "N"},
     {"labelled", 0, 0, G_OPTION_ARG_INT, &opt_labelled, "Labelled training slides (a third)", "N"},
+    {"sites", 0, 0, G_OPTION_ARG_INT, &opt_sites,
+     "Laboratories with stains, scanners and patients of their own; labelled slides are of the first "
+     "half of them (none)",
+     "N"},
     {"size", 0, 0, G_OPTION_ARG_INT, &opt_size, "Pixels a side (3072)", "PX"},
     {"width", 0, 0, G_OPTION_ARG_INT, &opt_width, "Width in pixels, instead of --size", "PX"},
     {"height", 0, 0, G_OPTION_ARG_INT, &opt_height, "Height in pixels, instead of --size", "PX"},
@@ -86,6 +91,7 @@ static int run(int argc, char **argv)
     options.h = opt_height ? opt_height : opt_size ? opt_size : options.h;
     options.seed = (uint64_t)opt_seed;
     options.noise = opt_noise;
+    options.n_sites = opt_sites;
     options.jpeg_quality = opt_quality;
     options.n_threads = opt_threads;
     GError *error = NULL;

@@ -1,7 +1,10 @@
 /* quadslide tile: slides into the patches of a store: options, the list of slides, the run's row.
- * The work is job_crew.c's (many slides) and job_tile.c's (one). */
+ * The work is jobs/tile/crew.c's (many slides) and jobs/tile/job.c's (one). */
 #include "base/file.h"
 #include "cli/cli.h"
+#include "cli/print_tile.h"
+#include "cli/options.h"
+#include "jobs/outputs.h"
 #include "jobs/colour_rules.h"
 #include "jobs/label_rules.h"
 #include "jobs/tile/crew.h"
@@ -312,8 +315,8 @@ static const char *run_state(int status)
 /* The run's row: what was asked for. Failing to log fails nothing else. */
 static int64_t begin_run(db_store *store, const db_store_config *config, int n_threads)
 {
-    g_autofree char *rules = cli_json_escape(config->grid_rules);
-    g_autofree char *label_map = cli_json_escape(config->label_map ? config->label_map : "");
+    g_autofree char *rules = qs_json_escape(config->grid_rules);
+    g_autofree char *label_map = qs_json_escape(config->label_map ? config->label_map : "");
     g_autofree char *json = g_strdup_printf(
         "{\"patch\":%d,\"stride\":%d,\"level0\":%s,\"mpp\":%g,\"mpp_override\":%g,\"rules\":\"%s\","
         "\"mpp_tolerance\":%g,\"label_map\":\"%s\",\"label_order\":\"%s\",\"bounds_relative\":%s,"
@@ -355,8 +358,12 @@ static bool make_guard(GArray *jobs, tile_run *run, GError **error)
 static int tile(GArray *jobs, tile_run *run, int n_threads)
 {
     int64_t run_id = run->run_id = begin_run(run->store, run->config, n_threads);
-    int status = job_crew_run(jobs, run, n_threads);
+    job_totals totals;
     GError *error = NULL;
+    int status = job_crew_run(jobs, run, n_threads, cli_print_tile_plan, &totals, &error);
+    cli_print_tile_totals(&totals);
+    if (error)
+        cli_fail(g_steal_pointer(&error));
     if (run_id && !db_run_end(run->store, run_id, run_state(status), &error)) {
         qs_warn("the end of the run is not recorded: %s", error->message);
         g_error_free(error);
@@ -364,10 +371,21 @@ static int tile(GArray *jobs, tile_run *run, int n_threads)
     return status;
 }
 
+static int print_plan(GArray *jobs, const job_estimate *e, int n_threads)
+{
+    if (opt_json) {
+        g_autofree char *text = job_plan_json(jobs, e);
+        cli_print("%s\n", text);
+    } else {
+        cli_print_estimate(jobs, e, n_threads);
+    }
+    return e->n_failed == 0 ? CLI_DONE : e->n_failed < (int64_t)jobs->len ? CLI_PARTLY : CLI_FAILED;
+}
+
 /* The store is looked at when it is there already. */
 static int plan(GArray *jobs, tile_run *run, int n_threads)
 {
-    const tile_plan_options options = {opt_store, opt_rate, opt_json, n_threads};
+    const tile_plan_options options = {opt_store, opt_rate, n_threads};
     g_autofree char *index = opt_store ? g_build_filename(opt_store, "index.db", NULL) : NULL;
     GError *error = NULL;
     if (index && g_file_test(index, G_FILE_TEST_EXISTS)) {
@@ -378,7 +396,12 @@ static int plan(GArray *jobs, tile_run *run, int n_threads)
             return cli_fail(error);
         }
     }
-    int status = job_plan_run(jobs, run, &options);
+    job_estimate e;
+    int status = CLI_FAILED;
+    if (!job_plan_run(jobs, run, &options, &e, &error))
+        status = cli_fail(error);
+    else
+        status = print_plan(jobs, &e, n_threads);
     job_guard_destroy(run->guard);
     db_store_close(run->store);
     return status;
@@ -397,6 +420,31 @@ static int run_jobs(GArray *jobs, tile_run *run, bool planning)
     job_guard_destroy(run->guard);
     db_store_close(run->store);
     return status;
+}
+
+/* No preview over a slide or a mask of the run, nor over somebody's file. */
+static bool check_previews(const GArray *jobs, GError **error)
+{
+    job_outputs *outputs = job_outputs_create();
+    for (guint i = 0; i < jobs->len; i++) {
+        const job_tile *job = &g_array_index(jobs, job_tile, i);
+        job_outputs_input(outputs, job->path);
+        job_outputs_input(outputs, job->mask_path);
+        job_outputs_input(outputs, job->truth_path);
+        job_outputs_input(outputs, job->tissue_path);
+    }
+    bool ok = true;
+    for (guint i = 0; ok && i < jobs->len; i++) {
+        g_autofree char *base = g_path_get_basename(g_array_index(jobs, job_tile, i).path);
+        char *dot = strrchr(base, '.');
+        if (dot && dot != base)
+            *dot = 0;
+        g_autofree char *name = g_strconcat(base, ".jpg", NULL);
+        g_autofree char *path = g_build_filename(opt_preview, name, NULL);
+        ok = job_outputs_check(outputs, path, error);
+    }
+    job_outputs_destroy(outputs);
+    return ok;
 }
 
 static int run_with(const cli_command *command, const GOptionEntry *options, const char *text,
@@ -418,7 +466,8 @@ static int run_with(const cli_command *command, const GOptionEntry *options, con
     GArray *jobs = g_array_new(FALSE, TRUE, sizeof(job_tile));
     GPtrArray *paths = g_ptr_array_new_with_free_func(g_free);
     bool ok = make_config(&config, &error) && list_jobs(jobs, paths, rest, split, &error) &&
-              (!opt_preview || planning || qs_dir_create(opt_preview, &error));
+              (!opt_preview || planning ||
+               (check_previews(jobs, &error) && qs_dir_create(opt_preview, &error)));
     if (ok) {
         make_run(&run, &config);
         run.preview_dir = opt_preview;

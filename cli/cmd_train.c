@@ -14,7 +14,7 @@ enum { SNAPSHOT_IMAGES = 4 };
 
 typedef struct {
     const char *method, *store, *out, *preset;
-    gboolean list_methods;
+    gboolean list_methods, no_validation;
     int val_max_slides, val_stride;
 } own_options;
 
@@ -72,6 +72,8 @@ static void add_own(option_set *set)
     add_entry(
         set, "val-max-slides", 0, G_OPTION_ARG_INT, &own.val_max_slides, "N",
         g_strdup_printf("Validate on at most so many slides; 0: all [%d]", own.val_max_slides));
+    add_entry(set, "no-validation", 0, G_OPTION_ARG_NONE, &own.no_validation, NULL,
+              g_strdup("Open no slide: there is then no best.safetensors"));
     add_entry(set, "val-stride", 0, G_OPTION_ARG_INT, &own.val_stride, "PX",
               g_strdup("Window stride of validation; 0: the patch, so no overlap [0]"));
 }
@@ -254,7 +256,8 @@ static bool session_open(session *s, GError **error)
     if (config->level0 && s->source.patches->len > 0)
         s->spec.mpp = g_array_index(s->source.patches, db_patch, 0).mpp;
     if (!open_colours(s, error) ||
-        !job_validation_open(&s->validation, s->store, own.val_max_slides, s->spec.colour, error))
+        !job_validation_open(&s->validation, s->store, own.no_validation ? -1 : own.val_max_slides,
+                             s->spec.colour, error))
         return false;
     if (!job_train_normalisation(&s->source, s->writable, s->spec.mean, s->spec.std, cli_progress(),
                                  error))
@@ -268,7 +271,7 @@ static bool session_open(session *s, GError **error)
     if (s->source.n_left_out > 0)
         cli_print("%" G_GINT64_FORMAT " patches are left out by --where \"%s\"\n",
                   s->source.n_left_out, s->options->where);
-    if (s->validation.slides->len == 0)
+    if (s->validation.slides->len == 0 && !own.no_validation)
         qs_warn("no slide of split val has a mask: nothing is validated, and best.safetensors is "
                 "not written");
     return true;
@@ -296,14 +299,14 @@ static void warn_once(session *s, GError *error)
 /* The options, and which slides were learnt from. */
 static char *options_json(const tr_options *options, const char *labelled_names)
 {
-    g_autofree char *names = cli_json_escape(labelled_names);
+    g_autofree char *names = qs_json_escape(labelled_names);
     g_autofree char *text = tr_options_to_text(options, false);
     g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
     GString *json = g_string_new("{");
     for (int i = 0; lines[i] && *lines[i]; i++) {
         char *equals = strchr(lines[i], '=');
         *equals = 0;
-        g_autofree char *value = cli_json_escape(equals + 1);
+        g_autofree char *value = qs_json_escape(equals + 1);
         g_string_append_printf(json, "%s\"%s\":\"%s\"", i ? "," : "", lines[i], value);
     }
     g_string_append_printf(json, ",\"labelled_slides\":\"%s\"}", names);

@@ -1,6 +1,7 @@
 /* quadslide view: a local web page of slides and of what the commands made of them. Here it is put
  * together: what is shown, how masks and tissue are read, the server, the browser. */
 #include "cli/cli.h"
+#include "cli/options.h"
 #include "base/file.h"
 #include "jobs/mask_note.h"
 #include "jobs/slide_set.h"
@@ -17,8 +18,9 @@
 
 extern const cli_command cli_cmd_view;
 
-static char *opt_cohort, *opt_split, *opt_store, *opt_classes, *opt_label_map, *opt_label_order;
-static char **opt_pred;
+static char *opt_cohort, *opt_split, *opt_store, *opt_classes, *opt_label_map, *opt_label_order,
+    *opt_annotate;
+static char **opt_pred, **opt_run;
 static int opt_port, opt_threads;
 static double opt_mpp_override;
 static gboolean opt_bounds, opt_no_browser;
@@ -30,6 +32,10 @@ static const GOptionEntry entries[] = {
      "Show the patch grid of a store; its classes and rules are used", "DIR"},
     {"pred", 'p', 0, G_OPTION_ARG_FILENAME_ARRAY, &opt_pred,
      "A folder of predicted masks and its name; up to 6", "NAME=DIR"},
+    {"annotate", 'a', 0, G_OPTION_ARG_FILENAME, &opt_annotate,
+     "Draw outlines; they and the next round's cohort go into this folder", "DIR"},
+    {"run", 'r', 0, G_OPTION_ARG_FILENAME_ARRAY, &opt_run,
+     "A training, running or ended, and its name", "NAME=RUN"},
     {"classes", 0, 0, G_OPTION_ARG_STRING, &opt_classes,
      "Class table (of the store, or noted beside the predictions)", "TABLE"},
     {"label-map", 0, 0, G_OPTION_ARG_STRING, &opt_label_map, CLI_LABEL_MAP_HELP, "MAP"},
@@ -43,7 +49,7 @@ static const GOptionEntry entries[] = {
     G_OPTION_ENTRY_NULL};
 
 static const char description[] =
-    "The page is served on this computer alone, to whoever has its address; nothing is written. "
+    "The page is served on this computer alone, to whoever has its address; only --annotate writes anything. "
     "From afar:\n"
     "  ssh -L PORT:127.0.0.1:PORT machine, with --port PORT there, and the address it prints.\n"
     "Press ? on the page for its keys. Ctrl-C ends it.";
@@ -73,6 +79,8 @@ static wsi_tissue *open_tissue(void *user, const char *path, wsi_slide *slide, G
 /* ---- what is shown --------------------------------------------------------------------------- */
 static bool add_slides(vw_shown *shown, char *const *slides, GError **error)
 {
+    if (!opt_cohort && !slides[0])
+        return true; /* trainings alone */
     g_autoptr(GArray) set =
         job_slide_set_read(opt_cohort, opt_split ? opt_split : "all", slides, error);
     for (guint i = 0; set && i < set->len; i++) {
@@ -91,20 +99,21 @@ static bool add_slides(vw_shown *shown, char *const *slides, GError **error)
     return set != NULL;
 }
 
-static bool add_models(vw_shown *shown, GError **error)
+/* NAME=DIR of an option; a bare DIR is named by its last part. */
+static bool add_named(GArray *items, const char *option, char *const *texts, GError **error)
 {
-    for (int i = 0; opt_pred && opt_pred[i]; i++) {
-        const char *equals = strchr(opt_pred[i], '=');
-        const char *dir = equals ? equals + 1 : opt_pred[i];
+    for (int i = 0; texts && texts[i]; i++) {
+        const char *equals = strchr(texts[i], '=');
+        const char *dir = equals ? equals + 1 : texts[i];
         if (!g_file_test(dir, G_FILE_TEST_IS_DIR)) {
-            g_set_error(error, QS_ERROR, QS_ERROR_ARG, "--pred %s: there is no folder %s",
-                        opt_pred[i], dir);
+            g_set_error(error, QS_ERROR, QS_ERROR_ARG, "%s %s: there is no folder %s", option,
+                        texts[i], dir);
             return false;
         }
-        vw_model item = {.name = equals ? g_strndup(opt_pred[i], (gsize)(equals - opt_pred[i]))
+        vw_model item = {.name = equals ? g_strndup(texts[i], (gsize)(equals - texts[i]))
                                         : g_path_get_basename(dir),
                          .dir = g_strdup(dir)};
-        g_array_append_val(shown->models, item);
+        g_array_append_val(items, item);
     }
     return true;
 }
@@ -134,8 +143,8 @@ static bool fill(vw_shown *shown, rules *r, char *const *slides, GError **error)
         return false;
     shown->store = r->store;
     shown->n_threads = opt_threads > 0 ? opt_threads : (int)g_get_num_processors();
-    if (!add_slides(shown, slides, error) || !add_models(shown, error) ||
-        !find_classes(shown, error))
+    if (!add_slides(shown, slides, error) || !add_named(shown->models, "--pred", opt_pred, error) ||
+        !add_named(shown->runs, "--run", opt_run, error) || !find_classes(shown, error))
         return false;
     if (!job_labels_init(&r->labels, opt_label_map, opt_label_order, opt_bounds, &shown->classes,
                          error))
@@ -191,12 +200,15 @@ static bool serve(vw_shown *shown, GError **error)
     vw_http_options options = {.port = opt_port};
     if (!vw_guard_init(&guard, error))
         return false;
-    vw_service *service = vw_service_create(shown, &guard);
+    vw_drafts *drafts = opt_annotate ? vw_drafts_open(shown, opt_annotate, error) : NULL;
+    if (opt_annotate && !drafts)
+        return false;
+    vw_service *service = vw_service_create(shown, &guard, drafts);
     vw_http *http = vw_http_start(service, &guard, &options, error);
     if (http) {
         g_autofree char *address =
             g_strdup_printf("http://127.0.0.1:%d/%s/", guard.port, guard.token);
-        g_autofree char *memory = cli_format_bytes(vw_service_memory(service));
+        g_autofree char *memory = qs_format_bytes(vw_service_memory(service));
         cli_print("%u %s at %s\nmemory: at most %s of tiles and open slides. Ctrl-C ends it.\n",
                   shown->slides->len, shown->slides->len == 1 ? "slide" : "slides", address,
                   memory);
@@ -210,13 +222,14 @@ static bool serve(vw_shown *shown, GError **error)
         vw_http_stop(http);
     }
     vw_service_destroy(service);
+    vw_drafts_close(drafts);
     return http != NULL;
 }
 
 static const char *fault_of(char *const *rest)
 {
-    if (!opt_cohort && !rest[0])
-        return "name slides, or a cohort with --cohort FILE";
+    if (!opt_cohort && !rest[0] && !opt_run)
+        return "name slides, a cohort with --cohort FILE, or trainings with --run NAME=RUN";
     if (opt_cohort && rest[0])
         return "give slides or --cohort, not both";
     if (opt_split && !opt_cohort)
@@ -254,8 +267,8 @@ static int run_view(int argc, char **argv)
 
 const cli_command cli_cmd_view = {
     .name = "view",
-    .arguments = "SLIDE… | --cohort C  [--store S] [--pred NAME=DIR …]",
-    .summary = "look at slides, masks and predictions in the browser",
+    .arguments = "SLIDE… | --cohort C  [--store S] [--pred NAME=DIR …] [--run NAME=RUN …]",
+    .summary = "look at slides, predictions and trainings in the browser",
     .run = run_view,
     .entries = entries,
 };

@@ -18,7 +18,7 @@ static void draw(const char *stage, int64_t done, int64_t total, const char *det
     double elapsed = (double)(now - stage_start_us) * 1e-6;
     g_autofree char *eta = NULL;
     if (total > 0 && done > stage_first && done < total)
-        eta = cli_format_seconds(elapsed * (double)(total - done) / (double)(done - stage_first));
+        eta = qs_format_seconds(elapsed * (double)(total - done) / (double)(done - stage_first));
     GString *line = g_string_new(stage);
     if (total > 0) {
         int percent = (int)(100 * done / total), width = 24, filled = (int)(width * done / total);

@@ -6,7 +6,9 @@
  * is (or dies); what it writes goes to log.txt of the run's folder. */
 #include "experiment/experiment.h"
 
-#include "cli/cli.h"
+#include "base/error.h"
+#include "base/report.h"
+#include "jobs/exit.h"
 #include "base/file.h"
 
 #include <errno.h>
@@ -29,6 +31,7 @@ typedef struct {
     int n_threads;    /* of each run */
     bool stopped;
     void (*finished)(experiment *e);
+    const qs_progress *progress;
 } crew;
 
 /* ---- children ------------------------------------------------------------------------------- */
@@ -76,7 +79,7 @@ static bool judge(int status, const char *command, const char *log, bool partly_
                   GError **error)
 {
     int code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-    if (code == CLI_DONE || (code == CLI_PARTLY && partly_is_fine))
+    if (code == JOB_EXIT_DONE || (code == JOB_EXIT_PARTLY && partly_is_fine))
         return true;
     if (!qs_stop_check(error))
         return false;
@@ -140,44 +143,6 @@ static char *settings_path(const experiment *e)
 
 /* ---- one run -------------------------------------------------------------------------------- */
 
-/* A flag of `train` is given or not; everything else has a value. */
-static bool is_flag(const char *name)
-{
-    size_t n;
-    const tr_option *table = tr_option_table(&n);
-    for (size_t i = 0; i < n; i++)
-        if (!strcmp(table[i].name, name))
-            return table[i].kind == TR_BOOL;
-    return false;
-}
-
-static bool method_takes(const ssl_method *method, const char *name)
-{
-    size_t n;
-    const tr_option *table = tr_option_table(&n);
-    for (size_t i = 0; i < n; i++)
-        if (!strcmp(table[i].name, name))
-            return true;
-    for (int i = 0; i < ssl_method_n_options(method); i++)
-        if (!strcmp(method->options[i].name, name))
-            return true;
-    return !strncmp(name, "val-", 4);
-}
-
-static void add_set(GPtrArray *args, const exp_run *run)
-{
-    for (guint i = 0; i < run->set->len; i++) {
-        const char *text = run->set->pdata[i], *equals = strchr(text, '=');
-        g_autofree char *name = g_strndup(text, (gsize)(equals - text));
-        if (!method_takes(run->method, name))
-            continue;
-        if (!is_flag(name))
-            add(args, name, equals + 1);
-        else if (!strcmp(equals + 1, "true"))
-            g_ptr_array_add(args, g_strdup_printf("--%s", name));
-    }
-}
-
 static char *in_dir(const exp_run *run, const char *name)
 {
     return g_build_filename(run->dir, name, NULL);
@@ -187,22 +152,14 @@ static bool train(const crew *c, const exp_run *run, const char *log, GError **e
 {
     g_autoptr(GPtrArray) args = arguments("train");
     g_autofree char *steps = in_dir(run, "train.jsonl");
-    g_autofree char *pool = g_key_file_get_string(c->e->keys, "experiment", "label-pool", NULL);
+    g_autoptr(GPtrArray) own = exp_train_arguments(c->e, run);
     g_ptr_array_add(args, g_strdup("--quiet"));
     add(args, "log-json", steps);
     add(args, "store", c->e->store_dir);
     add(args, "out", run->dir);
-    add(args, "method", run->method->name);
-    add(args, "loss", run->loss == TR_LOSS_METASSL ? "metassl" : "plain");
-    add_number(args, "seed", (int64_t)run->seed);
     add_number(args, "threads", c->n_threads);
-    add_set(args, run);
-    if (run->budget > 0) {
-        add_number(args, "labelled-cases", run->budget);
-        add_number(args, "label-seed", (int64_t)run->seed);
-    }
-    if (pool && strstr(run->train_text, "label-pool=masked"))
-        add(args, "label-pool", pool);
+    for (guint i = 0; i < own->len; i++)
+        g_ptr_array_add(args, g_strdup(own->pdata[i]));
     return run_command(args, log, false, error);
 }
 
@@ -338,7 +295,7 @@ static void settle(crew *c, exp_run *run, GError *error)
         g_error_free(error);
     } else {
         run->iteration = run->iterations;
-        cli_log_json("run", "\"name\":\"%s\",\"state\":\"done\"", run->name);
+        qs_event("run", "\"name\":\"%s\",\"state\":\"done\"", run->name);
         if (c->finished)
             c->finished(c->e);
     }
@@ -412,7 +369,7 @@ static void show(crew *c)
     g_mutex_unlock(&c->lock);
     g_autofree char *text =
         g_strdup_printf("%u of %u runs%s", n_done, c->e->runs->len, detail->str);
-    qs_progress_update(cli_progress(), "experiment", (int64_t)(done / all * iterations),
+    qs_progress_update(c->progress, "experiment", (int64_t)(done / all * iterations),
                        (int64_t)iterations, text);
 }
 
@@ -436,11 +393,15 @@ static GPtrArray *order_of(const experiment *e)
     return order;
 }
 
-bool exp_crew_run(experiment *e, void (*finished)(experiment *e), GError **error)
+bool exp_crew_run(experiment *e, void (*finished)(experiment *e), const qs_progress *progress,
+                  GError **error)
 {
     g_autoptr(GPtrArray) order = order_of(e);
-    crew c = {
-        .e = e, .order = order, .n_threads = MAX(1, e->threads / e->jobs), .finished = finished};
+    crew c = {.e = e,
+              .order = order,
+              .n_threads = MAX(1, e->threads / e->jobs),
+              .finished = finished,
+              .progress = progress};
     g_mutex_init(&c.lock);
     g_autofree GThread **threads = g_new0(GThread *, e->jobs);
     for (int i = 0; i < e->jobs; i++)
@@ -457,7 +418,6 @@ bool exp_crew_run(experiment *e, void (*finished)(experiment *e), GError **error
     for (int i = 0; i < e->jobs; i++)
         g_thread_join(threads[i]);
     g_mutex_clear(&c.lock);
-    cli_progress_end();
     return qs_stop_check(error);
 }
 

@@ -2,12 +2,13 @@
  *
  * A run is known by the text of the options that decide its weights. An option that the text of an
  * older program does not name counts as what it is by default, so that a program which learnt new
- * options does not train everything again; one that it names and that has another value now is
+ * options does not train everything again (what the recipe's options were before they were there is
+ * known, whatever their defaults are now); one that it names and that has another value now is
  * another run. The row is written in one transaction after the last score, so a run is done or it
  * is not. */
 #include "experiment/experiment.h"
 
-#include "cli/cli.h"
+#include "base/error.h"
 #include "jobs/score/scores.h"
 #include "base/file.h"
 
@@ -48,6 +49,8 @@ static bool same_run(const exp_run *run, const char *was)
             continue;
         size_t n = (size_t)(equals - is_lines[i]);
         const char *old = value_of(was_lines, is_lines[i], n);
+        if (!old)
+            old = tr_option_before(is_lines[i], n);
         if (!old)
             old = value_of(default_lines, is_lines[i], n);
         if (g_strcmp0(old, equals + 1) != 0)

@@ -6,9 +6,10 @@
  *
  * Two rows may share a run (the plain default is also a row of every ablation): a run is what it
  * trains, not where it is shown. */
-#ifndef QS_CLI_EXPERIMENT_H
-#define QS_CLI_EXPERIMENT_H
+#ifndef QS_EXPERIMENT_EXPERIMENT_H
+#define QS_EXPERIMENT_EXPERIMENT_H
 
+#include "base/report.h"
 #include "jobs/label_budget.h"
 #include "db/store.h"
 #include "train/plan/options.h"
@@ -73,9 +74,14 @@ typedef struct {
 } exp_overrides;
 
 /* ---- experiment_file.c ---- */
+/* Are the keys of section `command` of key file `path` options of that command, with values of their
+ * kind? QS_ERROR_ARG names file, section, key and value. */
+typedef bool (*exp_section_check)(const char *path, GKeyFile *keys, const char *command,
+                                  GError **error);
 /* Reads and checks everything that can be known without the data. QS_ERROR_ARG with file, group,
- * key and value. */
-experiment *exp_load(const char *file, const exp_overrides *overrides, GError **error);
+ * key and value. `check` knows the options of tile, predict and eval; NULL: any key passes. */
+experiment *exp_load(const char *file, const exp_overrides *overrides, exp_section_check check,
+                     GError **error);
 void exp_free(experiment *e);
 
 /* ---- experiment_done.c: what the store and the folders know ---- */
@@ -101,19 +107,28 @@ bool exp_find_noise(experiment *e, GError **error);
 /* The label budget of a run. */
 job_label_budget exp_budget(const experiment *e, const exp_run *run);
 
+/* ---- commands.c ---- */
+/* Options of `train` for a run, but for store, folder and threads. Owned, strings too. */
+GPtrArray *exp_train_arguments(const experiment *e, const exp_run *run);
+/* The trainings that are left, one a line: the run's folder below OUT/runs and its options, with tabs
+ * between. Makes the folders, with the note of what they are for. Owned. */
+char *exp_commands(experiment *e, GError **error);
+
 /* ---- experiment_crew.c: runs the trainings ---- */
 /* Cuts every slide of the cohort into the store, by `quadslide tile`. */
 bool exp_tile(experiment *e, GError **error);
 /* Runs what is left, `jobs` at once. False on a stop request only; failed runs are marked and said.
- * `finished` is called after each, from one thread at a time. */
-bool exp_crew_run(experiment *e, void (*finished)(experiment *e), GError **error);
+ * `finished` is called after each, from one thread at a time; progress (NULL none) of iterations. */
+bool exp_crew_run(experiment *e, void (*finished)(experiment *e), const qs_progress *progress,
+                  GError **error);
 
 /* ---- experiment_time.c ---- */
 /* Seconds that a run still takes on its own, by what others took; NaN when nothing is known. */
 double exp_seconds_left(const experiment *e, const exp_run *run);
 /* Of everything, with `jobs` at once. */
 double exp_seconds_all(const experiment *e);
-void exp_print_plan(experiment *e);
+/* The runs, what is done and what is left, a line each; owned. */
+char *exp_plan_text(const experiment *e);
 
 /* ---- experiment_score.c: one cell of a table ---- */
 typedef struct {

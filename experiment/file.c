@@ -4,12 +4,10 @@
  * Sections [tile], [predict] and [eval] hold options of those commands, [train] of the trainer;
  * [ablation NAME] is a table whose keys are its rows, each a set of train options. Every mistake is
  * said with file, section, key and value before anything is computed. */
-#include "cli/cli.h"
+#include "base/error.h"
 #include "experiment/read.h"
 
 #include <string.h>
-
-extern const cli_command cli_cmd_tile, cli_cmd_predict, cli_cmd_eval;
 
 static const char ablation_prefix[] = "ablation ";
 static const char *const main_keys[] = {"name",   "cohort",     "store",   "out",   "methods",
@@ -194,22 +192,22 @@ static bool check_groups(const exp_reader *r, GError **error)
 }
 
 /* Options of the commands that the experiment runs, and those that it gives them itself. */
-static bool check_commands(const exp_reader *r, GError **error)
+static bool check_commands(const exp_reader *r, exp_section_check check, GError **error)
 {
     static const struct {
-        const cli_command *command;
+        const char *name;
         const char *own[8];
     } commands[] = {
-        {&cli_cmd_tile, {"store", "cohort", "threads", NULL}},
-        {&cli_cmd_predict, {"model", "cohort", "split", "out", "threads", "force", "prob", NULL}},
-        {&cli_cmd_eval, {"cohort", "split", "pred", "against", "out", "require-dsc", NULL}}};
+        {"tile", {"store", "cohort", "threads", NULL}},
+        {"predict", {"model", "cohort", "split", "out", "threads", "force", "prob", NULL}},
+        {"eval", {"cohort", "split", "pred", "against", "out", "require-dsc", NULL}}};
     for (size_t i = 0; i < G_N_ELEMENTS(commands); i++) {
-        const char *name = commands[i].command->name;
+        const char *name = commands[i].name;
         for (int k = 0; commands[i].own[k]; k++)
             if (g_key_file_has_key(r->e->keys, name, commands[i].own[k], NULL))
                 return exp_fail(r, name, commands[i].own[k], NULL, error,
                                 "the experiment sets this itself");
-        if (!cli_config_check(r->e->file, r->e->keys, name, commands[i].command->entries, error))
+        if (check && !check(r->e->file, r->e->keys, name, error))
             return false;
     }
     return true;
@@ -307,7 +305,8 @@ static char *make_eval_text(const experiment *e)
     return g_string_free(text, FALSE);
 }
 
-experiment *exp_load(const char *file, const exp_overrides *overrides, GError **error)
+experiment *exp_load(const char *file, const exp_overrides *overrides, exp_section_check check,
+                     GError **error)
 {
     experiment *e = g_new0(experiment, 1);
     *e = (experiment){.file = g_strdup(file),
@@ -321,7 +320,7 @@ experiment *exp_load(const char *file, const exp_overrides *overrides, GError **
         g_prefix_error(error, "%s: ", file);
     ok = ok && apply_sets(e, overrides->set, error) && check_groups(&r, error) &&
          read_paths(&r, overrides, error) && read_main_values(&r, overrides, error) &&
-         check_commands(&r, error) && read_tables(&r, error);
+         check_commands(&r, check, error) && read_tables(&r, error);
     g_hash_table_destroy(r.by_text);
     if (!ok) {
         exp_free(e);

@@ -77,16 +77,20 @@ static void add_table(GString *page, const experiment *e, const exp_table *table
 {
     exp_shown shown[8];
     guint n = exp_shown_metrics(e, shown, G_N_ELEMENTS(shown));
-    g_string_append(page, "<div class=\"wide\"><table><thead><tr><th></th><th>val DSC</th>");
+    g_string_append(
+        page,
+        "<div class=\"wide\"><table><thead><tr><th scope=\"col\"></th><th scope=\"col\">val DSC</th>");
     for (guint k = 0; k < n; k++) {
-        g_string_append(page, "<th>");
+        g_string_append(page, "<th scope=\"col\">");
         rep_text(page, shown[k].label);
         if (strcmp(shown[k].unit, "fraction") != 0)
             g_string_append_printf(page, ", %s", shown[k].unit);
         g_string_append(page, "</th>");
     }
-    g_string_append_printf(page, "<th>DSC against %s</th><th>Seeds</th></tr></thead><tbody>\n",
-                           table == e->tables->pdata[0] ? "plain" : "the first");
+    g_string_append_printf(
+        page,
+        "<th scope=\"col\">DSC against %s</th><th scope=\"col\">Seeds</th></tr></thead><tbody>\n",
+        table == e->tables->pdata[0] ? "plain" : "the first");
     for (guint r = 0; r < table->rows->len; r++)
         add_row(page, e, table, r, b, shown, n);
     g_string_append(page, "</tbody></table></div>\n");
@@ -171,12 +175,13 @@ static void add_plot(GString *page, const experiment *e, const exp_table *table,
 /* A network that follows the noise is nearer to the annotation it learnt from than to the truth. */
 static void add_noise(GString *page, const experiment *e, const exp_table *table, guint b)
 {
-    g_string_append(page, "<h3 style=\"margin-top:34px\">Noisy labels</h3><p class=\"note\">DSC "
-                          "against the truth, which no training saw, and against the noisy "
-                          "annotation: on the test slides and on the slides whose labels were "
-                          "learnt from.</p><div class=\"wide\"><table><thead><tr><th></th>");
+    g_string_append(
+        page, "<h3 style=\"margin-top:34px\">Noisy labels</h3><p class=\"note\">DSC "
+              "against the truth, which no training saw, and against the noisy "
+              "annotation: on the test slides and on the slides whose labels were "
+              "learnt from.</p><div class=\"wide\"><table><thead><tr><th scope=\"col\"></th>");
     for (guint k = 0; k < EXP_N_NOISE; k++)
-        g_string_append_printf(page, "<th>%s</th>", exp_noise_columns[k].label);
+        g_string_append_printf(page, "<th scope=\"col\">%s</th>", exp_noise_columns[k].label);
     g_string_append(page, "</tr></thead><tbody>\n");
     for (guint r = 0; r < table->rows->len; r++) {
         g_string_append_printf(
@@ -235,9 +240,9 @@ static void add_row_runs(GArray *runs, const experiment *e, const exp_table *tab
         if (!has_log(run))
             continue;
         rep_named item = {.name = g_strdup(row->label),
-                             .path = g_strdup(run->dir),
-                             .index = colour_of(e, table, r),
-                             .plain = !first || !details};
+                          .path = g_strdup(run->dir),
+                          .index = colour_of(e, table, r),
+                          .plain = !first || !details};
         g_array_append_val(runs, item);
         first = false;
     }

@@ -2,8 +2,8 @@
  * experiment_values.c (its values) and experiment_runs.c (the runs that follow from them).
  *
  * Every mistake is said as "FILE: [SECTION] KEY=VALUE: way out". */
-#ifndef QS_CLI_EXPERIMENT_READ_H
-#define QS_CLI_EXPERIMENT_READ_H
+#ifndef QS_EXPERIMENT_READ_H
+#define QS_EXPERIMENT_READ_H
 
 #include "experiment/experiment.h"
 

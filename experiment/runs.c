@@ -172,9 +172,12 @@ static bool settle(exp_reader *r, exp_run *run, guint n_section, GError **error)
         g_error_free(bad);
         return false;
     }
-    ssl_config config = tr_options_config(&options);
     ssl_plan plan = {0};
-    run->method->plan(&config, &plan);
+    if (!tr_options_plan(&options, &plan, &bad)) {
+        exp_fail(r, "train", run->method->name, NULL, error, bad->message);
+        g_error_free(bad);
+        return false;
+    }
     if (plan.pool == SSL_POOL_ALL)
         run->budget = 0;
     g_autofree char *pool = g_key_file_get_string(r->e->keys, exp_main_group, "label-pool", NULL);

@@ -2,7 +2,7 @@
  * method where it ran, else of any. */
 #include "experiment/experiment.h"
 
-#include "cli/cli.h"
+#include "base/text.h"
 
 #include <math.h>
 
@@ -48,20 +48,22 @@ static const char *state_word(const exp_run *run)
     return run->state == EXP_DONE ? "done" : run->iteration > 0 ? "begun" : "to do";
 }
 
-void exp_print_plan(experiment *e)
+char *exp_plan_text(const experiment *e)
 {
+    GString *text = g_string_new(NULL);
     guint n_done = 0;
     for (guint i = 0; i < e->runs->len; i++) {
         const exp_run *run = e->runs->pdata[i];
         double left = exp_seconds_left(e, run);
-        g_autofree char *time = isnan(left) ? g_strdup("-") : cli_format_seconds(left);
+        g_autofree char *time = isnan(left) ? g_strdup("-") : qs_format_seconds(left);
         n_done += run->state == EXP_DONE;
-        cli_print("%-44s  %-6s  %7" G_GINT64_FORMAT " of %7" G_GINT64_FORMAT " iterations  %s\n",
+        g_string_append_printf(text, "%-44s  %-6s  %7" G_GINT64_FORMAT " of %7" G_GINT64_FORMAT " iterations  %s\n",
                   run->name, state_word(run), run->iteration, run->iterations, time);
     }
     double all = exp_seconds_all(e);
     g_autofree char *time =
-        isnan(all) ? g_strdup("not known before the first run has ended") : cli_format_seconds(all);
-    cli_print("%u runs, %u done; training time left with %d at once: %s\n", e->runs->len, n_done,
+        isnan(all) ? g_strdup("not known before the first run has ended") : qs_format_seconds(all);
+    g_string_append_printf(text, "%u runs, %u done; training time left with %d at once: %s\n", e->runs->len, n_done,
               e->jobs, time);
+    return g_string_free(text, FALSE);
 }

@@ -1,7 +1,7 @@
 /* Values of an experiment's key file: text to numbers, lists, paths, methods and losses. */
 #include "experiment/read.h"
 
-#include "cli/cli.h"
+#include "base/error.h"
 
 #include <string.h>
 

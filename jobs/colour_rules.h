@@ -1,6 +1,6 @@
 /* Colour rules of the command line, and their use on slides and on stored patches. */
-#ifndef QS_CLI_COLOUR_H
-#define QS_CLI_COLOUR_H
+#ifndef QS_JOBS_COLOUR_RULES_H
+#define QS_JOBS_COLOUR_RULES_H
 
 #include "db/store.h"
 #include "wsi/colour/colour.h"
@@ -15,9 +15,5 @@ char *job_colour_text(bool icc, const char *stain_norm, const db_store_config *c
  * could not be done is also warned of. */
 bool job_colour_open(wsi_view *view, const char *rules, const wsi_colour_windows *windows,
                      wsi_colour **colour, char **done, char **remark, GError **error);
-
-#define CLI_STAIN_HELP                                                                             \
-    "Stain normalisation: macenko or reinhard, to the usual reference, to that of an image or "    \
-    "slide (macenko:FILE), or to given numbers"
 
 #endif

@@ -3,8 +3,8 @@
  * Cases, not slides, so that no patient is half labelled. The cases of the pool are put into an
  * order that depends on the seed and their names alone, and the first `n_cases` are taken: every
  * method of a seed has the same ones, and a larger budget contains the smaller. */
-#ifndef QS_CLI_LABEL_BUDGET_H
-#define QS_CLI_LABEL_BUDGET_H
+#ifndef QS_JOBS_LABEL_BUDGET_H
+#define QS_JOBS_LABEL_BUDGET_H
 
 #include "db/store.h"
 #include "train/plan/options.h"

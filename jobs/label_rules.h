@@ -1,6 +1,6 @@
 /* How annotation files become labels, as the command line and a store say it. */
-#ifndef QS_CLI_LABELS_H
-#define QS_CLI_LABELS_H
+#ifndef QS_JOBS_LABEL_RULES_H
+#define QS_JOBS_LABEL_RULES_H
 
 #include "db/store.h"
 #include "wsi/annot/mask.h"
@@ -28,18 +28,5 @@ wsi_mask *job_mask_open_stored(const char *path, const wsi_slide *slide,
 
 /* --binary-255 and --ignore-255; QS_ERROR_ARG for both. */
 bool job_labels_set_255(job_labels *labels, bool binary, bool ignore, GError **error);
-
-/* Help texts of the options, the same in every command. */
-#define CLI_LABEL_MAP_HELP                                                                         \
-    "Annotation files: names to classes, e.g. \"Tumor=tumour,Necrosis=ignore,*=skip\", or a file " \
-    "of such lines (the names of the classes)"
-#define CLI_LABEL_ORDER_HELP                                                                       \
-    "Annotation files: later shapes lie over earlier ones in the order of the file, or of the "    \
-    "label map (file)"
-#define CLI_BINARY_255_HELP                                                                        \
-    "Mask images of 0 and 255 alone: 255 is class 1 (with two classes it is; with more, say which)"
-#define CLI_IGNORE_255_HELP "Mask images of 0 and 255 alone: 255 is ignore"
-#define CLI_BOUNDS_HELP                                                                            \
-    "Annotation files: their 0,0 is the corner of the slide's bounds, as QuPath has it for MIRAX"
 
 #endif

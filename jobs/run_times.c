@@ -1,7 +1,6 @@
 /* See run_times.h. */
 #include "jobs/run_times.h"
 
-#include "cli/cli.h"
 
 /* What the largest share says about a run. */
 static const char *const advice[WSI_STAGES_N] = {

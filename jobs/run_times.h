@@ -1,7 +1,7 @@
 /* Where the time of a tiling run went: stored with its run, shown at its end and by `status`, so
  * that "why is it slow today" can be asked of two runs of one store. */
-#ifndef QS_CLI_RUN_TIMES_H
-#define QS_CLI_RUN_TIMES_H
+#ifndef QS_JOBS_RUN_TIMES_H
+#define QS_JOBS_RUN_TIMES_H
 
 #include "db/store.h"
 #include "wsi/stages.h"

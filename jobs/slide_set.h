@@ -1,10 +1,11 @@
 /* Which slides a command works on, and what their masks are called.
  *
- * A mask is named as its slide without the extension. Two slides of one base name get ~2, ~3 … in
- * the order of the whole cohort (or of the command line), so that `predict`, `eval` and `report`
- * agree on the names whichever split they look at. */
-#ifndef QS_CLI_SLIDE_SET_H
-#define QS_CLI_SLIDE_SET_H
+ * A mask is named as its slide without the extension. Slides of one base name in a cohort (or on a command
+ * line) are told apart by what they are, never by the order of rows: NAME~CASE where their cases differ, else
+ * NAME~ and eight digits of the content's hash. So `predict`, `eval` and `report` agree on the names
+ * whichever split or order they look at. */
+#ifndef QS_JOBS_SLIDE_SET_H
+#define QS_JOBS_SLIDE_SET_H
 
 #include "jobs/label_rules.h"
 
@@ -34,8 +35,8 @@ void job_slide_set_labels(GArray *set, const job_labels *labels);
  * when neither is given. *from is "truth" or "mask". */
 const char *job_slide_truth(const job_slide *slide, const char **from);
 
-char *job_mask_path(const char *dir, const job_slide *slide);    /* DIR/NAME.tif, owned */
-char *job_prob_path(const char *dir, const job_slide *slide);    /* DIR/prob/NAME.tif */
+char *job_mask_path(const char *dir, const job_slide *slide);      /* DIR/NAME.tif, owned */
+char *job_prob_path(const char *dir, const job_slide *slide);      /* DIR/prob/NAME.tif */
 char *job_mask_note_path(const char *dir, const job_slide *slide); /* DIR/NAME.json */
 
 #endif

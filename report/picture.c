@@ -10,8 +10,8 @@
 
 enum { PICTURE_PX = 720, OUTLINE_PX = 2 };
 
-static const uint8_t tp_rgb[3] = {0x56, 0xB4, 0xE9}, fp_rgb[3] = {0xE6, 0x9F, 0x00},
-                     fn_rgb[3] = {0x7A, 0x01, 0x77};
+static const uint8_t tp_rgb[3] = {0x00, 0x80, 0x60}, fp_rgb[3] = {0xD5, 0x5E, 0x00},
+                     fn_rgb[3] = {0x26, 0x78, 0xC8};
 
 /* Opens the slide and a view of it that fits the picture. */
 static wsi_slide *open_fit(const job_slide *slide, wsi_view *view, GError **error)
@@ -24,8 +24,8 @@ static wsi_slide *open_fit(const job_slide *slide, wsi_view *view, GError **erro
     return s;
 }
 
-uint8_t *rep_picture_labels(const rep_picture *picture, const job_slide *slide,
-                               const char *path, const qs_classes *classes, GError **error)
+uint8_t *rep_picture_labels(const rep_picture *picture, const job_slide *slide, const char *path,
+                            const qs_classes *classes, GError **error)
 {
     wsi_view view;
     wsi_slide *s = open_fit(slide, &view, error);
@@ -45,7 +45,7 @@ uint8_t *rep_picture_labels(const rep_picture *picture, const job_slide *slide,
 }
 
 bool rep_picture_read(rep_picture *picture, const job_slide *slide, const qs_classes *classes,
-                         GError **error)
+                      GError **error)
 {
     *picture = (rep_picture){0};
     wsi_view view;
@@ -102,7 +102,7 @@ static bool on_outline(const rep_picture *p, const uint8_t *label, int x, int y)
 }
 
 void rep_paint_labels(const rep_picture *p, const uint8_t *label, const qs_classes *classes,
-                         const uint8_t rgb[3], uint8_t *out)
+                      const uint8_t rgb[3], uint8_t *out)
 {
     static const uint8_t white[3] = {255, 255, 255};
     for (int y = 0; y < p->h; y++) {
@@ -121,6 +121,12 @@ void rep_paint_labels(const rep_picture *p, const uint8_t *label, const qs_class
     }
 }
 
+/* False is hatched, missed dotted: the strong part of each pattern. */
+static bool is_strong(bool missed, size_t x, size_t y)
+{
+    return missed ? x % 4 < 2 && y % 4 < 2 : (x + y) % 8 < 4;
+}
+
 void rep_paint_errors(const rep_picture *p, const uint8_t *label, uint8_t *out)
 {
     for (size_t i = 0; i < (size_t)p->w * (size_t)p->h; i++) {
@@ -134,8 +140,9 @@ void rep_paint_errors(const rep_picture *p, const uint8_t *label, uint8_t *out)
         if (ignored || (!foreground(t) && !foreground(l)))
             mix(out + 3 * i, grey, grey, 0);
         else if (t == l)
-            mix(out + 3 * i, grey, tp_rgb, 72);
+            mix(out + 3 * i, grey, tp_rgb, 60);
         else
-            mix(out + 3 * i, grey, foreground(t) ? fn_rgb : fp_rgb, 80);
+            mix(out + 3 * i, grey, foreground(t) ? fn_rgb : fp_rgb,
+                is_strong(foreground(t), i % (size_t)p->w, i / (size_t)p->w) ? 95 : 45);
     }
 }

@@ -1,6 +1,6 @@
 /* The pieces of the report page, each in its own file. Everything is appended to one GString. */
-#ifndef QS_CLI_REPORT_PRIV_H
-#define QS_CLI_REPORT_PRIV_H
+#ifndef QS_REPORT_REPORT_H
+#define QS_REPORT_REPORT_H
 
 #include "jobs/score/scores.h"
 
@@ -20,6 +20,7 @@ typedef struct {
     job_scores *scores; /* one for each pred */
     const char *cohort, *split, *title;
     int max_slides;
+    const qs_progress *progress; /* of slides; NULL none */
 } report;
 
 /* &, <, >, " as entities. */

@@ -2,8 +2,9 @@
 #include "report/report.h"
 
 #include "base/error.h"
+#include "base/file.h"
 #include "db/store.h"
-#include "cli/cli.h"
+#include "base/text.h"
 
 #include <json-glib/json-glib.h>
 
@@ -14,9 +15,10 @@ void rep_open(GString *page, const char *title, const char *lede)
 {
     g_autoptr(GDateTime) now = g_date_time_new_now_local();
     g_autofree char *date = g_date_time_format(now, "%e %B %Y");
-    g_string_append(
-        page, "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n"
-              "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n<title>");
+    g_string_append(page,
+                    "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n"
+                    "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n"
+                    "<meta name=\"generator\" content=\"" QS_FILE_MARK "\">\n<title>");
     rep_text(page, title);
     g_string_append(page, "</title>\n<style>\n");
     rep_style(page);
@@ -227,7 +229,7 @@ static void add_row(GString *page, const rep_named *run, const run_facts *f)
     g_autofree char *at = g_strdup_printf("%" G_GINT64_FORMAT, f->best_iteration);
     add_cell(page, isnan(f->best_dsc) ? NULL : at);
     add_number(page, f->test_dsc);
-    g_autofree char *time = isnan(f->seconds) ? NULL : cli_format_seconds(f->seconds);
+    g_autofree char *time = isnan(f->seconds) ? NULL : qs_format_seconds(f->seconds);
     add_cell(page, time);
     g_string_append(page, "</tr>\n");
 }
@@ -255,11 +257,12 @@ static void colour(GArray *runs, const run_facts *facts)
 
 static void add_table(GString *page, const GArray *runs, const run_facts *facts)
 {
-    g_string_append(page,
-                    "<section aria-label=\"Runs\"><h2>Runs</h2>\n<div class=\"wide\"><table><thead>"
-                    "<tr><th>Run</th><th>Method</th><th>Loss</th><th>Seed</th><th>Iterations</th>"
-                    "<th>State</th><th>Validation DSC, best</th><th>at</th><th>Test DSC</th>"
-                    "<th>Time</th></tr></thead><tbody>\n");
+    g_string_append(
+        page,
+        "<section aria-label=\"Runs\"><h2>Runs</h2>\n<div class=\"wide\"><table><thead>"
+        "<tr><th scope=\"col\">Run</th><th scope=\"col\">Method</th><th scope=\"col\">Loss</th><th scope=\"col\">Seed</th><th scope=\"col\">Iterations</th>"
+        "<th scope=\"col\">State</th><th scope=\"col\">Validation DSC, best</th><th scope=\"col\">at</th><th scope=\"col\">Test DSC</th>"
+        "<th scope=\"col\">Time</th></tr></thead><tbody>\n");
     for (guint i = 0; i < runs->len; i++)
         add_row(page, &g_array_index(runs, rep_named, i), &facts[i]);
     g_string_append(page, "</tbody></table></div></section>\n");

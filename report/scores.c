@@ -32,12 +32,13 @@ static void add_difference(GString *page, const report *r, guint m)
 
 static void add_table(GString *page, const report *r)
 {
-    g_string_append(page,
-                    "<div class=\"wide\"><table><thead><tr><th>Model</th><th>DSC, mean ± std</th>"
-                    "<th>Jaccard, mean ± std</th><th>DSC, pooled</th>");
+    g_string_append(
+        page,
+        "<div class=\"wide\"><table><thead><tr><th scope=\"col\">Model</th><th scope=\"col\">DSC, mean ± std</th>"
+        "<th scope=\"col\">Jaccard, mean ± std</th><th scope=\"col\">DSC, pooled</th>");
     if (r->pred->len > 1)
-        g_string_append(page, "<th>DSC against the first</th>");
-    g_string_append(page, "<th>Slides</th></tr></thead><tbody>\n");
+        g_string_append(page, "<th scope=\"col\">DSC against the first</th>");
+    g_string_append(page, "<th scope=\"col\">Slides</th></tr></thead><tbody>\n");
     for (guint m = 0; m < r->pred->len; m++) {
         const rep_named *pred = &g_array_index(r->pred, rep_named, m);
         const job_scores *s = &r->scores[m];

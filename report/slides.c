@@ -1,8 +1,9 @@
 /* One card a slide: the slide and its truth, and below each other what a model found and where it
  * was wrong. Columns are models, so errors of one place lie in one row. */
 #include "report/report.h"
+#include "jobs/mask_note.h"
 
-#include "cli/cli.h"
+#include "base/report.h"
 #include "wsi/image/picture.h"
 
 #include <math.h>
@@ -46,9 +47,8 @@ static void share_alt(GString *alt, const rep_picture *p, const uint8_t *label)
                            100.0 * (double)n / (double)total);
 }
 
-static bool add_labels(GString *page, const rep_picture *p, const uint8_t *label,
-                       const report *r, const uint8_t rgb[3], const char *what, const char *slide,
-                       GError **error)
+static bool add_labels(GString *page, const rep_picture *p, const uint8_t *label, const report *r,
+                       const uint8_t rgb[3], const char *what, const char *slide, GError **error)
 {
     g_autofree uint8_t *out = g_malloc((size_t)p->w * (size_t)p->h * 3);
     g_autoptr(GString) alt = g_string_new(NULL);
@@ -69,11 +69,13 @@ static void add_bar(GString *page, const inf_counts *counts)
     }
     double all = tp + fp + fn, scale = all > 0 ? 100 / all : 0;
     const double share[3] = {tp * scale, fp * scale, fn * scale};
-    static const char *const names[3] = {"tp", "fp", "fn"};
+    static const char *const names[3] = {"tp", "fp", "fn"}, *const patterns[3] = {
+                                                                "plain", "hatched", "dotted"};
     g_string_append(page, "<div class=\"bar\" aria-hidden=\"true\">");
     for (int i = 0; i < 3; i++)
-        g_string_append_printf(page, "<i style=\"width:%.2f%%;background:var(--%s)\"></i>",
-                               share[i], names[i]);
+        g_string_append_printf(
+            page, "<i class=\"%s\" style=\"width:%.2f%%;background-color:var(--%s)\"></i>",
+            patterns[i], share[i], names[i]);
     g_string_append_printf(page, "</div>%.0f %% found · %.0f %% false · %.0f %% missed", share[0],
                            share[1], share[2]);
 }
@@ -177,8 +179,10 @@ static bool add_slide(GString *page, const report *r, guint index, GError **erro
         return false;
     bool ok = true;
     for (guint m = 0; ok && m < r->pred->len; m++) {
-        g_autofree char *path = job_mask_path(g_array_index(r->pred, rep_named, m).path, slide);
-        if (!g_file_test(path, G_FILE_TEST_IS_REGULAR))
+        const char *dir = g_array_index(r->pred, rep_named, m).path;
+        g_autofree char *path = job_mask_path(dir, slide);
+        /* A stranger's mask is no picture of this slide: its score says why it is missing. */
+        if (!g_file_test(path, G_FILE_TEST_IS_REGULAR) || !job_mask_is_of(dir, slide, NULL))
             continue;
         labels[m] = rep_picture_labels(&p, slide, path, classes, error);
         ok = labels[m] != NULL;
@@ -213,18 +217,20 @@ bool rep_slides(GString *page, const report *r, GError **error)
         g_string_append_printf(page, " The first %u of %u slides are shown; the table counts all.",
                                n, r->set->len);
     g_string_append(page, "</p>\n<ul class=\"key\">");
-    static const char *const keys[][2] = {{"tp", "found (true positive)"},
-                                          {"fp", "false alarm (false positive)"},
-                                          {"fn", "missed (false negative)"}};
+    static const char *const keys[][3] = {
+        {"tp", "found (true positive)", "plain"},
+        {"fp", "false alarm, hatched (false positive)", "hatched"},
+        {"fn", "missed, dotted (false negative)", "dotted"}};
     for (size_t i = 0; i < G_N_ELEMENTS(keys); i++)
         g_string_append_printf(
-            page, "<li><span class=\"chip square\" style=\"background:var(--%s)\"></span>%s</li>",
-            keys[i][0], keys[i][1]);
+            page,
+            "<li><span class=\"chip square %s\" style=\"background-color:var(--%s)\"></span>%s</li>",
+            keys[i][2], keys[i][0], keys[i][1]);
     g_string_append(page, "</ul>\n");
     for (guint i = 0; i < n; i++) {
         if (!qs_stop_check(error) || !add_slide(page, r, i, error))
             return false;
-        qs_progress_update(cli_progress(), "report", i + 1, n, NULL);
+        qs_progress_update(r->progress, "report", i + 1, n, NULL);
     }
     g_string_append(page, "</section>\n");
     return true;

@@ -1,8 +1,7 @@
 /* The look of the report: one style sheet, light and dark, and the colours that charts and pictures
- * share; the regions have the colours of the training snapshots. Model colours and the three of the
- * error maps are from Okabe and Ito's palette (the third darkened), which stays apart for red-green
- * and blue-yellow blind readers; found and false differ in hue, missed differs from both in
- * lightness. */
+ * share; the regions have the colours of the training snapshots. Colours of marks have a contrast of
+ * 3:1 or more to light and dark paper (WCAG 2.2, 1.4.11). Found, false and missed are told apart
+ * without hue too: plain, hatched, dotted. */
 #include "report/report.h"
 
 static const uint8_t model_rgb[REPORT_MODELS_MAX][3] = {{0x00, 0x72, 0xB2}, {0xD5, 0x5E, 0x00},
@@ -18,8 +17,8 @@ const uint8_t *rep_model_rgb(int index)
 static const char *const sheet[] = {
     ":root{color-scheme:light dark;--paper:#fbfaf7;--card:#fff;--ink:#1d1b18;\n",
     "--soft:#6b665e;--rule:#e4dfd6;--m0:#0072b2;--m1:#d55e00;--m2:#009e73;--m3:#b0568a;\n",
-    "--m4:#a67800;--m5:#2f8fc4;--tp:#56b4e9;--fp:#e69f00;--fn:#7a0177;--uc:#2166ac;\n",
-    "--us:#92c5de;--dc:#b2182b;--ds:#f4a582;}\n",
+    "--m4:#a67800;--m5:#2f8fc4;--tp:#008060;--fp:#d55e00;--fn:#2678c8;--uc:#2a70b8;\n",
+    "--us:#4591c8;--dc:#c8323c;--ds:#d87045;}\n",
     "@media(prefers-color-scheme:dark){:root{--paper:#171613;--card:#201e1b;\n",
     "--ink:#ece7dd;--soft:#a49c8f;--rule:#37332d;--m0:#5ab4e8;--m1:#f08a3c;--m2:#3cc79c;\n",
     "--m3:#e09cc4;--m4:#d9ae3a;--m5:#9bd4f5;}}\n",
@@ -84,6 +83,9 @@ static const char *const sheet[] = {
     "footer p{max-width:80ch;margin:0 0 8px}\n",
     "@media(max-width:760px){.cells{min-width:640px}main{\n",
     "padding:36px 16px 60px}article{padding:18px 16px}}\n",
+    ".chip,.bar,.bar i,.picture,svg{print-color-adjust:exact;-webkit-print-color-adjust:exact}\n",
+    ".hatched{background-image:repeating-linear-gradient(135deg,#fff9 0 1.5px,#0000 1.5px 4px)}\n",
+    ".dotted{background-image:radial-gradient(#fff 1px,#0000 1.2px);background-size:4px 4px}\n",
     "@media print{article{break-inside:avoid}body{background:#fff}}\n",
 };
 /* clang-format on */

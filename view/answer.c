@@ -4,8 +4,11 @@
 #include "base/error.h"
 #include "view/cache.h"
 #include "view/describe.h"
+#include "view/edit.h"
 #include "view/plane.h"
 #include "view/pool.h"
+#include "view/rank.h"
+#include "view/run.h"
 #include "view/tile.h"
 #include "view/turns.h"
 #include "view/web.h"
@@ -21,17 +24,21 @@ enum { GZIP_LEVEL = 1 };
 struct vw_service {
     const vw_shown *shown;
     const vw_guard *guard;
+    vw_drafts *drafts;
     vw_pool *pool;
     vw_cache *cache;
+    vw_worklist *worklist;
     vw_turns turns;
 };
 
-vw_service *vw_service_create(const vw_shown *shown, const vw_guard *guard)
+vw_service *vw_service_create(const vw_shown *shown, const vw_guard *guard, vw_drafts *drafts)
 {
     vw_service *service = g_new0(vw_service, 1);
     service->shown = shown;
     service->guard = guard;
+    service->drafts = drafts;
     service->pool = vw_pool_create(shown, SLIDES_BYTES);
+    service->worklist = vw_worklist_create(shown, service->pool);
     service->cache = vw_cache_create(CACHE_BYTES);
     vw_turns_init(&service->turns, shown->n_threads);
     return service;
@@ -41,6 +48,7 @@ void vw_service_destroy(vw_service *service)
 {
     if (!service)
         return;
+    vw_worklist_destroy(service->worklist);
     vw_pool_destroy(service->pool);
     vw_cache_destroy(service->cache);
     vw_turns_clear(&service->turns);
@@ -194,6 +202,51 @@ static void answer_web(const char *name, vw_answer *answer)
         vw_answer_fail(answer, 404, NULL);
 }
 
+/* What the user draws: the slide is opened for its size, the prediction for accepting. */
+static void answer_edit(vw_service *service, const vw_route *route, const vw_request *r,
+                        vw_answer *answer)
+{
+    GError *error = NULL;
+    vw_open *open = vw_pool_take(service->pool, (guint)route->slide, &error);
+    if (!open) {
+        fail_reading(answer, error);
+        return;
+    }
+    GBytes *bytes = NULL;
+    if (route->kind == VW_ROUTE_DRAFT && r->method == VW_GET) {
+        vw_draft_get(service->drafts, (guint)route->slide, open->w, open->h, answer);
+    } else if (route->kind == VW_ROUTE_DRAFT) {
+        vw_draft_put(service->drafts, (guint)route->slide, open->w, open->h, r, answer);
+    } else {
+        vw_turns_take(&service->turns);
+        if (route->kind == VW_ROUTE_SHAPE) {
+            bytes = vw_edit((const char *)r->body, (gssize)r->n_body, open->w, open->h, &error);
+        } else {
+            vw_layer *pred = vw_open_layer(open, VW_PLANE_LABEL, route->model, &error);
+            bytes = pred ? vw_accept(&pred->labels, route->x, route->y, &error) : NULL;
+        }
+        vw_turns_give(&service->turns);
+        if (bytes)
+            vw_answer_bytes(answer, "application/json", bytes);
+        else
+            vw_answer_fail(answer, 422, error);
+    }
+    vw_pool_give(service->pool, open);
+}
+
+static void answer_run(const vw_shown *shown, const vw_route *route, vw_answer *answer)
+{
+    const vw_model *run = vw_shown_run(shown, (guint)route->run);
+    bool picture = route->kind == VW_ROUTE_SNAPSHOT;
+    GBytes *bytes = !run      ? NULL
+                    : picture ? vw_run_snapshot(run->dir, route->x)
+                              : vw_run_describe(run->name, run->dir, route->x);
+    if (bytes)
+        vw_answer_bytes(answer, picture ? "image/png" : "application/json", bytes);
+    else
+        vw_answer_fail(answer, 404, NULL);
+}
+
 void vw_service_answer(vw_service *service, const vw_request *request, vw_answer *answer)
 {
     const char *rest = NULL;
@@ -215,7 +268,16 @@ void vw_service_answer(vw_service *service, const vw_request *request, vw_answer
     else if (route.kind == VW_ROUTE_WEB)
         answer_web(route.name, answer);
     else if (route.kind == VW_ROUTE_SHOWN)
-        vw_answer_bytes(answer, "application/json", vw_describe_shown(service->shown));
+        vw_answer_bytes(answer, "application/json",
+                        vw_describe_shown(service->shown, service->drafts != NULL));
+    else if (route.kind >= VW_ROUTE_DRAFT && route.kind <= VW_ROUTE_ACCEPT && service->drafts)
+        answer_edit(service, &route, request, answer);
+    else if (route.kind >= VW_ROUTE_DRAFT && route.kind <= VW_ROUTE_ACCEPT)
+        vw_answer_fail(answer, 404, NULL); /* without --annotate there is nothing to draw into */
+    else if (route.kind == VW_ROUTE_WORKLIST)
+        vw_answer_bytes(answer, "application/json", vw_worklist_describe(service->worklist));
+    else if (route.kind == VW_ROUTE_RUN || route.kind == VW_ROUTE_SNAPSHOT)
+        answer_run(service->shown, &route, answer);
     else if (route.kind == VW_ROUTE_SLIDE || route.kind == VW_ROUTE_AT)
         answer_slide(service, &route, answer);
     else

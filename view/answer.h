@@ -2,13 +2,15 @@
 #ifndef QS_VIEW_ANSWER_H
 #define QS_VIEW_ANSWER_H
 
+#include "view/draft.h"
 #include "view/guard.h"
 #include "view/shown.h"
 
 typedef struct vw_service vw_service;
 
-/* shown and guard are borrowed. */
-vw_service *vw_service_create(const vw_shown *shown, const vw_guard *guard);
+/* shown, guard and drafts are borrowed. drafts: where the user's outlines go; NULL: nothing is ever
+ * written. */
+vw_service *vw_service_create(const vw_shown *shown, const vw_guard *guard, vw_drafts *drafts);
 void vw_service_destroy(vw_service *service); /* NULL accepted; no request is being answered */
 /* Bytes of memory that tiles and open slides take at most. */
 int64_t vw_service_memory(const vw_service *service);

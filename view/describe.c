@@ -17,10 +17,11 @@ static void add_version(JsonBuilder *b, const char *path)
     vw_json_string(b, "version", text);
 }
 
-GBytes *vw_describe_shown(const vw_shown *shown)
+GBytes *vw_describe_shown(const vw_shown *shown, bool annotates)
 {
     JsonBuilder *b = json_builder_new();
     json_builder_begin_object(b);
+    vw_json_bool(b, "annotates", annotates);
     vw_json_array(b, "classes");
     for (int k = 0; k < shown->classes.n; k++) {
         const uint8_t *rgb = shown->classes.items[k].rgb;
@@ -37,6 +38,13 @@ GBytes *vw_describe_shown(const vw_shown *shown)
     for (guint m = 0; m < shown->models->len; m++) {
         json_builder_begin_object(b);
         vw_json_string(b, "name", vw_shown_model(shown, m)->name);
+        json_builder_end_object(b);
+    }
+    json_builder_end_array(b);
+    vw_json_array(b, "runs");
+    for (guint i = 0; i < shown->runs->len; i++) {
+        json_builder_begin_object(b);
+        vw_json_string(b, "name", vw_shown_run(shown, i)->name);
         json_builder_end_object(b);
     }
     json_builder_end_array(b);

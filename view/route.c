@@ -1,6 +1,6 @@
 /* See route.h. A pattern's letters stand for: S slide, M model, L level, X Y place (decimal numbers
- * of at most nine digits, no sign, no leading zero), K a plane's name, N an embedded file's name. A
- * query is x=…&y=… where the table says so, or v=…, a content version that only keeps the browser's
+ * of at most nine digits, no sign, no leading zero), R run, K a plane's name, N an embedded file's
+ * name. A query is x=…&y=… or from=… where the table says so, or v=…, a content version that only keeps the browser's
  * copies apart. */
 #include "view/route.h"
 
@@ -9,7 +9,7 @@
 static const char *const plane_names[VW_PLANES] = {"label",  "prob",  "unc",   "truth", "annot",
                                                    "tissue", "cells", "error", "diff"};
 
-typedef enum { QUERY_NONE, QUERY_VERSION, QUERY_PLACE } query;
+typedef enum { QUERY_NONE, QUERY_VERSION, QUERY_PLACE, QUERY_FROM } query;
 
 static const struct {
     const char *pattern;
@@ -19,7 +19,13 @@ static const struct {
     {"", VW_ROUTE_PAGE, QUERY_NONE},
     {"web/N", VW_ROUTE_WEB, QUERY_NONE},
     {"api/shown", VW_ROUTE_SHOWN, QUERY_NONE},
+    {"api/worklist", VW_ROUTE_WORKLIST, QUERY_NONE},
+    {"api/runs/R", VW_ROUTE_RUN, QUERY_FROM},
+    {"api/runs/R/snapshots/X", VW_ROUTE_SNAPSHOT, QUERY_NONE},
     {"api/slides/S", VW_ROUTE_SLIDE, QUERY_NONE},
+    {"api/slides/S/draft", VW_ROUTE_DRAFT, QUERY_NONE},
+    {"api/slides/S/shape", VW_ROUTE_SHAPE, QUERY_NONE},
+    {"api/slides/S/accept/M", VW_ROUTE_ACCEPT, QUERY_PLACE},
     {"api/slides/S/at", VW_ROUTE_AT, QUERY_PLACE},
     {"tile/S/L/X/Y", VW_ROUTE_TILE, QUERY_VERSION},
     {"thumb/S", VW_ROUTE_THUMB, QUERY_VERSION},
@@ -81,6 +87,8 @@ static bool take_query(const char *at, query wanted, vw_route *route)
     if (wanted == QUERY_PLACE)
         return g_str_has_prefix(at, "?x=") && (at += 3, take_number(&at, &route->x)) &&
                g_str_has_prefix(at, "&y=") && (at += 3, take_number(&at, &route->y)) && !*at;
+    if (wanted == QUERY_FROM)
+        return g_str_has_prefix(at, "?from=") && (at += 6, take_number(&at, &route->x)) && !*at;
     if (!*at)
         return true;
     if (wanted != QUERY_VERSION || !g_str_has_prefix(at, "?v="))
@@ -94,6 +102,7 @@ static bool match(const char *pattern, const char *at, query wanted, vw_route *r
     int64_t number = 0;
     for (; *pattern; pattern++) {
         switch (*pattern) {
+        case 'R':
         case 'S':
         case 'M':
         case 'L':
@@ -103,6 +112,8 @@ static bool match(const char *pattern, const char *at, query wanted, vw_route *r
                 return false;
             if (*pattern == 'S')
                 route->slide = (int)number;
+            else if (*pattern == 'R')
+                route->run = (int)number;
             else if (*pattern == 'M')
                 route->model = (int)number;
             else if (*pattern == 'L')
@@ -128,12 +139,19 @@ static bool match(const char *pattern, const char *at, query wanted, vw_route *r
     return take_query(at, wanted, route);
 }
 
+static bool allows(vw_route_kind kind, vw_method method)
+{
+    if (kind == VW_ROUTE_SHAPE || kind == VW_ROUTE_ACCEPT)
+        return method == VW_POST;
+    return method == VW_GET || (kind == VW_ROUTE_DRAFT && method == VW_PUT);
+}
+
 unsigned vw_route_parse(const char *rest, vw_method method, vw_route *route)
 {
     for (size_t i = 0; i < G_N_ELEMENTS(table); i++) {
         *route = (vw_route){.kind = table[i].kind};
         if (match(table[i].pattern, rest, table[i].query, route))
-            return method == VW_GET ? 0 : 405;
+            return allows(route->kind, method) ? 0 : 405;
     }
     return 404;
 }

@@ -9,11 +9,17 @@ typedef enum {
     VW_ROUTE_PAGE,
     VW_ROUTE_WEB,   /* name */
     VW_ROUTE_SHOWN, /* what there is */
-    VW_ROUTE_SLIDE, /* slide: its levels and layers */
-    VW_ROUTE_AT,    /* slide, x, y */
-    VW_ROUTE_TILE,  /* slide, level, x, y */
-    VW_ROUTE_THUMB, /* slide */
-    VW_ROUTE_PLANE, /* slide, plane, model, level, x, y */
+    VW_ROUTE_WORKLIST,
+    VW_ROUTE_RUN,      /* run, x: the byte from which its log is wanted */
+    VW_ROUTE_SNAPSHOT, /* run, x: the iteration */
+    VW_ROUTE_SLIDE,    /* slide: its levels and layers */
+    VW_ROUTE_DRAFT,    /* slide; PUT too */
+    VW_ROUTE_SHAPE,    /* slide; POST */
+    VW_ROUTE_ACCEPT,   /* slide, model, x, y; POST */
+    VW_ROUTE_AT,       /* slide, x, y */
+    VW_ROUTE_TILE,     /* slide, level, x, y */
+    VW_ROUTE_THUMB,    /* slide */
+    VW_ROUTE_PLANE,    /* slide, plane, model, level, x, y */
 } vw_route_kind;
 
 typedef enum {
@@ -33,7 +39,7 @@ const char *vw_plane_name(vw_plane plane);
 typedef struct {
     vw_route_kind kind;
     vw_plane plane;
-    int slide, model, level;
+    int slide, model, level, run;
     int64_t x, y;
     char name[32]; /* of an embedded file: letters, digits, dot, dash */
 } vw_route;

@@ -25,6 +25,8 @@ void vw_shown_init(vw_shown *shown)
     *shown = (vw_shown){.n_threads = 1};
     shown->slides = g_array_new(FALSE, TRUE, sizeof(vw_slide));
     shown->models = g_array_new(FALSE, TRUE, sizeof(vw_model));
+    shown->runs = g_array_new(FALSE, TRUE, sizeof(vw_model));
+    g_array_set_clear_func(shown->runs, model_clear);
     g_array_set_clear_func(shown->slides, slide_clear);
     g_array_set_clear_func(shown->models, model_clear);
     qs_classes_init_binary(&shown->classes, "foreground");
@@ -34,6 +36,7 @@ void vw_shown_clear(vw_shown *shown)
 {
     g_clear_pointer(&shown->slides, g_array_unref);
     g_clear_pointer(&shown->models, g_array_unref);
+    g_clear_pointer(&shown->runs, g_array_unref);
 }
 
 const vw_slide *vw_shown_slide(const vw_shown *shown, guint i)
@@ -44,6 +47,11 @@ const vw_slide *vw_shown_slide(const vw_shown *shown, guint i)
 const vw_model *vw_shown_model(const vw_shown *shown, guint i)
 {
     return i < shown->models->len ? &g_array_index(shown->models, vw_model, i) : NULL;
+}
+
+const vw_model *vw_shown_run(const vw_shown *shown, guint i)
+{
+    return i < shown->runs->len ? &g_array_index(shown->runs, vw_model, i) : NULL;
 }
 
 char *vw_shown_mask_path(const vw_model *model, const vw_slide *slide)

@@ -16,7 +16,7 @@ typedef struct {
     double mpp; /* override; 0 none */
 } vw_slide;
 
-/* A folder of predicted masks. */
+/* A folder of predicted masks, or of a training. */
 typedef struct {
     char *name, *dir;
 } vw_model;
@@ -27,6 +27,7 @@ typedef struct {
     GArray *slides; /* of vw_slide */
     GArray *models; /* of vw_model */
     qs_classes classes;
+    GArray *runs;    /* of vw_model: trainings, their folders as dir */
     db_store *store; /* borrowed; NULL: no patch grid */
     int n_threads;   /* readers at once */
     /* How masks and tissue are opened, by the rules of the command line or of the store. Called by
@@ -40,6 +41,7 @@ void vw_shown_init(vw_shown *shown);
 void vw_shown_clear(vw_shown *shown);
 const vw_slide *vw_shown_slide(const vw_shown *shown, guint i); /* NULL beyond the last */
 const vw_model *vw_shown_model(const vw_shown *shown, guint i); /* NULL beyond the last */
+const vw_model *vw_shown_run(const vw_shown *shown, guint i);   /* NULL beyond the last */
 /* Files of a prediction of a slide, owned by the caller; they need not be there. */
 char *vw_shown_mask_path(const vw_model *model, const vw_slide *slide); /* DIR/NAME.tif */
 char *vw_shown_map_path(const vw_model *model, const char *map,

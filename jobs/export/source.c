@@ -15,7 +15,8 @@
 static bool read_mask(void *user, int64_t x, int64_t y, int w, int h, uint8_t *label,
                       size_t row_bytes, GError **error)
 {
-    return wsi_mask_read_native(((job_export_source *)user)->mask, x, y, w, h, label, row_bytes, error);
+    return wsi_mask_read_native(((job_export_source *)user)->mask, x, y, w, h, label, row_bytes,
+                                error);
 }
 
 static bool read_annot(void *user, int64_t x, int64_t y, int w, int h, uint8_t *label,
@@ -39,8 +40,8 @@ static bool read_prob(void *user, int64_t x, int64_t y, int w, int h, uint8_t *l
 typedef struct {
     bool has_classes;
     qs_classes classes;
-    int factor; /* 0 none */
-    char *slide;
+    int factor;         /* 0 none */
+    char *slide, *path; /* path: of the note; NULL without */
 } note;
 
 static void read_note(const char *path, note *n)
@@ -51,6 +52,7 @@ static void read_note(const char *path, note *n)
     *n = (note){0};
     if (!g_file_test(file, G_FILE_TEST_IS_REGULAR))
         return;
+    n->path = g_strdup(file);
     n->has_classes = job_mask_note_classes(file, &n->classes);
     g_autoptr(JsonParser) parser = json_parser_new();
     JsonNode *root =
@@ -69,6 +71,8 @@ static bool open_slide(job_export_source *s, const export_options *o, const note
 {
     if (!o->slide && !(n->slide && g_file_test(n->slide, G_FILE_TEST_IS_REGULAR)))
         return true;
+    if (o->slide && n->path && !job_mask_note_is_of(n->path, o->slide, error))
+        return false;
     s->slide = wsi_slide_open(o->slide ? o->slide : n->slide, o->mpp, error);
     if (s->slide) {
         s->canvas_w = wsi_slide_get_info(s->slide)->levels[0].w;
@@ -302,6 +306,7 @@ bool job_export_source_open(job_export_source *s, const export_options *o, GErro
     if (ok && o->mpp > 0)
         s->mpp_l0 = o->mpp;
     g_free(n.slide);
+    g_free(n.path);
     if (!ok)
         job_export_source_close(s);
     return ok;

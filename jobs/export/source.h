@@ -1,7 +1,7 @@
 /* What `export` reads: a mask image or an annotation file as a plane of labels, with everything
  * that slide, note (NAME.json beside a predicted mask) and options say about it. */
-#ifndef QS_CLI_EXPORT_SOURCE_H
-#define QS_CLI_EXPORT_SOURCE_H
+#ifndef QS_JOBS_EXPORT_SOURCE_H
+#define QS_JOBS_EXPORT_SOURCE_H
 
 #include "wsi/annot/shapes.h"
 #include "wsi/export/export.h"

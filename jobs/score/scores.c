@@ -3,7 +3,8 @@
 #include "jobs/score/scores.h"
 
 #include "base/error.h"
-#include "cli/cli.h"
+#include "base/report.h"
+#include "base/text.h"
 #include "jobs/mask_note.h"
 #include "wsi/slide/slide.h"
 
@@ -87,7 +88,7 @@ static bool measure(const job_scores *scores, job_score *score, inf_eval_surface
 {
     int64_t bytes = inf_surface_memory(surfaces->pred, surfaces->truth);
     if (bytes > LARGE_BYTES) {
-        g_autofree char *text = cli_format_bytes(bytes);
+        g_autofree char *text = qs_format_bytes(bytes);
         qs_info("%s: %s for the distances between its outlines", score->slide->name, text);
     }
     for (int c = 1; c < scores->classes.n; c++) {
@@ -149,6 +150,8 @@ static bool score_slide(const job_scores *scores, job_score *score, bool annotat
                     pred, dir);
         return false;
     }
+    if (!job_mask_is_of(dir, slide, error))
+        return false;
     wsi_slide *s = wsi_slide_open(slide->slide, slide->mpp, error);
     if (!s)
         return false;
@@ -179,7 +182,7 @@ static const char *find_unit(const GArray *set, const job_score_options *options
 }
 
 bool job_scores_read(job_scores *scores, const char *dir, const GArray *set,
-                     const job_score_options *options, GError **error)
+                     const job_score_options *options, const qs_progress *progress, GError **error)
 {
     *scores = (job_scores){.dir = dir,
                            .n = set->len,
@@ -200,18 +203,20 @@ bool job_scores_read(job_scores *scores, const char *dir, const GArray *set,
             return false;
         }
         if (!score->ok) {
-            cli_fail(failure);
+            score->error = failure;
             continue;
         }
         inf_counts_merge(&scores->pooled, &score->counts);
         scores->n_ok++;
-        qs_progress_update(cli_progress(), "eval", i + 1, set->len, score->slide->name);
+        qs_progress_update(progress, "eval", i + 1, set->len, score->slide->name);
     }
     return true;
 }
 
 void job_scores_clear(job_scores *scores)
 {
+    for (guint i = 0; scores->items && i < scores->n; i++)
+        g_clear_error(&scores->items[i].error);
     g_clear_pointer(&scores->items, g_free);
 }
 
@@ -246,31 +251,34 @@ static guint columns(const job_scores *scores, column *out)
     return n;
 }
 
-static void print_row(const char *name, const column *cols, const double *values, guint n)
+static void text_row(GString *text, const char *name, const column *cols, const double *values,
+                     guint n)
 {
-    cli_print("%s%*s", name, MAX(0, NAME_WIDTH - (int)g_utf8_strlen(name, -1)), "");
+    g_string_append_printf(text, "%s%*s", name, MAX(0, NAME_WIDTH - (int)g_utf8_strlen(name, -1)),
+                           "");
     for (guint i = 0; i < n; i++) {
         bool fraction = strcmp(metric_table[cols[i].metric].unit, "fraction") == 0;
         if (isnan(values[i]))
-            cli_print("  %8s", "-");
+            g_string_append_printf(text, "  %8s", "-");
         else
-            cli_print("  %8.*f", fraction ? 4 : 2, values[i]);
+            g_string_append_printf(text, "  %8.*f", fraction ? 4 : 2, values[i]);
     }
-    cli_print("\n");
+    g_string_append_printf(text, "\n");
 }
 
-static void print_head(const job_scores *scores, const column *cols, guint n)
+static void text_head(GString *text, const job_scores *scores, const column *cols, guint n)
 {
-    cli_print("%-*s", NAME_WIDTH, "slide");
+    g_string_append_printf(text, "%-*s", NAME_WIDTH, "slide");
     for (guint i = 0; i < n; i++) {
         bool of_class = cols[i].cls > 0 && cols[i].metric == JOB_DSC;
-        cli_print("  %8.8s", of_class ? scores->classes.items[cols[i].cls].name
-                                      : metric_table[cols[i].metric].label);
+        g_string_append_printf(text, "  %8.8s",
+                               of_class ? scores->classes.items[cols[i].cls].name
+                                        : metric_table[cols[i].metric].label);
     }
-    cli_print("\n");
+    g_string_append_printf(text, "\n");
 }
 
-static void print_summary(const job_scores *scores, const column *cols, guint n)
+static void text_summary(GString *text, const job_scores *scores, const column *cols, guint n)
 {
     double rows[5][JOB_N_METRICS + 2 * QS_CLASSES_MAX];
     static const char *const names[5] = {"mean", "± sample std", "95 % of the mean from",
@@ -283,28 +291,30 @@ static void print_summary(const job_scores *scores, const column *cols, guint n)
         rows[4][k] = pooled_value(&scores->pooled, cols[k].metric, cols[k].cls);
     }
     for (int r = 0; r < 5; r++)
-        print_row(names[r], cols, rows[r], n);
+        text_row(text, names[r], cols, rows[r], n);
 }
 
-void job_scores_print(const job_scores *scores)
+char *job_scores_text(const job_scores *scores)
 {
+    GString *text = g_string_new(NULL);
     column cols[JOB_N_METRICS + 2 * QS_CLASSES_MAX];
     double values[JOB_N_METRICS + 2 * QS_CLASSES_MAX];
     guint n = columns(scores, cols);
-    cli_print("%s\n", scores->dir);
-    print_head(scores, cols, n);
+    g_string_append_printf(text, "%s\n", scores->dir);
+    text_head(text, scores, cols, n);
     for (guint i = 0; i < scores->n; i++) {
         const job_score *score = &scores->items[i];
         if (!score->ok) {
-            cli_print("%s  failed\n", score->slide->name);
+            g_string_append_printf(text, "%s  failed\n", score->slide->name);
             continue;
         }
         for (guint k = 0; k < n; k++)
             values[k] = score->values[cols[k].metric][cols[k].cls];
-        print_row(score->slide->name, cols, values, n);
+        text_row(text, score->slide->name, cols, values, n);
     }
     if (scores->n_ok > 0)
-        print_summary(scores, cols, n);
+        text_summary(text, scores, cols, n);
+    return g_string_free(text, FALSE);
 }
 
 /* ---- JSON ----------------------------------------------------------------------------------- */

@@ -1,8 +1,9 @@
 /* Scores of a folder of predictions over a cohort, and their JSON. */
-#ifndef QS_CLI_SCORES_H
-#define QS_CLI_SCORES_H
+#ifndef QS_JOBS_SCORE_SCORES_H
+#define QS_JOBS_SCORE_SCORES_H
 
 #include "jobs/slide_set.h"
+#include "base/report.h"
 #include "infer/score/eval.h"
 
 #include <json-glib/json-glib.h>
@@ -32,7 +33,8 @@ void job_score_options_init(job_score_options *options);
 typedef struct {
     const job_slide *slide; /* borrowed */
     const char *truth_from; /* "truth" or "mask" */
-    bool ok;                /* false: could not be scored, and why was said */
+    bool ok;                /* false: could not be scored */
+    GError *error;          /* why not; owned */
     inf_counts counts;
     inf_eval_grid grid;
     /* Class 0 stands for the foreground, the mean over classes 1 … n-1; NaN what was not measured.
@@ -61,15 +63,16 @@ typedef struct {
 } job_metric;
 const job_metric *job_metrics(size_t *n);
 
-/* Scores every slide of the set; failures are printed through cli_fail, each by name. False only on
- * a stop request or when the class table cannot be had. */
+/* Scores every slide of the set; a failed slide keeps its error. False only on a stop request or when
+ * the class table cannot be had; *scores is to be cleared then too. progress (NULL none) of slides. */
 bool job_scores_read(job_scores *scores, const char *dir, const GArray *set,
-                     const job_score_options *options, GError **error);
+                     const job_score_options *options, const qs_progress *progress, GError **error);
 void job_scores_clear(job_scores *scores);
 /* One metric of every scored slide, in order; n_ok values, owned by the caller. */
 double *job_scores_column(const job_scores *scores, job_metric_id metric, int cls);
 
-void job_scores_print(const job_scores *scores);
+/* The table of slides and metrics with its means, as text of several lines; owned. */
+char *job_scores_text(const job_scores *scores);
 /* Adds an object: pred, slides, mean, pooled, classes. */
 void job_scores_to_json(const job_scores *scores, JsonBuilder *builder);
 

@@ -1,8 +1,9 @@
-/* See job_crew.h. Slides are worked on largest first, as many at once as there are threads; the
+/* See crew.h. Slides are worked on largest first, as many at once as there are threads; the
  * last ones get the threads that have nothing else left, so one slide alone uses all of them. */
 #include "jobs/tile/crew.h"
 
-#include "cli/cli.h"
+#include "base/report.h"
+#include "base/text.h"
 #include "jobs/run_times.h"
 
 #include <string.h>
@@ -40,25 +41,6 @@ void job_crew_needs(GPtrArray *order, int n_threads, int64_t *memory, int64_t *t
     *temp = largest_temp * MIN(n_threads, (int)sorted->len);
 }
 
-static void say_plan(GArray *jobs, const tile_run *run, GPtrArray *order, int n_threads)
-{
-    int64_t memory, temp;
-    int n_broken = 0;
-    for (guint i = 0; i < order->len; i++)
-        n_broken += ((const job_tile *)order->pdata[i])->state == TILE_FAILED;
-    job_crew_needs(order, n_threads, &memory, &temp);
-    g_autofree char *memory_text = cli_format_bytes(memory), *temp_text = cli_format_bytes(temp);
-    cli_print("%u slides, %" G_GINT64_FORMAT
-              " patches of %d pixels at stride %d, %d threads, at most %s of memory",
-              jobs->len, run->n_cells, run->config->patch_px, run->config->stride_px, n_threads,
-              memory_text);
-    if (temp > 0)
-        cli_print(" and %s of temporary files in %s", temp_text, g_get_tmp_dir());
-    cli_print("\n");
-    if (n_broken)
-        cli_print("%d of them cannot be opened; they are recorded as failed\n", n_broken);
-}
-
 bool job_crew_plan(GArray *jobs, tile_run *run, GPtrArray *order)
 {
     for (guint i = 0; i < jobs->len && !qs_stop_requested(); i++) {
@@ -68,7 +50,6 @@ bool job_crew_plan(GArray *jobs, tile_run *run, GPtrArray *order)
         run->n_cells += job->n_cells;
         g_ptr_array_add(order, job);
     }
-    cli_progress_end();
     g_ptr_array_sort(order, by_cells);
     for (guint i = 0; i < order->len; i++)
         ((job_tile *)order->pdata[i])->turn = i;
@@ -102,16 +83,16 @@ static void report_job(const job_tile *job)
 {
     if (job->state == TILE_FAILED && !job->store_failed) {
         qs_warn("%s", job->error->message);
-        g_autofree char *path = cli_json_escape(job->path),
-                        *text = cli_json_escape(job->error->message);
-        cli_log_json("slide", "\"path\":\"%s\",\"state\":\"failed\",\"text\":\"%s\"", path, text);
+        g_autofree char *path = qs_json_escape(job->path),
+                        *text = qs_json_escape(job->error->message);
+        qs_event("slide", "\"path\":\"%s\",\"state\":\"failed\",\"text\":\"%s\"", path, text);
     } else if (job->state == TILE_DONE) {
-        g_autofree char *path = cli_json_escape(job->path);
-        cli_log_json("slide",
-                     "\"path\":\"%s\",\"state\":\"done\",\"kept\":%" G_GINT64_FORMAT
-                     ",\"tissue\":%" G_GINT64_FORMAT ",\"blank\":%" G_GINT64_FORMAT
-                     ",\"damaged\":%" G_GINT64_FORMAT ",\"seconds\":%.3f",
-                     path, job->n_kept, job->n_tissue, job->n_blank, job->n_damaged, job->wall_s);
+        g_autofree char *path = qs_json_escape(job->path);
+        qs_event("slide",
+                 "\"path\":\"%s\",\"state\":\"done\",\"kept\":%" G_GINT64_FORMAT
+                 ",\"tissue\":%" G_GINT64_FORMAT ",\"blank\":%" G_GINT64_FORMAT
+                 ",\"damaged\":%" G_GINT64_FORMAT ",\"seconds\":%.3f",
+                 path, job->n_kept, job->n_tissue, job->n_blank, job->n_damaged, job->wall_s);
     }
 }
 
@@ -143,20 +124,11 @@ static void work(tile_run *run, GPtrArray *order, int n_threads)
     for (int i = 1; i < n; i++)
         if (threads[i])
             g_thread_join(threads[i]);
-    cli_progress_end();
 }
 
-typedef struct {
-    int n[TILE_STOPPED + 1], n_masks[WSI_MASK_KINDS], n_small_masks;
-    int64_t kept, copied, tissue, blank, damaged, gaps, pixels;
-    bool copies; /* the codec does; copied says how often */
-    double hash_s, prepare_s;
-    wsi_stages stages;
-} totals;
-
-static totals sum_up(GArray *jobs)
+static job_totals sum_up(GArray *jobs)
 {
-    totals t = {0};
+    job_totals t = {0};
     for (guint i = 0; i < jobs->len; i++) {
         const job_tile *job = &g_array_index(jobs, job_tile, i);
         t.n[job->state]++;
@@ -177,7 +149,7 @@ static totals sum_up(GArray *jobs)
     return t;
 }
 
-static job_run_times times_of(const totals *t, double wall_s, int n_threads)
+static job_run_times times_of(const job_totals *t, double wall_s, int n_threads)
 {
     job_run_times times = {.wall_s = wall_s,
                            .hash_s = t->hash_s,
@@ -192,65 +164,6 @@ static job_run_times times_of(const totals *t, double wall_s, int n_threads)
     return times;
 }
 
-static void print_summary(const totals *t, const job_run_times *times)
-{
-    double wall_s = times->wall_s;
-    g_autofree char *wall = cli_format_seconds(wall_s);
-    cli_print("slides    %d done, %d were already, %d failed, %d stopped or not begun\n",
-              t->n[TILE_DONE], t->n[TILE_ALREADY], t->n[TILE_FAILED],
-              t->n[TILE_STOPPED] + t->n[TILE_TODO]);
-    cli_print("patches   %" G_GINT64_FORMAT " kept; dropped: %" G_GINT64_FORMAT
-              " for tissue, %" G_GINT64_FORMAT " blank; %" G_GINT64_FORMAT " damaged\n",
-              t->kept, t->tissue, t->blank, t->damaged);
-    if (t->copies)
-        cli_print("copied    %" G_GINT64_FORMAT " of %" G_GINT64_FORMAT
-                  " patches are the slides' own JPEG tiles, the others encoded\n",
-                  t->copied, t->kept);
-    int n_masks = 0;
-    for (int i = 0; i < WSI_MASK_KINDS; i++)
-        n_masks += t->n_masks[i];
-    if (n_masks > 0)
-        cli_print("masks     %d label maps, %d binary (their values are 0 and 255), %d JPEG "
-                  "(binary at >= 128), %d annotation files; %d smaller "
-                  "than their slide by a whole number\n",
-                  t->n_masks[WSI_MASK_LABELS], t->n_masks[WSI_MASK_BINARY_255],
-                  t->n_masks[WSI_MASK_BINARY_JPEG], t->n_masks[WSI_MASK_ANNOTATION],
-                  t->n_small_masks);
-    if (t->gaps > 0)
-        cli_print("missing   %" G_GINT64_FORMAT
-                  " regions have no bytes in their file; `status --damage` says where\n",
-                  t->gaps);
-    g_autofree char *went = job_run_times_text(times);
-    cli_print("time      %s, %s\n", wall, went);
-    cli_log_json("summary",
-                 "\"done\":%d,\"already\":%d,\"failed\":%d,\"kept\":%" G_GINT64_FORMAT
-                 ",\"copied\":%" G_GINT64_FORMAT ",\"tissue\":%" G_GINT64_FORMAT
-                 ",\"blank\":%" G_GINT64_FORMAT ",\"damaged\":%" G_GINT64_FORMAT
-                 ",\"seconds\":%.3f",
-                 t->n[TILE_DONE], t->n[TILE_ALREADY], t->n[TILE_FAILED], t->kept, t->copied,
-                 t->tissue, t->blank, t->damaged, wall_s);
-}
-
-static int exit_status(GArray *jobs, const totals *t)
-{
-    for (guint i = 0; i < jobs->len; i++) {
-        job_tile *job = &g_array_index(jobs, job_tile, i);
-        if (job->store_failed) {
-            cli_fail(g_steal_pointer(&job->error));
-            return CLI_FAILED;
-        }
-    }
-    if (qs_stop_requested()) {
-        GError *stopped = NULL;
-        qs_stop_check(&stopped);
-        cli_fail(stopped);
-        return CLI_FAILED;
-    }
-    if (t->n[TILE_FAILED] == 0)
-        return CLI_DONE;
-    return t->n[TILE_DONE] + t->n[TILE_ALREADY] > 0 ? CLI_PARTLY : CLI_FAILED;
-}
-
 /* Failing to log fails nothing else. */
 static void store_times(const tile_run *run, const job_run_times *times)
 {
@@ -261,18 +174,36 @@ static void store_times(const tile_run *run, const job_run_times *times)
     g_error_free(error);
 }
 
-int job_crew_run(GArray *jobs, tile_run *run, int n_threads)
+/* The store's failure, or the request to stop. */
+static bool check_end(GArray *jobs, GError **error)
+{
+    for (guint i = 0; i < jobs->len; i++) {
+        job_tile *job = &g_array_index(jobs, job_tile, i);
+        if (job->store_failed) {
+            g_propagate_error(error, g_steal_pointer(&job->error));
+            return false;
+        }
+    }
+    return qs_stop_check(error);
+}
+
+job_exit job_crew_run(GArray *jobs, tile_run *run, int n_threads, job_crew_planned planned,
+                      job_totals *totals, GError **error)
 {
     g_autoptr(GPtrArray) order = g_ptr_array_new();
     int64_t start = g_get_monotonic_time();
     if (job_crew_plan(jobs, run, order)) {
-        say_plan(jobs, run, order, n_threads);
+        if (planned)
+            planned(run, order, n_threads);
         work(run, order, n_threads);
     }
-    totals t = sum_up(jobs);
-    t.copies = run->config->codec == DB_CODEC_COPY;
-    job_run_times times = times_of(&t, (double)(g_get_monotonic_time() - start) * 1e-6, n_threads);
-    print_summary(&t, &times);
-    store_times(run, &times);
-    return exit_status(jobs, &t);
+    *totals = sum_up(jobs);
+    totals->copies = run->config->codec == DB_CODEC_COPY;
+    totals->times = times_of(totals, (double)(g_get_monotonic_time() - start) * 1e-6, n_threads);
+    store_times(run, &totals->times);
+    if (!check_end(jobs, error))
+        return JOB_EXIT_FAILED;
+    if (totals->n[TILE_FAILED] == 0)
+        return JOB_EXIT_DONE;
+    return totals->n[TILE_DONE] + totals->n[TILE_ALREADY] > 0 ? JOB_EXIT_PARTLY : JOB_EXIT_FAILED;
 }

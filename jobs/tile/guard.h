@@ -1,7 +1,7 @@
 /* The leak guard of a store: no case and no file content in two splits, whatever commands brought
  * the slides there. Thread-safe after creation. */
-#ifndef QS_CLI_TILE_GUARD_H
-#define QS_CLI_TILE_GUARD_H
+#ifndef QS_JOBS_TILE_GUARD_H
+#define QS_JOBS_TILE_GUARD_H
 
 #include "db/store.h"
 

@@ -5,7 +5,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
-#include "cli/cli.h"
+#include "base/report.h"
 #include "wsi/annot/shapes.h"
 #include "wsi/cohort/cohort.h"
 #include "jobs/colour_rules.h"

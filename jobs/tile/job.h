@@ -1,7 +1,7 @@
 /* One slide of `quadslide tile`: file → tissue → cells → store. Run by one thread per slide in
  * flight; jobs share the store and the run. */
-#ifndef QS_CLI_TILE_JOB_H
-#define QS_CLI_TILE_JOB_H
+#ifndef QS_JOBS_TILE_JOB_H
+#define QS_JOBS_TILE_JOB_H
 
 #include "jobs/tile/guard.h"
 #include "jobs/tile/ledger.h"

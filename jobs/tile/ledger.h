@@ -1,6 +1,6 @@
 /* What a slide's file does not have, into the store's ledger. */
-#ifndef QS_CLI_TILE_LEDGER_H
-#define QS_CLI_TILE_LEDGER_H
+#ifndef QS_JOBS_TILE_LEDGER_H
+#define QS_JOBS_TILE_LEDGER_H
 
 #include "db/store.h"
 #include "wsi/slide/slide.h"

@@ -5,7 +5,8 @@
 #include "jobs/tile/plan.h"
 
 #include "base/file.h"
-#include "cli/cli.h"
+#include "base/report.h"
+#include "base/text.h"
 #include "jobs/run_times.h"
 #include "jobs/tile/crew.h"
 #include "wsi/annot/mask.h"
@@ -20,12 +21,6 @@
 static const double ZSTD_BYTES_PX = 1.4, JPEG_BYTES_PX = 0.35;
 /* The lower of what OpenSlide reads in a thread; the direct lane is faster. */
 static const double MP_S_THREAD = 20;
-
-typedef struct {
-    int64_t n_cells, memory, temp, n_failed, n_free;
-    double megapixels, kept_share, bytes, rate, seconds;
-    const char *kept_from, *bytes_from, *rate_from; /* "measured …", "stated …" */
-} estimate;
 
 static void fail(job_tile *job, GError *error)
 {
@@ -67,7 +62,7 @@ static bool last_rate(db_store *store, double *rate)
     return found;
 }
 
-static void ask_store(db_store *store, estimate *e, double *bytes_patch)
+static void ask_store(db_store *store, job_estimate *e, double *bytes_patch)
 {
     GError *error = NULL;
     db_summary sum;
@@ -107,7 +102,8 @@ static int64_t file_bytes(GArray *jobs)
     return sum;
 }
 
-static double stated_bytes(GArray *jobs, const tile_run *run, const estimate *e, const char **from)
+static double stated_bytes(GArray *jobs, const tile_run *run, const job_estimate *e,
+                           const char **from)
 {
     double px = (double)run->config->patch_px * run->config->patch_px * (double)e->n_cells;
     switch (run->config->codec) {
@@ -123,10 +119,11 @@ static double stated_bytes(GArray *jobs, const tile_run *run, const estimate *e,
     }
 }
 
-static estimate estimate_all(GArray *jobs, tile_run *run, GPtrArray *order,
-                             const tile_plan_options *o)
+static job_estimate estimate_all(GArray *jobs, tile_run *run, GPtrArray *order,
+                                 const tile_plan_options *o)
 {
-    estimate e = {.n_cells = 0, .kept_share = 1, .rate = o->rate, .rate_from = "given by --rate"};
+    job_estimate e = {
+        .n_cells = 0, .kept_share = 1, .rate = o->rate, .rate_from = "given by --rate"};
     double px = (double)run->config->patch_px * run->config->patch_px, bytes_patch = 0;
     for (guint i = 0; i < jobs->len; i++) {
         job_tile *job = &g_array_index(jobs, job_tile, i);
@@ -150,46 +147,7 @@ static estimate estimate_all(GArray *jobs, tile_run *run, GPtrArray *order,
     return e;
 }
 
-/* ---- printing ----------------------------------------------------------------------------------
- */
-static void print_table(GArray *jobs)
-{
-    cli_print("%-32s %15s %8s %7s %9s  %s\n", "slide", "size", "mpp", "/", "patches", "");
-    for (guint i = 0; i < jobs->len; i++) {
-        const job_tile *job = &g_array_index(jobs, job_tile, i);
-        g_autofree char *name = g_path_get_basename(job->path);
-        if (job->state == TILE_FAILED) {
-            cli_print("%-32s fails: %s\n", name, job->error->message);
-            continue;
-        }
-        g_autofree char *mpp =
-            job->mpp_l0 > 0 ? g_strdup_printf("%.4g", job->mpp_l0) : g_strdup("?");
-        cli_print("%-32s %7" G_GINT64_FORMAT " x%6" G_GINT64_FORMAT " %8s %7.4g %9" G_GINT64_FORMAT
-                  "  %s\n",
-                  name, job->w_l0, job->h_l0, mpp, job->downsample, job->n_cells,
-                  job->known ? "in the store, begun or done" : "");
-    }
-}
-
-static void print_totals(GArray *jobs, const estimate *e, const tile_plan_options *o)
-{
-    g_autofree char *bytes = cli_format_bytes((int64_t)e->bytes),
-                    *memory = cli_format_bytes(e->memory);
-    g_autofree char *temp = cli_format_bytes(e->temp), *free_text = cli_format_bytes(e->n_free);
-    g_autofree char *time = cli_format_seconds(e->seconds);
-    cli_print("\npatches   %.0f of %" G_GINT64_FORMAT " cells (%s)\n",
-              (double)e->n_cells * e->kept_share, e->n_cells, e->kept_from);
-    cli_print("bytes     %s (%s)", bytes, e->bytes_from);
-    if (e->n_free >= 0)
-        cli_print("; %s free there%s", free_text,
-                  e->bytes > (double)e->n_free ? ", which is too little" : "");
-    cli_print("\nmemory    at most %s on %d threads (counted)", memory, o->n_threads);
-    if (e->temp > 0)
-        cli_print(", and %s of temporary files in %s", temp, g_get_tmp_dir());
-    cli_print("\ntime      %s, %.1f minutes at %.3g MP/s (%s)\n", time, e->seconds / 60, e->rate,
-              e->rate_from);
-    cli_print("slides    %" G_GINT64_FORMAT " of %u would fail\n", e->n_failed, jobs->len);
-}
+/* ---- JSON ------------------------------------------------------------------------------------ */
 
 static void member(JsonBuilder *b, const char *name, double value)
 {
@@ -232,7 +190,7 @@ static void json_slides(JsonBuilder *b, GArray *jobs)
     json_builder_end_array(b);
 }
 
-static void print_json(GArray *jobs, const estimate *e)
+char *job_plan_json(GArray *jobs, const job_estimate *e)
 {
     g_autoptr(JsonBuilder) b = json_builder_new();
     json_builder_begin_object(b);
@@ -251,24 +209,15 @@ static void print_json(GArray *jobs, const estimate *e)
     json_slides(b, jobs);
     json_builder_end_object(b);
     g_autoptr(JsonNode) root = json_builder_get_root(b);
-    g_autofree char *text = json_to_string(root, TRUE);
-    cli_print("%s\n", text);
+    return json_to_string(root, TRUE);
 }
 
-int job_plan_run(GArray *jobs, tile_run *run, const tile_plan_options *options)
+bool job_plan_run(GArray *jobs, tile_run *run, const tile_plan_options *options, job_estimate *e,
+                  GError **error)
 {
     g_autoptr(GPtrArray) order = g_ptr_array_new();
-    GError *error = NULL;
-    if (!job_crew_plan(jobs, run, order)) {
-        qs_stop_check(&error);
-        return cli_fail(error);
-    }
-    estimate e = estimate_all(jobs, run, order, options);
-    if (options->json) {
-        print_json(jobs, &e);
-    } else {
-        print_table(jobs);
-        print_totals(jobs, &e, options);
-    }
-    return e.n_failed == 0 ? CLI_DONE : e.n_failed < (int64_t)jobs->len ? CLI_PARTLY : CLI_FAILED;
+    if (!job_crew_plan(jobs, run, order))
+        return qs_stop_check(error);
+    *e = estimate_all(jobs, run, order, options);
+    return true;
 }

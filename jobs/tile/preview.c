@@ -12,6 +12,7 @@
 #include "jobs/tile/preview.h"
 
 #include "base/file.h"
+#include "jobs/outputs.h"
 #include "wsi/image/canvas.h"
 #include "wsi/image/picture.h"
 
@@ -337,6 +338,8 @@ static bool write_file(const drawing *d, const char *dir, GError **error)
     size_t n = 0;
     g_autofree char *name = g_strconcat(d->p->row->name, ".jpg", NULL);
     g_autofree char *path = g_build_filename(dir, name, NULL);
+    if (!job_output_check(path, NULL, d->p->row->path, d->p->row->mask_path, error))
+        return false;
     bool ok =
         wsi_picture_encode(d->canvas.rgb, d->canvas.w, d->canvas.h, QUALITY, &bytes, &n, error) &&
         qs_file_replace(path, bytes, n, error);

@@ -1,6 +1,6 @@
 /* The picture that `tile --preview` writes of a slide: what was kept, and why the rest was not. */
-#ifndef QS_CLI_TILE_PREVIEW_H
-#define QS_CLI_TILE_PREVIEW_H
+#ifndef QS_JOBS_TILE_PREVIEW_H
+#define QS_JOBS_TILE_PREVIEW_H
 
 #include "db/store.h"
 #include "wsi/annot/mask.h"

@@ -9,7 +9,7 @@ enum { GAP = 4, N_ROWS_MAX = 5 };
 
 /* UC, US, DC, DS: colours that differ in lightness too, for those who do not see red and green. */
 static const uint8_t region_rgb[KN_N_REGIONS][3] = {
-    {33, 102, 172}, {146, 197, 222}, {178, 24, 43}, {244, 165, 130}};
+    {42, 112, 184}, {69, 145, 200}, {200, 50, 60}, {216, 112, 69}};
 static const uint8_t grey[3] = {160, 160, 160}; /* ignored, excluded, unknown */
 
 typedef struct {

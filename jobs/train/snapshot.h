@@ -1,6 +1,6 @@
 /* A batch as the loss saw it, as one PNG: docs/training.md has the legend. */
-#ifndef QS_CLI_TRAIN_SNAPSHOT_H
-#define QS_CLI_TRAIN_SNAPSHOT_H
+#ifndef QS_JOBS_TRAIN_SNAPSHOT_H
+#define QS_JOBS_TRAIN_SNAPSHOT_H
 
 #include "train/run/trainer.h"
 

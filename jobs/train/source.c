@@ -21,6 +21,15 @@ static bool read_patch(void *user, size_t item, uint8_t *rgb, uint8_t *label, GE
     return true;
 }
 
+/* A label whose pixels are all ignored (a slide reviewed in part) says nothing. */
+static bool says_something(const db_patch *p)
+{
+    int64_t n = 0;
+    for (int c = 0; c < QS_CLASSES_MAX; c++)
+        n += p->class_px[c];
+    return p->has_label && n > 0;
+}
+
 static bool add_slide(job_train_source *s, const db_slide *slide, const db_where *where,
                       GArray *items, GError **error)
 {
@@ -34,8 +43,8 @@ static bool add_slide(job_train_source *s, const db_slide *slide, const db_where
             continue;
         }
         tr_item item = {.slide_id = slide->id,
-                        .labelled = slide->labelled && p->has_label,
-                        .has_label = p->has_label,
+                        .labelled = slide->labelled && says_something(p),
+                        .has_label = says_something(p),
                         .valid_w = p->valid_w,
                         .valid_h = p->valid_h};
         for (int c = 0; item.labelled && c < QS_CLASSES_MAX; c++)

@@ -1,6 +1,6 @@
 /* A store's training patches as the trainer wants them, and their colour statistics. */
-#ifndef QS_CLI_TRAIN_SOURCE_H
-#define QS_CLI_TRAIN_SOURCE_H
+#ifndef QS_JOBS_TRAIN_SOURCE_H
+#define QS_JOBS_TRAIN_SOURCE_H
 
 #include "jobs/label_budget.h"
 #include "train/data/source.h"

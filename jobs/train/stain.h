@@ -1,6 +1,6 @@
 /* Stain normalisation at training time: each slide's stains from its stored patches. */
-#ifndef QS_CLI_TRAIN_STAIN_H
-#define QS_CLI_TRAIN_STAIN_H
+#ifndef QS_JOBS_TRAIN_STAIN_H
+#define QS_JOBS_TRAIN_STAIN_H
 
 #include "db/store.h"
 #include "wsi/colour/colour.h"

@@ -56,7 +56,7 @@ bool job_validation_open(job_validation *v, db_store *store, int max_slides, con
     if (!rows)
         return false;
     bool ok = true;
-    for (guint i = 0; ok && i < rows->len; i++) {
+    for (guint i = 0; ok && max_slides >= 0 && i < rows->len; i++) {
         const db_slide *row = &g_array_index(rows, db_slide, i);
         bool truth = row->truth_path || row->mask_path;
         if (row->split != DB_SPLIT_VAL || row->state != DB_SLIDE_DONE || !truth ||

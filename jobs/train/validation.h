@@ -1,7 +1,7 @@
 /* Validation on whole slides: predict, stitch, compare with the truth, mean of the foreground DSC.
  */
-#ifndef QS_CLI_TRAIN_VALIDATION_H
-#define QS_CLI_TRAIN_VALIDATION_H
+#ifndef QS_JOBS_TRAIN_VALIDATION_H
+#define QS_JOBS_TRAIN_VALIDATION_H
 
 #include "db/store.h"
 #include "infer/predict/predict.h"
@@ -27,7 +27,7 @@ typedef struct {
 } job_validation;
 
 /* Opens the slides of split val that have a truth or a mask, at most max_slides (0: all, in the
- * store's order), finds their tissue and gives them the model's colour rules. No slide at all is no
+ * store's order; below 0: none), finds their tissue and gives them the model's colour rules. No slide at all is no
  * error: there is no validation then.
  */
 bool job_validation_open(job_validation *v, db_store *store, int max_slides, const char *colour,

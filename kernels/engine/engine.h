@@ -159,7 +159,12 @@ kn_weights *kn_weights_create(kn_engine *engine, const kn_net *net, kn_optimiser
                               GError **error);
 void kn_weights_destroy(kn_weights *weights);
 const kn_net *kn_weights_net(const kn_weights *weights);
-/* PyTorch's defaults: conv weight and bias U(-b,b), b = 1/sqrt(fan_in); BN 1, 0; running 0, 1. */
+/* Convolutions' weights at the start. PyTorch's: U(-b,b), b = 1/sqrt(fan_in). He's: normal with
+ * deviation sqrt(2/fan_in). Xavier's: normal with sqrt(2/(fan_in + fan_out)). */
+typedef enum { KN_INIT_PYTORCH, KN_INIT_HE, KN_INIT_XAVIER } kn_init;
+/* Weights by `init`; biases of convolutions as PyTorch's default; BN 1, 0; running 0, 1. */
+void kn_weights_draw(kn_weights *weights, kn_init init, uint64_t seed);
+/* With KN_INIT_PYTORCH. */
 void kn_weights_init(kn_weights *weights, uint64_t seed);
 typedef enum {
     KN_ARRAY_PARAMS,
@@ -179,6 +184,9 @@ void kn_weights_set(kn_weights *weights, kn_array array, int64_t offset, int64_t
 int64_t kn_weights_batches_tracked(const kn_weights *weights);
 void kn_weights_set_batches_tracked(kn_weights *weights, int64_t n);
 void kn_weights_zero_grads(kn_weights *weights);
+/* Scales the gradient down to a norm of `max` over all parameters where it is longer, as PyTorch's
+ * clip_grad_norm_, and gives the norm that it had. Not on engines with memory of their own. */
+double kn_weights_clip(kn_weights *weights, double max);
 /* g += wd·θ; v = m·v + g (first step: v = g, i.e. v starts at 0); θ -= lr·v. E15. Zeroes nothing.
  */
 void kn_sgd_step(kn_weights *weights, double lr, double momentum, double weight_decay);

@@ -110,18 +110,39 @@ void kn_weights_set(kn_weights *weights, kn_array array, int64_t offset, int64_t
     kn_weights_touch(weights, array == KN_ARRAY_PARAMS, array == KN_ARRAY_BUFFERS);
 }
 
+/* A parameter's elements at the start. Only weights of convolutions have more than one dimension.
+ */
+static void draw_param(const kn_param *p, kn_init init, qs_rng *rng, float *x)
+{
+    bool one = g_str_has_suffix(p->name, p->kind == KN_PARAM ? ".weight" : ".running_var");
+    double bound = p->fan_in > 0 ? 1.0 / sqrt((double)p->fan_in) : 0;
+    double sigma = 0;
+    if (init != KN_INIT_PYTORCH && p->n_dims > 1) {
+        /* Both fans are PyTorch's: of a transposed convolution the first dimension is "out" too. */
+        double fan_out = (double)p->fan_in * (double)p->shape[0] / (double)p->shape[1];
+        sigma = sqrt(2.0 / ((double)p->fan_in + (init == KN_INIT_XAVIER ? fan_out : 0)));
+    }
+    for (int64_t j = 0; j < p->n; j++)
+        x[j] = sigma > 0       ? (float)(sigma * qs_rng_normal(rng))
+               : p->fan_in > 0 ? (float)qs_rng_range(rng, -bound, bound)
+               : one           ? 1.0f
+                               : 0.0f;
+}
+
 void kn_weights_init(kn_weights *weights, uint64_t seed)
+{
+    kn_weights_draw(weights, KN_INIT_PYTORCH, seed);
+}
+
+void kn_weights_draw(kn_weights *weights, kn_init init, uint64_t seed)
 {
     const kn_net *net = weights->net;
     for (int i = 0; i < kn_net_n_params(net); i++) {
         const kn_param *p = kn_net_param(net, i);
-        bool one = g_str_has_suffix(p->name, p->kind == KN_PARAM ? ".weight" : ".running_var");
-        double bound = p->fan_in > 0 ? 1.0 / sqrt((double)p->fan_in) : 0;
         g_autofree float *x = g_new(float, p->n);
         qs_rng rng;
         qs_rng_init(&rng, seed, qs_rng_stream_id(0x696e6974, (uint64_t)i, 0));
-        for (int64_t j = 0; j < p->n; j++)
-            x[j] = p->fan_in > 0 ? (float)qs_rng_range(&rng, -bound, bound) : one ? 1.0f : 0.0f;
+        draw_param(p, init, &rng, x);
         kn_weights_set(weights, p->kind == KN_PARAM ? KN_ARRAY_PARAMS : KN_ARRAY_BUFFERS, p->offset,
                        p->n, x);
     }
@@ -150,6 +171,27 @@ void kn_weights_zero_grads(kn_weights *weights)
     g_return_if_fail(weights->grads);
     kn_engine_ops(weights->engine)
         ->zero(weights->engine, weights->grads, kn_net_n_trained(weights->net));
+}
+
+double kn_weights_clip(kn_weights *weights, double max)
+{
+    int64_t n = kn_net_n_trained(weights->net);
+    bool wide = kn_engine_dtype(weights->engine) == KN_F64;
+    g_return_val_if_fail(weights->grads && !kn_engine_is_device(weights->engine), NAN);
+    float *narrow_at = weights->grads;
+    double *wide_at = weights->grads, sum = 0;
+    for (int64_t i = 0; i < n; i++) {
+        double g = wide ? wide_at[i] : (double)narrow_at[i];
+        sum += g * g;
+    }
+    double norm = sqrt(sum), scale = max / (norm + 1e-6);
+    for (int64_t i = 0; i < n && scale < 1; i++) {
+        if (wide)
+            wide_at[i] *= scale;
+        else
+            narrow_at[i] = (float)((double)narrow_at[i] * scale);
+    }
+    return norm;
 }
 
 void kn_sgd_step(kn_weights *weights, double lr, double momentum, double weight_decay)

@@ -6,6 +6,7 @@
 #include "base/report.h"
 #include "base/rgb.h"
 #include "base/rng.h"
+#include "base/text.h"
 
 #include <glib/gstdio.h>
 
@@ -431,6 +432,42 @@ static void test_rgb(void)
     }
 }
 
+static void test_format(void)
+{
+    const struct {
+        int64_t bytes;
+        const char *text;
+    } sizes[] = {{0, "0 B"},          {999, "999 B"},     {1000, "1.0 kB"},
+                 {1234567, "1.2 MB"}, {999999, "1.0 MB"}, {5LL << 40, "5.5 TB"}};
+    for (size_t i = 0; i < G_N_ELEMENTS(sizes); i++) {
+        g_autofree char *text = qs_format_bytes(sizes[i].bytes);
+        g_assert_cmpstr(text, ==, sizes[i].text);
+    }
+    g_autofree char *a = qs_format_seconds(59.4), *b = qs_format_seconds(200),
+                    *c = qs_format_seconds(7260);
+    g_assert_cmpstr(a, ==, "59 s");
+    g_assert_cmpstr(b, ==, "3 min 20 s");
+    g_assert_cmpstr(c, ==, "2 h 01 min");
+}
+
+static void keep_event(void *user, const char *event, const char *members)
+{
+    g_string_append_printf(user, "%s {%s}", event, members);
+}
+
+static void test_events(void)
+{
+    g_autoptr(GString) seen = g_string_new(NULL);
+    qs_event("lost", "\"n\":%d", 1); /* with no handler it goes nowhere */
+    g_autofree char *text = qs_json_escape("a \"b\"\n\\ \xff");
+    qs_event_set_handler(keep_event, seen);
+    qs_event("slide", "\"path\":\"%s\",\"n\":%d", text, 2);
+    qs_event_set_handler(NULL, NULL);
+    qs_event("lost", "\"n\":%d", 3);
+    g_assert_cmpstr(seen->str, ==,
+                    "slide {\"path\":\"a \\\"b\\\"\\u000a\\\\ \xef\xbf\xbd\",\"n\":2}");
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -445,5 +482,7 @@ int main(int argc, char **argv)
     g_test_add_func("/base/file/hash", test_hash);
     g_test_add_func("/base/reports", test_reports);
     g_test_add_func("/base/rgb", test_rgb);
+    g_test_add_func("/base/text", test_format);
+    g_test_add_func("/base/events", test_events);
     return g_test_run();
 }

@@ -93,5 +93,5 @@ broken scores test.json ': ' <<<'{"result":'
 broken map snapshots/00000008.png ': no PNG picture' <<<'no picture'
 is /report-runs/the-page-stays "$before" "$(cksum page.html)"
 expect /report-runs/no-out 2 "--out" $QS report base
-expect /report-runs/unwritable 1 "hollow" $QS report base --out hollow
+expect /report-runs/unwritable 2 "hollow" $QS report base --out hollow
 done_testing

@@ -68,30 +68,11 @@ static void test_errors(void)
     expect_error("patch=256\n", "quadslide-");
 }
 
-static void test_format(void)
-{
-    const struct {
-        int64_t bytes;
-        const char *text;
-    } sizes[] = {{0, "0 B"},          {999, "999 B"},     {1000, "1.0 kB"},
-                 {1234567, "1.2 MB"}, {999999, "1.0 MB"}, {5LL << 40, "5.5 TB"}};
-    for (size_t i = 0; i < G_N_ELEMENTS(sizes); i++) {
-        g_autofree char *text = cli_format_bytes(sizes[i].bytes);
-        g_assert_cmpstr(text, ==, sizes[i].text);
-    }
-    g_autofree char *a = cli_format_seconds(59.4), *b = cli_format_seconds(200),
-                    *c = cli_format_seconds(7260);
-    g_assert_cmpstr(a, ==, "59 s");
-    g_assert_cmpstr(b, ==, "3 min 20 s");
-    g_assert_cmpstr(c, ==, "2 h 01 min");
-}
-
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/cli/config/merge", test_merge);
     g_test_add_func("/cli/config/false-flag", test_merge_false_flag);
     g_test_add_func("/cli/config/errors", test_errors);
-    g_test_add_func("/cli/format", test_format);
     return g_test_run();
 }

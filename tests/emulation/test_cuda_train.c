@@ -16,9 +16,11 @@ enum { PX = 16, ITEMS = 6, LABELLED = 3, STEPS = 2 };
 typedef struct {
     const char *method;
     tr_loss loss;
+    bool apart; /* halves apart, an average that predicts, and thresholds that begin with a mean */
 } recipe;
 
-static const recipe recipes[] = {{"MT", TR_LOSS_METASSL}, {"CPS", TR_LOSS_METASSL}};
+static const recipe recipes[] = {{.method = "MT", .loss = TR_LOSS_METASSL},
+                                 {.method = "CPS", .loss = TR_LOSS_METASSL, .apart = true}};
 
 static tr_options options_of(const recipe *r, const char *device, kn_precision precision,
                              const char *dir)
@@ -31,6 +33,9 @@ static tr_options options_of(const recipe *r, const char *device, kn_precision p
     o.iterations = STEPS;
     o.log_every = 1;
     o.lr = 5e-4; /* so that rounding has no time to grow */
+    o.bn = r->apart ? TR_BN_SPLIT : TR_BN_JOINT;
+    o.eval_weights = r->apart ? TR_EVAL_EMA : TR_EVAL_LAST;
+    o.gamma_start = r->apart ? TR_GAMMA_START_MEAN : TR_GAMMA_START_GAMMA0;
     return o;
 }
 
@@ -98,7 +103,7 @@ static const rule rules[] = {
 static void test_rules(gconstpointer data)
 {
     const rule *r = data;
-    const recipe of = {r->method, r->loss};
+    const recipe of = {.method = r->method, .loss = r->loss};
     char *dirs[2] = {fixture_dir(), fixture_dir()};
     for (int d = 0; d < 2; d++) {
         tr_options o = options_of(&of, d ? "cuda" : "cpu", KN_PRECISION_F32, dirs[d]);
@@ -167,7 +172,7 @@ static void test_state_moves(void)
 
 static tr_options ceud_options(const char *device, kn_precision precision, const char *dir)
 {
-    const recipe ceud = {"CEUD", TR_LOSS_PLAIN};
+    const recipe ceud = {.method = "CEUD", .loss = TR_LOSS_PLAIN};
     tr_options o = options_of(&ceud, device, precision, dir);
     o.iterations = 5;
     /* It ranks from the third step. Adam would make steps of the noise of biases before BatchNorm.
@@ -299,7 +304,7 @@ static void test_too_many(void)
     model_spec spec;
     g_autoptr(GError) error = NULL;
     char *dir = fixture_dir(), *refused = fixture_dir();
-    const recipe sl = {"SL", TR_LOSS_PLAIN};
+    const recipe sl = {.method = "SL", .loss = TR_LOSS_PLAIN};
     tr_options o = options_of(&sl, "cuda", KN_PRECISION_BF16, dir);
     o.iterations = 1;
     fixture_source_init(&s, PX, 5000000, LABELLED);
@@ -325,7 +330,7 @@ static void test_loading(void)
     model_spec spec;
     char *dir = fixture_dir();
     GError *error = NULL;
-    const recipe sl = {"SL", TR_LOSS_PLAIN};
+    const recipe sl = {.method = "SL", .loss = TR_LOSS_PLAIN};
     tr_options o = options_of(&sl, "cuda", KN_PRECISION_BF16, dir);
     o.iterations = 1;
     fixture_source_init(&s, PX, ITEMS, LABELLED);
@@ -359,10 +364,10 @@ static void test_loading(void)
 
 /* Held-back patches, noise on inputs; strong views and CutMix; with -m slow squares, and terms on
  * both halves. */
-static const recipe of_data[] = {{"MT", TR_LOSS_METASSL},
-                                 {"FixMatch", TR_LOSS_PLAIN},
-                                 {"BCP", TR_LOSS_PLAIN},
-                                 {"R-Drop", TR_LOSS_PLAIN}};
+static const recipe of_data[] = {{.method = "MT", .loss = TR_LOSS_METASSL},
+                                 {.method = "FixMatch", .loss = TR_LOSS_PLAIN},
+                                 {.method = "BCP", .loss = TR_LOSS_PLAIN},
+                                 {.method = "R-Drop", .loss = TR_LOSS_PLAIN}};
 
 int main(int argc, char **argv)
 {

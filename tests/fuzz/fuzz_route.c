@@ -10,7 +10,7 @@ static const char token[] = "0123456789abcdef0123456789abcdef";
 
 static void check(const vw_route *route)
 {
-    if (route->slide < 0 || route->model < 0 || route->level < 0 || route->x < 0 || route->y < 0 ||
+    if (route->slide < 0 || route->model < 0 || route->run < 0 || route->level < 0 || route->x < 0 || route->y < 0 ||
         route->x > 999999999 || route->y > 999999999 || (int)route->plane >= VW_PLANES)
         abort();
     if (strchr(route->name, '/') || route->name[0] == '.' || strlen(route->name) > 31)

@@ -25,13 +25,13 @@ report() { # NAME PROBLEMS
 declare -A doors=(
   [base]="" [wsi]="base" [db]="base" [kernels]="base" [model]="base wsi db kernels"
   [train]="base db kernels model" [infer]="base wsi db kernels model"
-  [jobs]="base wsi db kernels model train infer cli" [view]="base wsi db infer jobs"
-  [report]="base wsi db kernels model train infer jobs cli"
-  [experiment]="base wsi db kernels model train infer jobs cli report"
+  [jobs]="base wsi db kernels model train infer" [view]="base wsi db infer jobs"
+  [report]="base wsi db kernels model train infer jobs"
+  [experiment]="base wsi db kernels model train infer jobs report"
   [cli]="base wsi db kernels model train infer jobs report experiment view"
 )
 declare -A prefix=([base]="qs_" [wsi]="wsi_" [db]="db_" [kernels]="kn_" [model]="model_|st_" [train]="tr_|ssl_"
-                   [infer]="inf_" [view]="vw_")
+                   [infer]="inf_" [view]="vw_" [jobs]="job_" [report]="rep_" [experiment]="exp_")
 
 check_doors() { # TREE
   local tree=$1 room file inc to
@@ -73,7 +73,7 @@ T
 
 check_no_printing() {
   local tree=$1
-  grep -rnwE 'printf|fprintf\s*\((stdout|stderr)|puts|exit|abort|g_print|g_printerr|g_error|perror' "$tree"/{base,wsi,db,kernels,model,train,infer,view} --include='*.c' --include='*.h' 2>/dev/null |
+  grep -rnwE 'printf|fprintf\s*\((stdout|stderr)|puts|exit|abort|g_print|g_printerr|g_error|perror' "$tree"/{base,wsi,db,kernels,model,train,infer,jobs,report,experiment,view} --include='*.c' --include='*.h' 2>/dev/null |
     grep -vE '^\S+:[0-9]+:\s*(/?\*|//)|/\*.*\b(printf|exit|abort|puts)\b.*\*/|\bG_GNUC_PRINTF\b' |
     grep -E '\b(printf|puts|exit|abort|g_print|g_printerr|g_error|perror)\s*\(|fprintf\s*\((stdout|stderr)' | sed "s|^$tree/||"
 }
@@ -107,7 +107,12 @@ if [ -n "${QS_LINT_PLANT:-}" ]; then
   trap 'rm -rf "$tree"' EXIT
   cp -r "$src"/{base,wsi,db,kernels,model,train,infer,jobs,report,experiment,view,cli} "$tree" 2>/dev/null
   printf '#include "train/run/trainer.h"\n#include "slide.h"\n#include <sqlite3.h>\nvoid f(void){printf("x");}\n/* TODO */\n' >"$tree/wsi/planted.c"
+  printf '#include "cli/cli.h"\nvoid f(void){puts("x");}\n' >"$tree/jobs/tile/planted.c"
   printf 'undeclared_type f(void);\n' >"$tree/wsi/planted.h"
+  for rule in doors no_printing; do
+    found=$("check_$rule" "$tree" | grep 'jobs/tile/planted')
+    report "planted/$rule/jobs" "$([ -n "$found" ] || echo "what jobs/ did up the house was not reported")"
+  done
   for rule in doors includes_from_root third_party no_printing left_for_later headers_alone; do
     found=$("check_$rule" "$tree" | grep planted)
     report "planted/$rule" "$([ -n "$found" ] || echo "the planted violation was not reported")"

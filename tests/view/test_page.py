@@ -107,8 +107,11 @@ def main():
         return 0
     folder = tempfile.mkdtemp(prefix="vw-page-")
     subprocess.run([maker, folder], check=True)
+    os.mkdir(folder + "/run")
+    write_log(folder, "10,loss,1.5,\n10,share_uc,0.7,fraction\n20,loss,1.25,\n")
     viewer = subprocess.Popen([qs, "view", "--no-browser", "--cohort", folder + "/cohort.csv", "--pred",
-                               "net=" + folder + "/pred"], stdout=subprocess.PIPE, text=True)
+                               "net=" + folder + "/pred", "--run", "mine=" + folder + "/run"],
+                              stdout=subprocess.PIPE, text=True)
     base = viewer.stdout.readline().split(" at ")[1].strip()
     b = None
     try:
@@ -131,6 +134,8 @@ def run(b, base, folder):
     b.go("file://" + start)
     b.until("return document.querySelectorAll('#list tbody tr').length === 2")
     ok("the file that starts the browser leads to the list", True)
+    worklist(b)
+    training(b, folder)
     by_keys(b)
     check_edges(b, "", 127, brightness, 1.0, "slide")
     mask_edges(b)
@@ -142,6 +147,41 @@ def run(b, base, folder):
 
 def zoom_of(text):
     return text.split("&r=")[1].split("&")[0]
+
+
+def write_log(folder, rows):
+    with open(folder + "/run/metrics.csv", "w") as f:
+        f.write("iteration,name,value,unit\n" + rows)
+
+
+def points(b):
+    """The points of the first curve, as many as there are."""
+    return b.run("const l = document.querySelector('#runs polyline'); return l ? l.getAttribute('points').split(' ').length : 0")
+
+
+def training(b, folder):
+    """A log that grows, is cut by a resume and grows again: no point twice, none lost."""
+    b.run("document.getElementById('to-runs').click()")
+    b.until("return document.querySelectorAll('#runs figure').length === 2")
+    ok("a training: its curves", points(b) == 2, points(b))
+    write_log(folder, "10,loss,1.5,\n20,loss,1.25,\n30,loss,1,\n40,loss,0.9,\n50,lo")
+    b.until("return document.querySelector('#runs polyline').getAttribute('points').split(' ').length === 4")
+    ok("it is followed, and a line's half waits", "loss 0.9" in b.run("return document.querySelector('#runs figure').textContent"))
+    write_log(folder, "10,loss,1.5,\n20,loss,1.25,\n")
+    b.until("return document.querySelector('#runs polyline').getAttribute('points').split(' ').length === 2")
+    write_log(folder, "10,loss,1.5,\n20,loss,1.25,\n30,loss,0.8,\nrubbish\n")
+    b.until("return document.querySelector('#runs polyline').getAttribute('points').split(' ').length === 3")
+    said = b.run("return document.querySelector('#runs article p').textContent")
+    ok("a cut log begins again, and a broken line is said", "rubbish" in said and "stopped" in said, said)
+    b.run("document.getElementById('to-list').click()")
+
+
+def worklist(b):
+    b.until("const c = [...document.querySelectorAll('#list tbody tr')].find((r) => r.textContent.includes('rect')).querySelector('.number'); return /\\d/.test(c.textContent)")
+    row = b.run("return [...document.querySelectorAll('#list tbody tr')].map((r) => r.textContent)")
+    area = (X1 - X0 - SHIFT) / (X1 - X0)
+    ok("the work list: DSC of the shifted rectangle, and a slide that cannot be read",
+       any("%.3f" % area in r for r in row) and any("cannot be read" in r for r in row), (area, row))
 
 
 def by_keys(b):

@@ -137,6 +137,15 @@ static const struct {
     {"tile/1/2/3/4", 0, {.kind = VW_ROUTE_TILE, .slide = 1, .level = 2, .x = 3, .y = 4}},
     {"tile/1/2/3/4?v=0af", 0, {.kind = VW_ROUTE_TILE, .slide = 1, .level = 2, .x = 3, .y = 4}},
     {"thumb/0", 0, {.kind = VW_ROUTE_THUMB}},
+    {"api/slides/1/accept/2?x=3&y=4", 405, {0}},
+    {"api/slides/1/shape", 405, {0}},
+    {"api/slides/1/shape?v=1", 404, {0}},
+    {"api/worklist", 0, {.kind = VW_ROUTE_WORKLIST}},
+    {"api/runs/2?from=99", 0, {.kind = VW_ROUTE_RUN, .run = 2, .x = 99}},
+    {"api/runs/2/snapshots/60", 0, {.kind = VW_ROUTE_SNAPSHOT, .run = 2, .x = 60}},
+    {"api/runs/2", 404, {0}},
+    {"api/runs/2?from=-1", 404, {0}},
+    {"api/runs/2/snapshots/..", 404, {0}},
     {"plane/1/error/2/3/4/5",
      0,
      {.kind = VW_ROUTE_PLANE,
@@ -179,8 +188,8 @@ static void test_route(void)
         if (status)
             continue;
         if (route.kind != w->kind || route.plane != w->plane || route.slide != w->slide ||
-            route.model != w->model || route.level != w->level || route.x != w->x ||
-            route.y != w->y || strcmp(route.name, w->name))
+            route.model != w->model || route.level != w->level || route.run != w->run ||
+            route.x != w->x || route.y != w->y || strcmp(route.name, w->name))
             g_error("%s", routes[i].rest);
         g_assert_cmpuint(vw_route_parse(routes[i].rest, VW_PUT, &route), ==, 405);
     }

@@ -132,7 +132,7 @@ static inline void world_init(world *w, int n_slides)
     w->guard.port = 8000;
     w->host = g_strdup("127.0.0.1:8000");
     w->origin = g_strdup("http://127.0.0.1:8000");
-    w->service = vw_service_create(&w->shown, &w->guard);
+    w->service = vw_service_create(&w->shown, &w->guard, NULL);
 }
 
 static inline void world_clear(world *w)

@@ -51,7 +51,7 @@ expect /export/no-format 2 "--as is tiff" $QS export a.xml
 expect /export/bad-format 2 "--as is tiff" $QS export a.xml --as svg
 expect /export/no-file 2 "name one mask" $QS export --as tiff
 expect /export/missing 1 "gone.tif" $QS export gone.tif --as tiff
-expect /export/over-itself 2 "written over what is read" $QS export first.tif --as tiff
+expect /export/over-itself 2 "which this run reads" $QS export first.tif --as tiff
 expect /export/area-without-mpp 2 "pass --mpp" $QS export a.xml --as geojson --min-area-um2 5
 expect /export/area-of-tiff 2 "are for geojson and asap" $QS export a.xml --as tiff --min-area-um2 5 --out x.tif
 expect /export/bounds-without-slide 2 "needs the slide" $QS export a.xml --as geojson --bounds-relative

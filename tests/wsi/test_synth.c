@@ -5,9 +5,11 @@
 #include "wsi/cohort/cohort.h"
 #include "wsi/annot/mask.h"
 #include "wsi/slide/slide.h"
+#include "wsi/synth/site_priv.h"
 #include "wsi/synth/synth.h"
 #include "wsi/synth/synth_priv.h"
 
+#include <math.h>
 #include <openslide.h>
 
 #include <stdlib.h>
@@ -107,6 +109,47 @@ static void test_blocks(void)
         }
     picture_clear(&whole);
     picture_clear(&part);
+}
+
+/* A slide of a site is as seamless; its quality is known before it is made. */
+static void test_site_blocks(void)
+{
+    for (int site = 0; site < 4; site++) {
+        g_autofree synth_slide *slide = new_slide(5, 1, 1000, 0.5, 1, true);
+        wsi_synth_site_apply(slide, 5, site);
+        picture whole = render(slide, 100, 60, 300, 300, SYNTH_BLOCK);
+        picture part = render(slide, 100 + 57, 60 + 33, 201, 203, 97);
+        for (int y = 0; y < part.h; y++) {
+            size_t a = (size_t)((y + 33) * whole.w + 57), b = (size_t)(y * part.w);
+            g_assert_cmpmem(whole.rgb + 3 * a, 3 * (size_t)part.w, part.rgb + 3 * b,
+                            3 * (size_t)part.w);
+        }
+        picture_clear(&whole);
+        picture_clear(&part);
+        int quality = wsi_synth_site_quality(5, site);
+        g_assert_true(quality >= 40 && quality < 95);
+    }
+}
+
+/* Sites move a slide by what they are, whichever slide it is, and each otherwise. */
+static void test_sites(void)
+{
+    float moved[2][3] = {{0}};
+    for (uint32_t index = 0; index < 6; index++)
+        for (int site = 0; site < 2; site++) {
+            g_autofree synth_slide *own = new_slide(9, index, 64, 0.5, 0, false);
+            g_autofree synth_slide *slide = new_slide(9, index, 64, 0.5, 0, false);
+            wsi_synth_site_apply(slide, 9, site);
+            const float by[3] = {slide->haematoxylin[0] - own->haematoxylin[0],
+                                 slide->gain_e / own->gain_e, slide->nest_pitch / own->nest_pitch};
+            for (int k = 0; k < 3; k++) {
+                if (index > 0)
+                    g_assert_cmpfloat_with_epsilon(by[k], moved[site][k], 1e-5F);
+                moved[site][k] = by[k];
+            }
+        }
+    for (int k = 0; k < 3; k++)
+        g_assert_cmpfloat(fabsf(moved[0][k] - moved[1][k]), >, 0.01F);
 }
 
 static void test_seeds(void)
@@ -276,6 +319,35 @@ static void test_cohort(void)
     remove_tree(dir);
 }
 
+/* Labelled slides are of the first half of the sites, the rest of each in turn, and a folder with
+ * other sites is refused. */
+static void test_site_cohort(void)
+{
+    GError *error = NULL;
+    g_autofree char *dir = temp_path("sites"), *path = g_build_filename(dir, "cohort.csv", NULL);
+    wsi_synth_options o = small(dir);
+    o.w = o.h = 64;
+    o.n_train = 6;
+    o.n_labelled = 3;
+    o.n_val = 4;
+    o.n_test = 5;
+    o.n_sites = 4;
+    g_assert_true(wsi_synth_run(&o, NULL, &error));
+    wsi_cohort *cohort = wsi_cohort_read(path, &error);
+    g_assert_no_error(error);
+    static const char sites[] = "121412123412341";
+    for (guint i = 0; i < cohort->rows->len; i++) {
+        g_autofree char *wanted = g_strdup_printf("site%c_case_%02u", sites[i], i + 1);
+        g_assert_cmpstr(wsi_cohort_get(cohort, i)->case_id, ==, wanted);
+    }
+    g_assert_cmpuint(cohort->rows->len, ==, sizeof sites - 1);
+    wsi_cohort_destroy(cohort);
+    o.n_sites = 3;
+    g_assert_false(wsi_synth_run(&o, NULL, &error));
+    expect_error(g_steal_pointer(&error), QS_ERROR_MISMATCH, "synth.txt", "other options", NULL);
+    remove_tree(dir);
+}
+
 static int n_updates;
 
 static void stop_soon(void *user, const char *stage, int64_t done, int64_t total,
@@ -386,6 +458,8 @@ static void test_refused(void)
     expect_refused(bad, "0 um");
     bad = o, bad.noise = -1;
     expect_refused(bad, "noise -1");
+    bad = o, bad.n_sites = 100;
+    expect_refused(bad, "100 sites");
     g_assert_false(g_file_test(dir, G_FILE_TEST_EXISTS));
     bad = o, bad.format = WSI_SYNTH_DIGESTPATH, bad.h = 80000; /* more than a JPEG holds */
     expect_refused(bad, "65500");
@@ -403,6 +477,9 @@ int main(int argc, char **argv)
     g_test_add_func("/synth/known", test_known);
     g_test_add_func("/synth/blocks", test_blocks);
     g_test_add_func("/synth/seeds", test_seeds);
+    g_test_add_func("/synth/sites", test_sites);
+    g_test_add_func("/synth/sites/blocks", test_site_blocks);
+    g_test_add_func("/synth/sites/cohort", test_site_cohort);
     g_test_add_func("/synth/shares", test_shares);
     g_test_add_func("/synth/noise", test_noise);
     g_test_add_func("/synth/threads", test_threads);

@@ -36,8 +36,9 @@ bool tr_learner_init(tr_learner *l, kn_engine *engine, const tr_options *options
         if (!w)
             return false;
         int from = declared->copy_of;
-        kn_weights_init(w, qs_rng_stream_id(TR_STREAM_WEIGHTS, options->seed,
-                                            (uint64_t)(from == SSL_NONE ? k : from)));
+        kn_weights_draw(w, tr_options_init_of(options, plan, k),
+                        qs_rng_stream_id(TR_STREAM_WEIGHTS, options->seed,
+                                         (uint64_t)(from == SSL_NONE ? k : from)));
         bool given = options->init && (k == plan->model_net || from == plan->model_net);
         if (given && !model_load_weights(options->init, w, error)) {
             g_prefix_error(error, "--init: ");

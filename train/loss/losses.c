@@ -378,7 +378,7 @@ static double *gamma_state_of(tr_losses *s, int slot)
 /* Softmax of every reference, then γ of every slot: partitions see the updated γ (A.6). */
 static void run_references(tr_losses *s, const tr_batch *batch, const tr_prediction *of, int stage)
 {
-    const kn_gamma_rule rule = tr_thresholds_rule(s->options);
+    const kn_gamma_rule rule = tr_thresholds_rule(s->options, s->it);
     for (int r = 0; r < s->n_references; r++) {
         reference *at = &s->references[r];
         if (!ssl_in_stage(at->stages, stage))

@@ -5,16 +5,16 @@
 
 #include <string.h>
 
-/* The forward to show: the model network's of this stage, with gradient; of unmixed images where
- * there is one. */
-static int shown_forward(const tr_losses *s)
+/* The forward that shows a half: the model network's of this stage, with gradient; of unmixed images
+ * where there is one. */
+static int shown_forward(const tr_losses *s, ssl_half half)
 {
     int found = SSL_NONE;
     for (int f = s->plan->n_forwards - 1; f >= 0; f--) {
         const ssl_forward *forward = &s->plan->forwards[f];
         bool unmixed = forward->mix == SSL_MIX_NONE;
         if (forward->net != s->plan->model_net || !forward->grad ||
-            !ssl_in_stage(forward->stages, s->stage))
+            !ssl_half_has(forward->half, half) || !ssl_in_stage(forward->stages, s->stage))
             continue;
         if (found == SSL_NONE || unmixed)
             found = f;
@@ -96,12 +96,18 @@ void tr_losses_snapshot(tr_losses *s, const tr_batch *batch, const tr_prediction
     memset(s->snap_y, QS_CLASS_IGNORE, n_l + n_u);
     memset(s->snap_ref, QS_CLASS_IGNORE, n_l + n_u);
     memset(s->snap_region, KN_REGION_EXCLUDED, n_l + n_u);
-    int shown = shown_forward(s);
-    if (shown == SSL_NONE)
+    int last = SSL_NONE;
+    for (ssl_half half = SSL_LABELLED; half <= SSL_UNLABELLED; half++) {
+        int shown = shown_forward(s, half);
+        if (shown == SSL_NONE || shown == last)
+            continue;
+        kn_argmax(s->learner->engine, of[shown].z[0], s->snap_mixed);
+        show(s, shown, 0, ssl_forward_n(s->plan, &s->plan->forwards[shown]), s->snap_mixed, NULL,
+             s->snap_y);
+        last = shown;
+    }
+    if (last == SSL_NONE)
         return;
-    kn_argmax(s->learner->engine, of[shown].z[0], s->snap_mixed);
-    show(s, shown, 0, ssl_forward_n(s->plan, &s->plan->forwards[shown]), s->snap_mixed, NULL,
-         s->snap_y);
     for (int t = 0; t < s->plan->n_terms; t++) {
         const ssl_term *term = &s->plan->terms[t];
         bool refers = s->terms[t].reference != SSL_NONE && ssl_in_stage(term->stages, s->stage);

@@ -47,11 +47,14 @@ void tr_thresholds_ask(const tr_options *options, kn_reference *reference)
         options->threshold == KN_THRESHOLD_FLEXMATCH ? options->flexmatch_tau : 0;
 }
 
-kn_gamma_rule tr_thresholds_rule(const tr_options *o)
+/* With a start of 1/(it + 1) the average of the first batches is their plain mean and γ0 has no say,
+ * as in a teacher's average (kn_ema_alpha). */
+kn_gamma_rule tr_thresholds_rule(const tr_options *o, int64_t it)
 {
+    double start = o->gamma_start == TR_GAMMA_START_MEAN ? 1.0 / (double)(it + 1) : 0;
     return (kn_gamma_rule){
         .threshold = o->threshold,
-        .a = o->gamma_a,
+        .a = MAX(o->gamma_a, start),
         .absent = o->gamma_absent,
         .tau = o->flexmatch_tau,
         .ema = o->threshold == KN_THRESHOLD_FREEMATCH ? o->freematch_ema : o->flexmatch_ema,

@@ -13,7 +13,7 @@
 void tr_thresholds_init(tr_learner *learner, const tr_options *options);
 /* Asks pass 1 for the sums that the rule needs. */
 void tr_thresholds_ask(const tr_options *options, kn_reference *reference);
-/* The rule as the engine is told of it: kn_gamma_update_at. */
-kn_gamma_rule tr_thresholds_rule(const tr_options *options);
+/* The rule of step `it` as the engine is told of it: kn_gamma_update_at. */
+kn_gamma_rule tr_thresholds_rule(const tr_options *options, int64_t it);
 
 #endif

@@ -30,11 +30,11 @@
 #include <stdbool.h>
 
 enum {
-    SSL_NETS_MAX = 4,
+    SSL_NETS_MAX = 6,
     SSL_FORWARDS_MAX = 16,
     SSL_TERMS_MAX = 16,
     SSL_GAMMAS_MAX = 8,
-    SSL_EMAS_MAX = 4,
+    SSL_EMAS_MAX = 6,
     SSL_OPTIONS_MAX = 8,
     SSL_FROM_MAX = 8,      /* sources of a composed forward */
     SSL_OPERANDS_MAX = 12, /* of a term of a method's own */
@@ -218,6 +218,9 @@ typedef struct {
     double mix_share;   /* SSL_MIX_PAIRS, SSL_MIX_CROSS: side of the box over that of the patch */
     int model_net;      /* the network that is the trained model */
     int model_pair; /* 0: none; else a second one: the model is the mean of their probabilities */
+    /* What predicts in place of the two above: a moving average of each (ssl_plan_average) or the
+     * method's own (ssl_plan_teacher); 0: they do so themselves. */
+    int model_average, pair_average;
     double late_share; /* of SSL_LAMBDA_LATE */
 } ssl_plan;
 
@@ -278,6 +281,17 @@ int ssl_stage(const ssl_plan *plan, int64_t it, int64_t total);
 /* The images of forward f that a term is about: *first and the number, within that forward. */
 int ssl_term_images(const ssl_plan *plan, const ssl_term *term, int f, int *first);
 bool ssl_half_has(ssl_half seen, ssl_half wanted);
+/* The same step with other means, for every method (train/plan/recipe.c). Each gives QS_ERROR_ARG,
+ * which says what of the method stands in the way.
+ * split: a forward over both halves becomes two, the labelled half first, so that BatchNorm's batch
+ * statistics are each half's own and running statistics take the two in turn, as from two calls in
+ * PyTorch. A forward that no term learns from then loses its gradient. */
+bool ssl_plan_split(ssl_plan *plan, GError **error);
+/* The model predicts with a moving average of its network, or networks, over parameters and running
+ * statistics. */
+bool ssl_plan_average(ssl_plan *plan, double alpha, GError **error);
+/* The model predicts with the method's own moving average of its network. */
+bool ssl_plan_teacher(ssl_plan *plan, GError **error);
 /* QS_ERROR_INTERNAL with the first invariant that does not hold. */
 bool ssl_plan_check(const ssl_plan *plan, GError **error);
 

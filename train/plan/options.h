@@ -18,6 +18,9 @@ typedef enum { TR_LQH_REPLACE, TR_LQH_ADD } tr_lqh_form;
 typedef enum { TR_WEIGHTS_FIXED, TR_WEIGHTS_AUTO } tr_weights;
 typedef enum { TR_DATA_AUTO, TR_DATA_RESIDENT, TR_DATA_RING, TR_DATA_HOST } tr_gpu_data;
 typedef enum { TR_GAMMA_SEPARATE, TR_GAMMA_SHARED } tr_gamma_scope;
+typedef enum { TR_BN_JOINT, TR_BN_SPLIT } tr_bn;
+typedef enum { TR_EVAL_LAST, TR_EVAL_EMA, TR_EVAL_TEACHER } tr_eval_weights;
+typedef enum { TR_GAMMA_START_GAMMA0, TR_GAMMA_START_MEAN } tr_gamma_start;
 
 /* Names, meanings, defaults: tr_option_table. Strings are borrowed. */
 typedef struct {
@@ -31,6 +34,10 @@ typedef struct {
     kn_conv_mode conv;
     kn_precision precision;
     const char *init;
+    const char *init_weights; /* names of kn_init, one a network, the last for all others */
+    tr_bn bn;
+    tr_eval_weights eval_weights;
+    double eval_ema;
     /* data */
     const char *stain_norm; /* as tile's --stain-norm, for who opens the source; NULL: none */
     bool allow_empty_class; /* for who opens the source: a foreground class may have no label */
@@ -49,6 +56,8 @@ typedef struct {
     int64_t iterations;
     tr_optimiser optimiser;
     double lr, lr_power, momentum, weight_decay;
+    double warmup; /* share of the iterations */
+    double clip;   /* norm of a network's gradient; 0: any */
     double lambda_max;
     tr_ramp ramp;
     double max_hours;
@@ -62,6 +71,7 @@ typedef struct {
     double phi_beta, delta_u, delta_l;
     double gamma0; /* NaN: ½ in terms of the confidence measure */
     double gamma_a;
+    tr_gamma_start gamma_start;
     kn_threshold threshold;
     double flexmatch_tau, flexmatch_ema, freematch_ema;
     tr_gamma_scope gamma_scope;
@@ -111,11 +121,17 @@ bool tr_options_set(tr_options *options, const char *name, const char *text, GEr
 char *tr_option_text(const tr_option *option, const tr_options *options);
 /* "name=value" lines. matters_only: of those that decide the weights. Owned by the caller. */
 char *tr_options_to_text(const tr_options *options, bool matters_only);
+/* What a run did that was started before the option was there; NULL: it is no later one. */
+const char *tr_option_before(const char *name, size_t n_name);
 /* Compares two such texts. NULL when equal, else what differs: "lr is 0.02, was 0.01". Owned. */
 char *tr_options_difference(const char *was, const char *is);
 /* Ranges and relations between options. */
 bool tr_options_check(const tr_options *options, GError **error);
 /* What a method's plan is made from. */
 ssl_config tr_options_config(const tr_options *options);
+/* The plan of the method, changed and checked as the options say. plan comes zeroed. */
+bool tr_options_plan(const tr_options *options, ssl_plan *plan, GError **error);
+/* How network k of the plan starts: the trained ones are counted, a copy starts as its original. */
+kn_init tr_options_init_of(const tr_options *options, const ssl_plan *plan, int k);
 
 #endif

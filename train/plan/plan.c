@@ -274,7 +274,9 @@ static const char *net_problem(const ssl_plan *plan)
         if (!in_range(plan->copies[i].to, plan->n_nets) ||
             !in_range(plan->copies[i].from, plan->n_nets))
             return "a copy is of no network";
-    return in_range(plan->model_net, plan->n_nets) && in_range(plan->model_pair, plan->n_nets)
+    return in_range(plan->model_net, plan->n_nets) && in_range(plan->model_pair, plan->n_nets) &&
+                   in_range(plan->model_average, plan->n_nets) &&
+                   in_range(plan->pair_average, plan->n_nets)
                ? NULL
                : "the model is no network";
 }

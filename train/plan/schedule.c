@@ -4,7 +4,9 @@
 
 double tr_schedule_lr(const tr_options *options, int64_t it, int64_t total)
 {
-    return kn_poly_lr(options->lr, options->lr_power, it, total);
+    double lr = kn_poly_lr(options->lr, options->lr_power, it, total);
+    double rise = options->warmup * (double)total;
+    return (double)(it + 1) < rise ? lr * (double)(it + 1) / rise : lr;
 }
 
 double tr_schedule_lambda(const tr_options *options, int64_t it, int64_t total)

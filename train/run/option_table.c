@@ -24,6 +24,10 @@ static const char *const weights_names[] = {"fixed", "auto", NULL};
 static const char *const precision_names[] = {"auto", "f32", "bf16", NULL};
 static const char *const data_names[] = {"auto", "resident", "ring", "host", NULL};
 static const char *const uc_names[] = {"whole", "split", "released", NULL};
+static const char *const bn_names[] = {"joint", "split", NULL};
+static const char *const eval_names[] = {"last", "ema", "teacher", NULL};
+static const char *const start_names[] = {"gamma0", "mean", NULL};
+static const char *const init_names[] = {"pytorch", "he", "xavier", NULL};
 static const char *const lqh_form_names[] = {"replace", "add", NULL};
 
 #define AT(member) offsetof(tr_options, member)
@@ -55,8 +59,18 @@ static const tr_option table[] = {
     NUMBER("threads", TR_INT, n_threads, 0, 1024, false, "threads of the engine; 0: all cores"),
     CHOICE("conv", conv, conv_names, true,
            "convolutions: direct, or the fastest, timed once a layer"),
-    NUMBER("width", TR_INT, width, 1, 64, true, "channels of the first level: 16 or 32"),
+    NUMBER("width", TR_INT, width, 1, 64, true,
+           "channels of the first level: 16 or 32; 8 for quick tries on a CPU"),
     TEXT("init", init, true, "start from the weights of this safetensors file"),
+    TEXT("init-weights", init_weights, true,
+         "random weights at the start: he, xavier or pytorch, or one for each network of the "
+         "method in turn: he,xavier"),
+    CHOICE("bn", bn, bn_names, true,
+           "BatchNorm's batch statistics: of both halves of a batch together, or each half's own"),
+    CHOICE("eval-weights", eval_weights, eval_names, true,
+           "the model: the last step's weights, their moving average, or the method's own teacher"),
+    NUMBER("eval-ema", TR_DOUBLE, eval_ema, 0, 1, true,
+           "eval-weights ema: weight of the old value"),
     /* data */
     TEXT("stain-norm", stain_norm, true,
          "stain normalisation of a store that was tiled without: macenko or reinhard, each also "
@@ -122,6 +136,10 @@ static const tr_option table[] = {
     NUMBER("lr-power", TR_DOUBLE, lr_power, 0, 10, true, "lr·(1 - t/T)^power"),
     NUMBER("momentum", TR_DOUBLE, momentum, 0, 0.9999, true, "of SGD"),
     NUMBER("weight-decay", TR_DOUBLE, weight_decay, 0, 1, true, "of SGD, on all parameters"),
+    NUMBER("warmup", TR_DOUBLE, warmup, 0, 1, true,
+           "share of the iterations over which the rate rises from 0"),
+    NUMBER("clip", TR_DOUBLE, clip, 0, 1e9, true,
+           "longest gradient of a network's parameters together; 0: any; not on cuda"),
     NUMBER("lambda-max", TR_DOUBLE, lambda_max, 0, 1e4, true,
            "weight of the unlabelled loss at the end"),
     CHOICE("ramp", ramp, ramp_names, true,
@@ -141,6 +159,9 @@ static const tr_option table[] = {
            "threshold at the start; auto: 0.5, or what that is in another measure of confidence"),
     NUMBER("gamma-a", TR_DOUBLE, gamma_a, 0, 1, true,
            "weight of a batch in the threshold's average"),
+    CHOICE("gamma-start", gamma_start, start_names, true,
+           "the threshold's average begins at gamma0, or is the plain mean of its first 1/gamma-a "
+           "batches"),
     CHOICE("threshold", threshold, threshold_names, true,
            "thresholds follow their class's mean confidence, stay at gamma0, or follow another "
            "method's rule"),
@@ -194,6 +215,8 @@ void tr_options_init(tr_options *o)
         .loss = TR_LOSS_PLAIN,
         .backend = "cpu",
         .width = 16,
+        .init_weights = "pytorch",
+        .eval_ema = 0.99,
         .conv = KN_CONV_AUTO,
         .batch_labelled = 12,
         .batch_unlabelled = 12,
@@ -472,6 +495,19 @@ static char *line_value(char *const *lines, const char *name, size_t n_name)
     return NULL;
 }
 
+const char *tr_option_before(const char *name, size_t n_name)
+{
+    static const char *const before[][2] = {
+        {"init-weights", "pytorch"}, {"bn", "joint"},      {"eval-weights", "last"},
+        {"eval-ema", "0.99"},        {"warmup", "0"},      {"clip", "0"},
+        {"gamma-start", "gamma0"},   {"whole-batch", "1"},
+    };
+    for (size_t i = 0; i < G_N_ELEMENTS(before); i++)
+        if (strlen(before[i][0]) == n_name && !strncmp(before[i][0], name, n_name))
+            return before[i][1];
+    return NULL;
+}
+
 char *tr_options_difference(const char *was, const char *is)
 {
     g_auto(GStrv) old_lines = g_strsplit(was, "\n", -1);
@@ -482,9 +518,12 @@ char *tr_options_difference(const char *was, const char *is)
             continue;
         int n = (int)(equals - new_lines[i]);
         const char *old = line_value(old_lines, new_lines[i], (size_t)n);
-        if (strcmp(old ? old : "", equals + 1) != 0) /* a run from before the option had none */
-            return g_strdup_printf("%.*s is \"%s\", was \"%s\"", n, new_lines[i], equals + 1,
-                                   old ? old : "");
+        if (!old)
+            old = tr_option_before(new_lines[i], (size_t)n);
+        if (!old) /* a run from before the option had none */
+            old = "";
+        if (strcmp(old, equals + 1) != 0)
+            return g_strdup_printf("%.*s is \"%s\", was \"%s\"", n, new_lines[i], equals + 1, old);
     }
     for (int i = 0; old_lines[i]; i++) {
         const char *equals = strchr(old_lines[i], '=');
@@ -492,6 +531,58 @@ char *tr_options_difference(const char *was, const char *is)
             return g_strdup_printf("%s is no option any more", old_lines[i]);
     }
     return NULL;
+}
+
+/* The kind of network k of a list like "he,xavier", whose last name is that of all others too; -1:
+ * there is a name that is none. */
+static int init_in_list(const char *list, int k)
+{
+    g_auto(GStrv) names = g_strsplit(list ? list : "", ",", -1);
+    int n = (int)g_strv_length(names), kind = -1;
+    for (int i = 0; i < n; i++) {
+        int found = -1;
+        for (int v = 0; init_names[v]; v++)
+            if (!g_ascii_strcasecmp(init_names[v], g_strstrip(names[i])))
+                found = v;
+        if (found < 0)
+            return -1;
+        if (i == MIN(k, n - 1))
+            kind = found;
+    }
+    return kind;
+}
+
+kn_init tr_options_init_of(const tr_options *options, const ssl_plan *plan, int k)
+{
+    static const kn_init kinds[] = {KN_INIT_PYTORCH, KN_INIT_HE, KN_INIT_XAVIER};
+    while (plan->nets[k].copy_of != SSL_NONE)
+        k = plan->nets[k].copy_of;
+    int nth = 0;
+    for (int e = 0; e < k; e++)
+        nth += plan->nets[e].copy_of == SSL_NONE;
+    int found = init_in_list(options->init_weights, nth);
+    return found < 0 ? KN_INIT_PYTORCH : kinds[found];
+}
+
+bool tr_options_plan(const tr_options *options, ssl_plan *plan, GError **error)
+{
+    const ssl_method *method = ssl_method_find(options->method, error);
+    ssl_config config = tr_options_config(options);
+    if (!method)
+        return false;
+    method->plan(&config, plan);
+    if (!ssl_plan_check(plan, error))
+        return false;
+    bool ok = options->bn == TR_BN_JOINT || ssl_plan_split(plan, error);
+    if (options->eval_weights == TR_EVAL_EMA)
+        ok = ok && ssl_plan_average(plan, options->eval_ema, error);
+    else if (options->eval_weights == TR_EVAL_TEACHER)
+        ok = ok && ssl_plan_teacher(plan, error);
+    if (!ok) {
+        g_prefix_error(error, "%s: ", method->name);
+        return false;
+    }
+    return ssl_plan_check(plan, error);
 }
 
 bool tr_options_check(const tr_options *o, GError **error)
@@ -504,8 +595,8 @@ bool tr_options_check(const tr_options *o, GError **error)
                   "loss alone (--loss plain)";
     else if (!o->out_dir || !*o->out_dir)
         problem = "--out: the folder of the run is wanted";
-    else if (o->width != 16 && o->width != 32)
-        problem = "--width: 16 and 32 are the two widths";
+    else if (o->width != 8 && o->width != 16 && o->width != 32)
+        problem = "--width: 8, 16 and 32 are the three widths";
     else if (!o->backend)
         problem = "--device: cpu or ref is wanted";
     else if (o->threshold >= KN_THRESHOLD_FLEXMATCH && o->confidence != KN_CONF_MAX)
@@ -517,6 +608,12 @@ bool tr_options_check(const tr_options *o, GError **error)
     else if (o->norm_mode != KN_CE_REGION_MEAN && o->uc != KN_UC_WHOLE)
         problem = "--uc split and released divide a region mean: they go with --norm-mode "
                   "region-mean";
+    else if (init_in_list(o->init_weights, 0) < 0)
+        problem = "--init-weights: he, xavier or pytorch is wanted, or several with commas between";
+    else if (o->width == 8 && !strcmp(o->backend, "cuda"))
+        problem = "--width 8 is not there on --device cuda: 16 and 32 are";
+    else if (o->clip > 0 && !strcmp(o->backend, "cuda"))
+        problem = "--clip is not there on --device cuda: leave it at 0";
     if (!problem)
         return true;
     g_set_error_literal(error, QS_ERROR, QS_ERROR_ARG, problem);

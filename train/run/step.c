@@ -415,6 +415,8 @@ static int optimise(tr_step *s, int k, int64_t it, int stage, double lr)
     const tr_options *o = s->options;
     kn_weights *const *weights = s->learner->weights;
     int e = o->optimiser == TR_ADAM ? -1 : ema_beside(s, k, stage);
+    if (o->clip > 0)
+        kn_weights_clip(weights[k], o->clip);
     if (o->optimiser == TR_ADAM) {
         kn_adam_step(weights[k], lr, o->weight_decay, it + 1);
     } else if (e < 0) {

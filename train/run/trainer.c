@@ -131,7 +131,8 @@ static bool open_engine(run *r, GError **error)
 /* What callbacks and files see: the networks that predict. A file has no more of them than that. */
 static void view_model(run *r, const ssl_plan *plan)
 {
-    int first = plan->model_net, second = plan->model_pair;
+    int first = plan->model_average > 0 ? plan->model_average : plan->model_net;
+    int second = plan->pair_average > 0 ? plan->pair_average : plan->model_pair;
     const tr_learner *l = &r->learner;
     bool mapped = plan->nets[first].variant == KN_UNET_MAPPED;
     r->spec.net.variant = mapped ? KN_UNET_MAPPED : KN_UNET_PLAIN;
@@ -148,13 +149,8 @@ static void view_model(run *r, const ssl_plan *plan)
 
 static bool open_learner(run *r, GError **error)
 {
-    const ssl_method *method = ssl_method_find(r->options->method, error);
-    ssl_config config = tr_options_config(r->options);
     ssl_plan plan = {0};
-    if (!method)
-        return false;
-    method->plan(&config, &plan);
-    if (!ssl_plan_check(&plan, error) || !tr_weights_plan(r->options, &plan, error) ||
+    if (!tr_options_plan(r->options, &plan, error) || !tr_weights_plan(r->options, &plan, error) ||
         !tr_learner_init(&r->learner, r->engine, r->options, &plan, &r->spec, error))
         return false;
     if (plan.history && !(r->learner.history = tr_history_create(r->source, error)))

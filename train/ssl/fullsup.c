@@ -11,5 +11,6 @@ extern const ssl_method ssl_method_fullsup;
 const ssl_method ssl_method_fullsup = {
     .name = "FullSup",
     .summary = "supervised on every slide that has a mask, labelled or not",
+    .options = ssl_supervised_options,
     .plan = plan_fullsup,
 };

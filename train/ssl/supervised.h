@@ -4,6 +4,9 @@
 
 #include "train/plan/method.h"
 
+/* Their constants. */
+extern const ssl_option ssl_supervised_options[];
+
 void ssl_plan_supervised(const ssl_config *config, ssl_pool pool, ssl_plan *plan);
 
 #endif

@@ -7,7 +7,7 @@ async function answer(response) {
   if (response.ok) return response;
   let message = `the server answered ${response.status}`;
   try { message = (await response.json()).error; } catch { /* no JSON: the number must do */ }
-  throw new Error(message);
+  throw Object.assign(new Error(message), {status: response.status});
 }
 
 // A server that has ended is said in words of ours; a request that was taken back stays what it is.
@@ -21,6 +21,10 @@ async function ask(path, options) {
   return answer(response);
 }
 
+// Writes carry a header of our own, which no other page can send.
+export const send = async (method, path, body, headers = {}) =>
+  ask(path, {method, body, headers: {'X-Quadslide': '1', ...headers}});
+export const getAnswer = (path) => ask(path, {});
 export const getJson = async (path, signal) => (await ask(path, {signal})).json();
 export const getBytes = async (path, signal) => new Uint8Array(await (await ask(path, {signal})).arrayBuffer());
 export const getPicture = async (path, signal) => createImageBitmap(await (await ask(path, {signal})).blob());

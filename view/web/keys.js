@@ -1,4 +1,5 @@
 // Keys: one table, which the help shows too. Those of the slide work while it has the focus.
+import {editKeys} from './edit.js';
 import {kinds} from './panel.js';
 
 const PAN_PX = 120;
@@ -49,13 +50,22 @@ export class Keys {
   }
 
   down(event) {
+    if ((event.ctrlKey || event.metaKey) && this.on && this.page.editor && event.target.closest?.('.map') && 'zy'.includes(event.key.toLowerCase())) {
+      event.preventDefault();
+      this.page.editor.undo(event.key.toLowerCase() === 'z' && !event.shiftKey ? -1 : 1);
+      return;
+    }
     if (event.ctrlKey || event.metaKey || event.altKey || inText(event.target)) return;
     if (event.key === '?') { this.help(); event.preventDefault(); return; }
     if (!this.on || this.dialog.open) return;
-    if (!this.page.open) { this.listKey(event); return; }
+    if (!this.page.open) { if (!this.list.root.hidden) this.listKey(event); return; }
     if (!event.target.closest?.('.map')) return;
     if (event.key === ' ') {
       for (const panel of this.page.panels) panel.hide(true);
+      event.preventDefault();
+      return;
+    }
+    if (this.page.editor?.key(event.key)) {
       event.preventDefault();
       return;
     }
@@ -80,6 +90,7 @@ export class Keys {
   build(toList) {
     const table = document.createElement('table');
     const rows = [...slideKeys.filter(([, words]) => words).map(([key, words]) => [key.replace('ArrowLeft', 'Arrows'), words]),
+      ...(document.body.classList.contains('annotates') ? editKeys : []),
       ['Space', 'held: the slide alone'], ['J K', 'in the list: down, up'], ['/', 'in the list: find'], ['?', 'this list']];
     for (const [key, words] of rows) {
       const row = table.insertRow(), name = document.createElement('kbd');

@@ -3,6 +3,7 @@ import {Projection, View} from './ol.js';
 import {getJson} from './api.js';
 import {Panel, kinds} from './panel.js';
 import {errorShares} from './colours.js';
+import {Editor} from './edit.js';
 
 const POINTER_MS = 80;
 
@@ -35,6 +36,11 @@ export class SlidePage {
     this.buildTools();
     this.addPanel();
     this.restore(state);
+    if (this.shown.annotates) {
+      this.editor = new Editor(this, this.tools);
+      await this.editor.load();
+      if (this.turn !== turn) return;
+    }
     this.view.on('propertychange', () => this.remember());
     this.remember();
     this.panels[0].place.focus({preventScroll: true});
@@ -47,6 +53,8 @@ export class SlidePage {
   }
 
   close() {
+    this.editor?.close();
+    this.editor = null;
     for (const panel of this.panels) panel.close();
     this.panels = [];
     this.tools.replaceChildren();
@@ -59,6 +67,7 @@ export class SlidePage {
     this.root.append(panel.root);
     this.panels.push(panel);
     panel.map.updateSize();
+    this.editor?.attach(panel);
     panel.place.addEventListener('pointermove', (event) => this.point(panel, event));
   }
 

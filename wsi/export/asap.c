@@ -7,6 +7,8 @@
  * The order makes it necessary to hold all outlines: 8 bytes a vertex. */
 #include "wsi/export/export_priv.h"
 
+#include "base/file.h"
+
 #include "wsi/annot/annot_priv.h"
 
 #include <string.h>
@@ -103,9 +105,8 @@ static bool write_asap(const wsi_export_job *job, const char *path, const qs_pro
     if (out) {
         GString *text = wsi_text_out_buffer(out);
         g_array_sort(w.rings, by_falling_area);
-        g_string_append(
-            text,
-            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<ASAP_Annotations>\n<Annotations>\n");
+        g_string_append(text, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<!-- " QS_FILE_MARK
+                              " -->\n<ASAP_Annotations>\n<Annotations>\n");
         ok = write_rings(job, &w, out, error);
         g_string_append(text, "</Annotations>\n<AnnotationGroups>\n");
         write_groups(job, text);

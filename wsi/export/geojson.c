@@ -6,6 +6,8 @@
  * has the same id on every machine, and QuPath sees a changed one as new. */
 #include "wsi/export/export_priv.h"
 
+#include "base/file.h"
+
 #include "base/report.h"
 #include "wsi/annot/annot_priv.h"
 
@@ -108,7 +110,9 @@ static bool write_geojson(const wsi_export_job *job, const char *path, const qs_
     if (!w.out)
         return false;
     w.rings = g_string_new(NULL);
-    g_string_append(wsi_text_out_buffer(w.out), "{\"type\":\"FeatureCollection\",\"features\":[");
+    g_string_append(wsi_text_out_buffer(w.out),
+                    "{\"type\":\"FeatureCollection\",\"program\":\"" QS_FILE_MARK
+                    "\",\"features\":[");
     bool ok = wsi_export_trace(job, write_region, &w, progress, report, error);
     g_string_append(wsi_text_out_buffer(w.out), "\n]}\n");
     g_string_free(w.rings, TRUE);

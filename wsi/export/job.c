@@ -304,8 +304,8 @@ struct wsi_text_out {
 
 wsi_text_out *wsi_text_out_open(const char *path, GError **error)
 {
-    g_autofree char *part = g_strdup_printf("%s.part", path);
-    qs_file *file = qs_file_open(part, QS_FILE_CREATE, error);
+    g_autofree char *part = qs_file_part_name(path);
+    qs_file *file = qs_file_open(part, QS_FILE_NEW, error);
     if (!file)
         return NULL;
     wsi_text_out *out = g_new0(wsi_text_out, 1);

@@ -112,6 +112,7 @@ static bool set_tags(ome_writer *w, int level)
         uint64_t offsets[LEVELS_MAX] = {0};
         g_autofree char *xml = make_xml(w->job);
         ok = TIFFSetField(tif, TIFFTAG_IMAGEDESCRIPTION, xml) &&
+             TIFFSetField(tif, TIFFTAG_SOFTWARE, QS_FILE_MARK) &&
              (w->n_levels == 1 || TIFFSetField(tif, TIFFTAG_SUBIFD, w->n_levels - 1, offsets));
     }
     return ok;
@@ -173,7 +174,7 @@ static bool write_ome(const wsi_export_job *job, const char *path, const qs_prog
 {
     ome_writer w = {
         .job = job, .n_levels = count_levels(job), .progress = progress, .report = report};
-    g_autofree char *part = g_strdup_printf("%s.part", path);
+    g_autofree char *part = qs_file_part_name(path);
     if (!wsi_tiff_io_create(&w.io, part, true, error)) {
         unlink(part);
         return false;

@@ -102,8 +102,8 @@ wsi_jpegw *wsi_jpegw_open(const char *path, int64_t width, int64_t height, int s
     }
     wsi_jpegw *w = g_new0(wsi_jpegw, 1);
     w->path = g_strdup(path);
-    w->part = g_strdup_printf("%s.part", path);
-    w->file = qs_file_open(w->part, QS_FILE_CREATE, error);
+    w->part = qs_file_part_name(path);
+    w->file = qs_file_open(w->part, QS_FILE_NEW, error);
     bool ok = w->file && start(w, width, height, samples, quality);
     if (ok)
         return w;

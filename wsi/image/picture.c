@@ -7,6 +7,59 @@
 
 #include <vips/vips.h>
 
+#include <string.h>
+
+/* Puts n bytes into an encoded picture. */
+static void insert(uint8_t **bytes, size_t *n_bytes, size_t at, const uint8_t *add, size_t n)
+{
+    uint8_t *longer = g_malloc(*n_bytes + n);
+    memcpy(longer, *bytes, at);
+    memcpy(longer + at, add, n);
+    memcpy(longer + at + n, *bytes + at, *n_bytes - at);
+    g_free(*bytes);
+    *bytes = longer;
+    *n_bytes += n;
+}
+
+static void put_u32(uint8_t *p, uint32_t v)
+{
+    for (int i = 0; i < 4; i++)
+        p[i] = (uint8_t)(v >> (24 - 8 * i));
+}
+
+/* CRC-32 of PNG chunks (ISO 3309), bit by bit: some forty bytes. */
+static uint32_t crc32_of(const uint8_t *p, size_t n)
+{
+    uint32_t c = 0xffffffffu;
+    for (size_t i = 0; i < n; i++) {
+        c ^= p[i];
+        for (int k = 0; k < 8; k++)
+            c = c & 1 ? 0xedb88320u ^ c >> 1 : c >> 1;
+    }
+    return ~c;
+}
+
+/* A comment right behind a JPEG's first marker, or a tEXt chunk behind a PNG's header. */
+static void add_mark(bool jpeg, uint8_t **bytes, size_t *n_bytes)
+{
+    static const char key[] = "tEXtSoftware"; /* its NUL separates key and text */
+    enum { PNG_HEADER = 8 + 25, CHUNK = 4 + sizeof key + sizeof QS_FILE_MARK - 1 + 4 };
+    const size_t n_text = strlen(QS_FILE_MARK);
+    uint8_t add[CHUNK];
+    if (jpeg) {
+        const uint8_t com[4] = {0xff, 0xfe, (uint8_t)((n_text + 2) >> 8), (uint8_t)(n_text + 2)};
+        memcpy(add, com, 4);
+        memcpy(add + 4, QS_FILE_MARK, n_text);
+        insert(bytes, n_bytes, 2, add, 4 + n_text);
+        return;
+    }
+    put_u32(add, (uint32_t)(CHUNK - 12));
+    memcpy(add + 4, key, sizeof key);
+    memcpy(add + 4 + sizeof key, QS_FILE_MARK, n_text);
+    put_u32(add + CHUNK - 4, crc32_of(add + 4, CHUNK - 8));
+    insert(bytes, n_bytes, PNG_HEADER, add, CHUNK);
+}
+
 bool wsi_picture_encode(const uint8_t *rgb, int w, int h, int quality, uint8_t **bytes,
                         size_t *n_bytes, GError **error)
 {
@@ -34,6 +87,7 @@ bool wsi_picture_encode(const uint8_t *rgb, int w, int h, int quality, uint8_t *
         return false;
     }
     *bytes = out; /* libvips allocates with g_malloc */
+    add_mark(quality > 0, bytes, n_bytes);
     return true;
 }
 

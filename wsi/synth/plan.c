@@ -6,6 +6,7 @@
 #include "wsi/cohort/cohort.h"
 #include "wsi/cohort/digestpath.h"
 #include "wsi/synth/math.h"
+#include "wsi/synth/site_priv.h"
 
 static void plan_clear(gpointer data)
 {
@@ -18,7 +19,7 @@ static void plan_clear(gpointer data)
 static synth_plan plan_tiff(const wsi_synth_options *o, uint32_t index)
 {
     g_autofree char *name = g_strdup_printf("slide_%02u.tif", index + 1);
-    synth_plan p = {.index = index, .w = o->w, .h = o->h, .tumour = true};
+    synth_plan p = {.index = index, .w = o->w, .h = o->h, .tumour = true, .site = -1};
     p.slide = g_build_filename(o->out_dir, "slides", name, NULL);
     p.mask = g_build_filename(o->out_dir, "masks", name, NULL);
     if (o->noise > 0)
@@ -32,7 +33,9 @@ static synth_plan plan_digestpath(const wsi_synth_options *o, uint32_t index)
         index % 4 == 3 ? index - 1 : index; /* every fourth shares its neighbour's scan */
     uint64_t key = synth_hash(o->seed, 2, 0, 0);
     uint64_t h = synth_hash(key, 7, (int32_t)scan, 0), own = synth_hash(key, 8, (int32_t)index, 0);
-    synth_plan p = {.index = index, .tumour = index % 6 != 5};
+    synth_plan p = {.index = index, .tumour = index % 6 != 5, .site = -1};
+    if (o->n_sites > 0)
+        p.site = (int)(scan % (uint32_t)o->n_sites);
     p.w = o->w - (int64_t)(own % 100) * o->w / 400;
     p.h = o->h - (int64_t)(own / 100 % 100) * o->h / 400;
     wsi_digestpath_name name = {.w = p.w, .h = p.h};
@@ -57,6 +60,20 @@ static synth_plan plan_digestpath(const wsi_synth_options *o, uint32_t index)
     return p;
 }
 
+/* The site of slide i of a split whose first n_labelled have labels. */
+static int site_of(const wsi_synth_options *o, int i, int n_labelled)
+{
+    return i % (i < n_labelled ? MAX(1, o->n_sites / 2) : o->n_sites);
+}
+
+static int site_in_cohort(const wsi_synth_options *o, int i)
+{
+    if (i < o->n_train)
+        return site_of(o, i, o->n_labelled);
+    i -= o->n_train;
+    return site_of(o, i < o->n_val ? i : i - o->n_val, 0);
+}
+
 GArray *wsi_synth_plan_all(const wsi_synth_options *o)
 {
     GArray *plans = g_array_new(FALSE, TRUE, sizeof(synth_plan));
@@ -64,6 +81,9 @@ GArray *wsi_synth_plan_all(const wsi_synth_options *o)
     for (int i = 0; i < o->n_train + o->n_val + o->n_test; i++) {
         synth_plan p = o->format == WSI_SYNTH_TIFF ? plan_tiff(o, (uint32_t)i)
                                                    : plan_digestpath(o, (uint32_t)i);
+        if (o->n_sites > 0 && o->format == WSI_SYNTH_TIFF)
+            p.site = site_in_cohort(o, i);
+        p.quality = p.site < 0 ? o->jpeg_quality : wsi_synth_site_quality(o->seed, p.site);
         g_array_append_val(plans, p);
     }
     return plans;
@@ -88,7 +108,9 @@ bool wsi_synth_plan_cohort(const wsi_synth_options *o, const GArray *plans, GErr
     wsi_cohort *cohort = wsi_cohort_new();
     for (int i = 0; i < (int)plans->len; i++) {
         const synth_plan *p = &g_array_index(plans, synth_plan, i);
-        g_autofree char *case_id = g_strdup_printf("case_%02d", i + 1);
+        g_autofree char *case_id = p->site < 0
+                                       ? g_strdup_printf("case_%02d", i + 1)
+                                       : g_strdup_printf("site%d_case_%02d", p->site + 1, i + 1);
         bool train = i < o->n_train;
         wsi_cohort_row row = {.slide = p->slide,
                               .mask = p->mask,

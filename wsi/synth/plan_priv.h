@@ -8,6 +8,8 @@ typedef struct {
     uint32_t index; /* the slide's number, part of its seed */
     int64_t w, h;
     bool tumour;
+    int site;    /* -1: there are none */
+    int quality; /* of its JPEG tiles */
     char *slide, *mask, *truth; /* paths, owned; truth NULL when annotations are exact */
 } synth_plan;
 

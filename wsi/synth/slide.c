@@ -52,13 +52,14 @@ static void fill_angles(synth_slide *s)
     }
 }
 
-static void fill_transfer(synth_slide *s)
+void wsi_synth_fill_transfer(synth_slide *s)
 {
-    double step = series_exp(-1.0 / 1024), value = 1;
-    for (int i = 0; i < SYNTH_TRANSFER; i++) {
-        for (int c = 0; c < 3; c++)
+    for (int c = 0; c < 3; c++) {
+        double step = series_exp(-1.0 / 1024 * (double)s->contrast[c]), value = 1;
+        for (int i = 0; i < SYNTH_TRANSFER; i++) {
             s->transfer[c][i] = (uint8_t)(s->white[c] * value + 0.5);
-        value *= step;
+            value *= step;
+        }
     }
 }
 
@@ -80,7 +81,9 @@ static void draw_stain(synth_slide *s, draw *d)
     s->blur[2] = far / sum;
     s->vignette = next(d, 0, 0.04f);
     s->sensor_noise = next(d, 1.5f, 5);
-    fill_transfer(s);
+    for (int c = 0; c < 3; c++)
+        s->contrast[c] = 1;
+    wsi_synth_fill_transfer(s);
 }
 
 static void draw_morphology(synth_slide *s, draw *d)

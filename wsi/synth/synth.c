@@ -12,6 +12,7 @@
 #include "base/file.h"
 #include "wsi/image/jpeg_writer.h"
 #include "wsi/synth/plan_priv.h"
+#include "wsi/synth/site_priv.h"
 #include "wsi/synth/synth_priv.h"
 #include "wsi/tiff/pyramid.h"
 
@@ -43,7 +44,7 @@ static bool picture_open(picture *pic, const wsi_synth_options *o, const synth_p
 {
     *pic = (picture){0};
     if (o->format == WSI_SYNTH_DIGESTPATH) {
-        pic->jpeg = wsi_jpegw_open(path, p->w, p->h, labels ? 1 : 3, o->jpeg_quality, error);
+        pic->jpeg = wsi_jpegw_open(path, p->w, p->h, labels ? 1 : 3, p->quality, error);
         return pic->jpeg != NULL;
     }
     wsi_tiffw_options t = {.profile = labels ? WSI_TIFFW_MASK : WSI_TIFFW_RGB_JPEG,
@@ -52,7 +53,7 @@ static bool picture_open(picture *pic, const wsi_synth_options *o, const synth_p
                            .mpp = o->mpp,
                            .tile_px = labels ? wsi_tiffw_fit_tile(p->w, p->h, 1024, 512) : 256,
                            .min_level_px = 1024,
-                           .jpeg_quality = o->jpeg_quality,
+                           .jpeg_quality = p->quality,
                            .max_label = 1,
                            .description = labels ? "classes background:#000000,tumour:#c80000"
                                                  : "quadslide synthetic H&E"};
@@ -228,6 +229,8 @@ static bool make_slide(run *r, const synth_plan *p, GError **error)
     picture pics[N_PICS] = {{0}};
     g_autofree synth_slide *slide = g_new(synth_slide, 1);
     wsi_synth_slide_init(slide, o->seed, p->index, p->w, p->h, o->mpp, o->noise, p->tumour);
+    if (p->site >= 0)
+        wsi_synth_site_apply(slide, o->seed, p->site);
     bool ok = true;
     for (int i = 0; ok && i < N_PICS; i++)
         ok = !paths[i] || picture_open(&pics[i], o, p, paths[i], i != PIC_SLIDE, error);
@@ -263,6 +266,8 @@ static bool check_options(const wsi_synth_options *o, GError **error)
     else if (!(o->noise >= 0 && o->noise <= 10))
         g_set_error(error, QS_ERROR, QS_ERROR_ARG, "annotation noise %g is not in 0 to 10",
                     o->noise);
+    else if (o->n_sites < 0 || o->n_sites > 99)
+        g_set_error(error, QS_ERROR, QS_ERROR_ARG, "%d sites; 1 to 99, or none", o->n_sites);
     else
         return true;
     return false;
@@ -279,6 +284,11 @@ static bool check_note(const wsi_synth_options *o, GError **error)
         WSI_SYNTH_VERSION, o->format == WSI_SYNTH_TIFF ? "tiff" : "digestpath", o->seed, o->w, o->h,
         g_ascii_dtostr(mpp, sizeof mpp, o->mpp), g_ascii_dtostr(noise, sizeof noise, o->noise),
         o->jpeg_quality);
+    if (o->n_sites > 0) {
+        g_autofree char *plain = note;
+        note = g_strdup_printf("%ssites %d: %d of %d labelled, %d to validate\n", plain, o->n_sites,
+                               o->n_labelled, o->n_train, o->n_val);
+    }
     g_autofree char *old = NULL;
     if (!g_file_get_contents(path, &old, NULL, NULL))
         return qs_file_replace(path, note, strlen(note), error);

@@ -22,7 +22,11 @@ typedef struct {
                      islands, about the radius in units of 10 µm */
     wsi_synth_format format;
     int n_threads;    /* 0: one per processor */
-    int jpeg_quality; /* 85 */
+    int jpeg_quality; /* 85; with sites each has its own */
+    /* 0: slides differ each by itself. Else so many laboratories with stains, scanners and patients
+     * of their own: labelled slides are of the first half of them (one at least), all others of each
+     * in turn. */
+    int n_sites;
 } wsi_synth_options;
 void wsi_synth_options_init(wsi_synth_options *options);
 

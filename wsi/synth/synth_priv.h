@@ -1,5 +1,6 @@
 /* The inside of the slide generator: one slide's parameters, and rendering any rectangle of it.
  *
+ *   site.c             what slides of one laboratory have in common
  *   synth_slide.c      what a slide is: stain, regions of tissue and tumour, all calibrated
  *   synth_structure.c  glands and tumour nests: which pixel is in which
  *   synth_nuclei.c     nuclei: where they lie and their haematoxylin
@@ -53,6 +54,7 @@ enum {
     L_TEXTURE = 84,
     L_PEN = 88,
     L_DRIFT = 92,
+    L_SITE = 96,
 };
 
 /* Slow fields at a point. tissue > 0 inside tissue; tumour about the signed distance to the outline
@@ -82,6 +84,7 @@ typedef struct {
     float fibre_cos, fibre_sin;
     /* optics */
     float haematoxylin[3], eosin[3], white[3], gain_h, gain_e, blur[3], vignette, sensor_noise;
+    float contrast[3]; /* the scanner's: densities are multiplied by it */
     uint8_t transfer[3][SYNTH_TRANSFER];
     /* pen */
     bool pen;
@@ -95,6 +98,8 @@ typedef struct {
 /* tumour false: a slide without any. noise: annotation noise, 0 exact. */
 void wsi_synth_slide_init(synth_slide *slide, uint64_t seed, uint32_t index, int64_t w_px,
                           int64_t h_px, double mpp, double noise, bool tumour);
+/* From stain density to grey value, of white and contrast. */
+void wsi_synth_fill_transfer(synth_slide *slide);
 synth_macro wsi_synth_macro_at(const synth_slide *slide, float x, float y);
 
 /* One gland, nest or lumen: an ellipse in warped coordinates. */

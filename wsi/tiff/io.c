@@ -76,10 +76,10 @@ static int on_warning(TIFF *tif, void *user, const char *module, const char *for
 bool wsi_tiff_io_create(wsi_tiff_io *io, const char *path, bool big, GError **error)
 {
     *io = (wsi_tiff_io){0};
-    io->file = qs_file_open(path, QS_FILE_CREATE, error);
+    io->file = qs_file_open(path, QS_FILE_NEW, error);
     if (!io->file)
         return false;
-    io->path = g_strdup(path);
+    io->path = qs_file_shown(path);
     TIFFOpenOptions *options = TIFFOpenOptionsAlloc();
     TIFFOpenOptionsSetMaxSingleMemAlloc(options, SINGLE_ALLOC_MAX);
     TIFFOpenOptionsSetErrorHandlerExtR(options, on_error, io);

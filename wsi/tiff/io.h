@@ -16,7 +16,7 @@ typedef struct {
     TIFF *tif;
 } wsi_tiff_io;
 
-/* Creates `path` (emptied when present) and starts a TIFF in it, BigTIFF when `big`. */
+/* Creates `path`, which must not be there, and starts a TIFF in it, BigTIFF when `big`. */
 bool wsi_tiff_io_create(wsi_tiff_io *io, const char *path, bool big, GError **error);
 /* Moves the first failure to *error; `what` is the libtiff call that reported it. */
 void wsi_tiff_io_fail(wsi_tiff_io *io, const char *what, GError **error);

@@ -441,6 +441,21 @@ GArray *wsi_tiff_gaps(const char *path, int64_t w, int64_t h, GError **error)
     return gaps;
 }
 
+bool wsi_tiff_is_ours(const char *path)
+{
+    probe_state state = {.path = path};
+    const char *software = NULL, *description = NULL;
+    wsi_tiff_silence();
+    TIFF *tiff = open_quietly(&state);
+    bool ours = tiff && ((TIFFGetField(tiff, TIFFTAG_SOFTWARE, &software) && software &&
+                          g_str_has_prefix(software, "quadslide ")) ||
+                         (TIFFGetField(tiff, TIFFTAG_IMAGEDESCRIPTION, &description) &&
+                          description && g_str_has_prefix(description, "quadslide ")));
+    if (tiff)
+        TIFFClose(tiff);
+    return ours;
+}
+
 GBytes *wsi_tiff_icc(const char *path)
 {
     wsi_tiff_silence();

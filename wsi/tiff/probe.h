@@ -33,6 +33,9 @@ typedef struct {
  * QS_ERROR_UNSUPPORTED: a compression that no reader here has. */
 bool wsi_tiff_probe(const char *path, int64_t n_bytes, wsi_tiff_facts *facts, GError **error);
 
+/* Is the Software tag, or the description that version 0.1.0 gave its masks, quadslide's? */
+bool wsi_tiff_is_ours(const char *path);
+
 /* The ICC profile of the first directory; NULL when there is none. Owned by the caller. */
 GBytes *wsi_tiff_icc(const char *path);
 

@@ -120,6 +120,8 @@ static bool set_tags(const wsi_tiffw *w, TIFF *tif, int k)
     }
     if (ok && k == 0 && o->description)
         ok = TIFFSetField(tif, TIFFTAG_IMAGEDESCRIPTION, o->description);
+    if (ok && k == 0 && o->profile == WSI_TIFFW_MASK)
+        ok = TIFFSetField(tif, TIFFTAG_SOFTWARE, QS_FILE_MARK);
     return ok;
 }
 
@@ -196,7 +198,7 @@ wsi_tiffw *wsi_tiffw_open(const char *path, const wsi_tiffw_options *options, GE
     w->description = g_strdup(options->description);
     w->options.description = w->description;
     w->path = g_strdup(path);
-    w->part = g_strdup_printf("%s.part", path);
+    w->part = qs_file_part_name(path);
     w->samples = is_rgb(w) ? 3 : 1;
     if (open_levels(w, error))
         return w;

@@ -4,7 +4,7 @@
  * they are complete, into unlinked temporary files beside the output, and copied behind each other
  * at the end. So memory is about two rows of tiles, whatever the height, and the disk holds the
  * compressed pixels twice for a moment. The file appears under its name only when it is whole
- * (temporary name path.part, sync, rename).
+ * (temporary name of its own, sync, rename).
  * Profile WSI_TIFFW_MASK is profile `tiff` of the masks: LZW, 8-bit grey, MINISBLACK, chain of
  * top-level directories, each level floor(previous/2), nearest reduction, SMin/SMaxSampleValue.
  * Profile WSI_TIFFW_GREY: the same with averaging (probabilities). Profile WSI_TIFFW_RGB_JPEG:

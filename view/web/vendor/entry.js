@@ -11,6 +11,7 @@ export {default as Overview} from 'ol/control/OverviewMap.js';
 export {default as Rotate} from 'ol/control/Rotate.js';
 export {default as Zoom} from 'ol/control/Zoom.js';
 export {default as Feature} from 'ol/Feature.js';
+export {default as LineString} from 'ol/geom/LineString.js';
 export {default as Polygon} from 'ol/geom/Polygon.js';
 export {default as Draw} from 'ol/interaction/Draw.js';
 export {default as Modify} from 'ol/interaction/Modify.js';
