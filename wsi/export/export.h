@@ -1,5 +1,5 @@
 /* A plane of labels out, in the formats that viewers read; each file is read back after writing and
- * held to the rules of its readers. One format is one const struct in the registry (export.c).
+ * held to the rules of its readers. One format is one const struct in the registry (job.c).
  * Files appear whole or not at all. The rules and where they come from: docs/annotations.md. */
 #ifndef QS_WSI_EXPORT_H
 #define QS_WSI_EXPORT_H

@@ -1,6 +1,6 @@
 /* What a slide driver is, for the files of this folder.
  *
- * Adding a driver: its file with one exported const struct, and a line in drivers.c. Drivers are
+ * Adding a driver: its file with one exported const struct, and a line in wsi/driver/registry.c. Drivers are
  * asked in registry order; the first whose `takes` says yes opens the file, and its error is final.
  */
 #ifndef QS_WSI_SLIDE_PRIV_H
