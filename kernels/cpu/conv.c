@@ -31,6 +31,7 @@ enum {
     TRIAL_ROUNDS = 3,
     CHUNK_BYTES = 2 << 20,
     OWN_CHANNELS_MAX = 64,
+    WINOGRAD_PX_MIN = 16, /* smaller pictures have too few tiles of 4 x 4 to pay for transforms */
 };
 
 typedef enum { DIRECT, WINOGRAD, OWN, N_ALGORITHMS } algorithm;
@@ -248,12 +249,12 @@ static double time_algorithm(kn_engine *engine, const kn_conv_spec *s, kn_direct
 }
 
 /* Ours up to 64 channels, where its operands stay in the caches; beyond that oneDNN's Winograd, which has
- * no bf16. */
+ * no bf16, where the picture has tiles enough. */
 static algorithm choose_by_shape(const kn_engine *engine, const kn_conv_spec *s, kn_direction d)
 {
     if (MAX(s->ic, s->oc) <= OWN_CHANNELS_MAX)
         return own_possible(engine, s, d) ? OWN : DIRECT;
-    return is_bf16(s) ? DIRECT : WINOGRAD;
+    return is_bf16(s) || MIN(s->h, s->w) < WINOGRAD_PX_MIN ? DIRECT : WINOGRAD;
 }
 
 static algorithm choose(kn_engine *engine, const kn_conv_spec *s, kn_direction d)
