@@ -19,8 +19,8 @@ typedef struct kn_pass kn_pass;
 
 typedef enum {
     KN_CONV_DIRECT, /* f32 direct: the reference mode */
-    KN_CONV_AUTO,   /* direct or Winograd, chosen per layer by timing once: bits may differ from run to run */
-    KN_CONV_SHAPE,  /* direct or Winograd, chosen by the layer's shape alone: the same on every run */
+    KN_CONV_AUTO, /* direct or Winograd, chosen per layer by timing once: bits may differ from run to run */
+    KN_CONV_SHAPE, /* direct or Winograd, chosen by the layer's shape alone: the same on every run */
 } kn_conv_mode;
 
 typedef enum {
@@ -224,6 +224,10 @@ typedef struct {
     uint32_t outputs;
 } kn_pass_options;
 
+/* The bytes of a pass in two parts: what is the pass's own, and how far the engine's scratch has to grow for it. All
+ * passes share that scratch, so of several the largest *grown counts once. False on error. */
+bool kn_pass_memory_parts(kn_engine *engine, const kn_net *net, const kn_pass_options *options,
+                          int64_t *own, int64_t *grown, GError **error);
 /* Bytes the pass will take; the number is kept (see kn_engine_bytes). */
 int64_t kn_pass_memory(kn_engine *engine, const kn_net *net, const kn_pass_options *options,
                        GError **error);

@@ -510,16 +510,23 @@ static kn_pass *plan_pass(kn_engine *engine, const kn_net *net, const kn_pass_op
     return pass;
 }
 
-int64_t kn_pass_memory(kn_engine *engine, const kn_net *net, const kn_pass_options *options,
-                       GError **error)
+bool kn_pass_memory_parts(kn_engine *engine, const kn_net *net, const kn_pass_options *options,
+                          int64_t *own, int64_t *grown, GError **error)
 {
     kn_pass *pass = plan_pass(engine, net, options, error);
     if (!pass)
-        return -1;
-    size_t grown = MAX(pass->plan.shared_bytes, engine->scratch.bytes) - engine->scratch.bytes;
-    int64_t bytes = (int64_t)(pass->plan.private_bytes + grown);
+        return false;
+    *own = (int64_t)pass->plan.private_bytes;
+    *grown = (int64_t)(MAX(pass->plan.shared_bytes, engine->scratch.bytes) - engine->scratch.bytes);
     kn_pass_destroy(pass);
-    return bytes;
+    return true;
+}
+
+int64_t kn_pass_memory(kn_engine *engine, const kn_net *net, const kn_pass_options *options,
+                       GError **error)
+{
+    int64_t own, grown;
+    return kn_pass_memory_parts(engine, net, options, &own, &grown, error) ? own + grown : -1;
 }
 
 static size_t tensor_bytes(const kn_tensor *t)

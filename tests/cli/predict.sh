@@ -137,8 +137,9 @@ expect /eval/required-dsc 1 "below the required 1.0" $QS eval --quiet "${cohort[
 expect /eval/required-dsc-reached 0 "" $QS eval --quiet "${cohort[@]}" --pred perfect --require-dsc 1.0
 expect /eval/distances-in-um 0 "distances in µm; boundary F1 within 5 µm" $QS eval --quiet "${cohort[@]}" --pred noisy --out m.json
 holds /eval/json-distances "json_extract(j, '$.result.foreground.hd95_mean') > 0 AND json_extract(j, '$.result.foreground.assd_mean') > 0"
-holds /eval/json-interval "json_extract(j, '$.result.foreground.dsc_ci95_low') <= json_extract(j, '$.result.foreground.dsc_mean')
-  AND json_extract(j, '$.result.foreground.dsc_ci95_high') >= json_extract(j, '$.result.foreground.dsc_mean')"
+holds /eval/json-no-interval-of-two-cases "json_extract(j, '$.result.foreground.dsc_ci95_low') IS NULL
+  AND json_extract(j, '$.result.n_cases') = 2 AND json_extract(j, '$.ttest_dsc.n') = 2"
+expect /eval/says-that-two-cases-carry-none 0 "no 95 % interval: 2 cases were scored" $QS eval --quiet "${cohort[@]}" --pred noisy
 um=$(sqlite3 :memory: "SELECT json_extract(readfile('m.json'), '$.result.foreground.hd95_mean')")
 expect /eval/distances-in-pixels 0 "distances in px" $QS eval --quiet "${cohort[@]}" --pred noisy --pixels --out m.json
 holds /eval/a-pixel-is-half-a-um "abs(json_extract(j, '$.result.foreground.hd95_mean') * 0.5 - $um) < 1e-9"

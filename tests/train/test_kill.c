@@ -245,10 +245,10 @@ static void test_memory(gconstpointer method)
     g_assert_cmpint(kn_engine_bytes(engine), ==, before); /* planning takes none */
     tr_step *step = tr_step_create(&learner, &o, 32, NULL, &error);
     g_assert_no_error(error);
-    int64_t taken = kn_engine_bytes(engine) - before + tr_losses_memory(&learner, &o, 32);
+    int64_t taken = kn_engine_bytes(engine) - before; /* the losses' own block is among it */
     g_test_message("stated %" G_GINT64_FORMAT ", taken %" G_GINT64_FORMAT, stated, taken);
     g_assert_cmpint(taken, <=, stated);
-    g_assert_cmpint(stated - taken, <=, stated / 4); /* passes share scratch, each states it */
+    g_assert_cmpint(stated - taken, <=, stated / 20); /* what passes share is stated once */
     tr_loader *loader = tr_loader_create(&o, &plan, &s.source, &spec, 0, &error);
     tr_step_result result;
     size_t settled = 0;
@@ -260,8 +260,7 @@ static void test_memory(gconstpointer method)
     }
     /* oneDNN and OpenMP may keep a few small things; a leak of ours would be images. */
     g_assert_cmpuint(heap_in_use(), <=, settled + 4096);
-    g_assert_cmpint(kn_engine_bytes(engine) - before + tr_losses_memory(&learner, &o, 32), ==,
-                    taken);
+    g_assert_cmpint(kn_engine_bytes(engine) - before, ==, taken);
     tr_loader_destroy(loader);
     tr_step_destroy(step);
     tr_learner_clear(&learner);

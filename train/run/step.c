@@ -110,6 +110,7 @@ int64_t tr_step_memory(const tr_learner *learner, const tr_options *options, int
     const ssl_plan *plan = &learner->plan;
     int64_t px = (int64_t)patch_px * patch_px, bytes = tr_losses_memory(learner, options, patch_px);
     int64_t real = (int64_t)kn_dtype_bytes(kn_engine_dtype(learner->engine));
+    int64_t scratch = 0;
     for (int f = 0; f < plan->n_forwards; f++) {
         const ssl_forward *forward = &plan->forwards[f];
         if (is_composed(forward))
@@ -117,12 +118,14 @@ int64_t tr_step_memory(const tr_learner *learner, const tr_options *options, int
         if (forward->net == SSL_NONE)
             continue;
         kn_pass_options po = pass_options(options, plan, f, patch_px, false);
-        int64_t n = kn_pass_memory(learner->engine, learner->nets[forward->net], &po, error);
-        if (n < 0)
+        int64_t own, grown;
+        if (!kn_pass_memory_parts(learner->engine, learner->nets[forward->net], &po, &own, &grown,
+                                  error))
             return -1;
-        bytes += n;
+        bytes += own;
+        scratch = MAX(scratch, grown);
     }
-    return bytes + (any_filter(plan) ? most_images(plan) * px : 0);
+    return bytes + scratch + (any_filter(plan) ? most_images(plan) * px : 0);
 }
 
 static bool open_forward(tr_step *s, int f, GError **error)
